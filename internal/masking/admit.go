@@ -1,0 +1,102 @@
+package masking
+
+import (
+	"slices"
+	"strconv"
+	"time"
+
+	"tandem/internal/e164"
+)
+
+// Route is what the store knows of a call to a virtual number: one indexed read.
+type Route struct {
+	Number VirtualNumber
+	Tenant Tenant
+	Found  []Allocation // those that claim (number, caller): none or one
+}
+
+// Ask is what a call is routed by, and what its record begins with.
+type Ask struct {
+	Call     CallID
+	Trunk    string      // whose call it is, by source
+	Called   e164.Number // zero: what was dialled is no number
+	Caller   e164.Number // zero: withheld, or cannot be read
+	Received time.Time
+}
+
+// Direction of a call through an allocation.
+type Direction string
+
+// The directions of a call.
+const (
+	FromCalls Direction = "from_to" // a number of From calls To
+	ToCalls   Direction = "to_from" // a number of To calls From
+)
+
+// Plan says whom a call rings and how. It is a snapshot: an update of the
+// allocation changes the next call, not this one (api.md §2).
+type Plan struct {
+	Tenant        Tenant
+	Allocation    Allocation
+	VirtualNumber e164.Number
+	Caller        e164.Number
+	Direction     Direction
+	Targets       []e164.Number // in hunt order; never the caller's own number
+	RingEach      time.Duration
+	RingTotal     time.Duration
+}
+
+// Refusal says why a call is not routed, for the record. What the caller hears
+// is the same for all of them but the first (calls.md §1.3).
+type Refusal string
+
+// The reasons of call.rejected and of refused calls in the log.
+const (
+	RefusedUnknownNumber  Refusal = "unknown_number"  // in nobody's pool
+	RefusedWithheld       Refusal = "withheld"        // the caller hides his number
+	RefusedStranger       Refusal = "stranger"        // no allocation names this caller here
+	RefusedExpired        Refusal = "expired"         // the allocation that did is over
+	RefusedWrongDirection Refusal = "wrong_direction" // oneway, and the other side called
+	RefusedCallerBusy     Refusal = "caller_busy"     // the caller has a call up already
+	RefusedUnavailable    Refusal = "unavailable"     // the store cannot be read, or draining
+)
+
+// Error makes a Refusal an error.
+func (r Refusal) Error() string { return "refused: " + string(r) }
+
+// Admit decides whether caller may ring through the virtual number now, and whom.
+//
+// At most one allocation names (virtual number, caller): the store keeps that
+// true, so Admit never chooses between two and refuses if it is shown two. It
+// looks at the clock it is given and does no I/O. The error is a [Refusal].
+func Admit(r Route, caller e164.Number, now time.Time) (Plan, error) {
+	if caller.IsZero() {
+		return Plan{}, RefusedWithheld
+	}
+	if len(r.Found) != 1 {
+		return Plan{}, RefusedStranger
+	}
+	a := r.Found[0]
+	if a.VirtualNumber != r.Number.Number || a.Tenant != r.Tenant.ID || r.Number.Tenant != r.Tenant.ID {
+		return Plan{}, RefusedStranger
+	}
+	if a.Status(now) != Active {
+		return Plan{}, RefusedExpired
+	}
+	p := Plan{Tenant: r.Tenant, Allocation: a, VirtualNumber: a.VirtualNumber, Caller: caller,
+		RingEach: r.Tenant.Settings.RingEach, RingTotal: r.Tenant.Settings.RingTotal}
+	switch {
+	case slices.Contains(a.From, caller):
+		p.Direction, p.Targets = FromCalls, slices.Clone(a.To)
+	case slices.Contains(a.To, caller) && a.Usage == OneWay:
+		return Plan{}, RefusedWrongDirection
+	case slices.Contains(a.To, caller):
+		p.Direction, p.Targets = ToCalls, slices.Clone(a.From)
+	default:
+		return Plan{}, RefusedStranger
+	}
+	p.Targets = slices.DeleteFunc(p.Targets, func(n e164.Number) bool { return n == caller })
+	return p, nil
+}
+
+func seconds(d time.Duration) string { return strconv.FormatInt(int64(d/time.Second), 10) }

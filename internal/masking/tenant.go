@@ -1,0 +1,89 @@
+package masking
+
+import (
+	"regexp"
+	"time"
+)
+
+// Limits of the published API and our own where it is silent (api.md §2).
+const (
+	DefaultDuration = 86400 * time.Second
+	MaxDuration     = 14688000 * time.Second
+	MaxParties      = 10
+	MaxCustomField  = 256 // characters, not bytes
+)
+
+// Tenant is a customer of the operator: his own numbers, tokens, allocations.
+type Tenant struct {
+	ID         TenantID
+	AccountSID AccountSID
+	Name       string
+	Settings   Settings
+	CreatedAt  time.Time
+}
+
+// Settings are what a tenant may differ in. The zero value of a field is
+// never meant: [DefaultSettings] fills all of them.
+type Settings struct {
+	Zone        *time.Location // how times are written; stored by name
+	RateLimit   RateLimit
+	MaxDuration time.Duration // the longest life of an allocation
+	RingEach    time.Duration // how long one number rings
+	RingTotal   time.Duration // how long a caller hears ringing in all
+}
+
+// RateLimit bounds a tenant's API requests.
+type RateLimit struct {
+	PerSecond int
+	Burst     int
+}
+
+// DefaultZoneName is the zone of the published examples.
+const DefaultZoneName = "Asia/Kolkata"
+
+// DefaultSettings are a new tenant's settings; zone is that of DefaultZoneName.
+func DefaultSettings(zone *time.Location) Settings {
+	return Settings{
+		Zone:        zone,
+		RateLimit:   RateLimit{PerSecond: 50, Burst: 200},
+		MaxDuration: MaxDuration,
+		RingEach:    20 * time.Second,
+		RingTotal:   60 * time.Second,
+	}
+}
+
+// Check refuses settings that no tenant may have.
+func (s Settings) Check() error {
+	switch {
+	case s.RateLimit.PerSecond < 1 || s.RateLimit.PerSecond > 100_000 || s.RateLimit.Burst < 1 || s.RateLimit.Burst > 1_000_000:
+		return invalid(CodeInvalidField, "rate_limit", "per_second must be 1 to 100000 and burst 1 to 1000000")
+	case s.MaxDuration < time.Second || s.MaxDuration > MaxDuration:
+		return invalid(CodeInvalidField, "max_duration", "max_duration must be 1 to 14688000 seconds")
+	case s.RingEach < 5*time.Second || s.RingEach > 180*time.Second:
+		return invalid(CodeInvalidField, "ring_seconds", "ring_seconds must be 5 to 180")
+	case s.RingTotal < s.RingEach || s.RingTotal > 600*time.Second:
+		return invalid(CodeInvalidField, "ring_total_seconds", "ring_total_seconds must be at least ring_seconds and at most 600")
+	}
+	return nil
+}
+
+var tenantIDPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
+
+// ParseTenantID accepts 1 to 63 lower-case letters, digits, hyphens and
+// underscores, the first no sign.
+func ParseTenantID(s string) (TenantID, error) {
+	if !tenantIDPattern.MatchString(s) {
+		return "", invalid(CodeInvalidField, "tenant_id", "tenant_id must be 1 to 63 characters of a-z, 0-9, - and _, beginning with a letter or digit")
+	}
+	return TenantID(s), nil
+}
+
+// Token is a credential of a tenant. The secret itself is shown once and never
+// stored: Hash is the HMAC-SHA-256 of it.
+type Token struct {
+	ID        TokenID
+	Tenant    TenantID
+	Label     string
+	Hash      [32]byte
+	CreatedAt time.Time
+}

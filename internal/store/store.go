@@ -1,0 +1,246 @@
+// Package store is the port to the database: what the use cases of control and
+// voice/callflow ask of it, in the words of masking. Engines (store/sqlite and,
+// for clusters, PostgreSQL) implement it; store/storetest proves them.
+//
+// The database enforces the invariants: one allocation for a virtual number
+// and caller, one record of a call. A use case never checks first and writes
+// after; it writes, and hears of the conflict.
+package store
+
+import (
+	"context"
+	"time"
+
+	"tandem/internal/e164"
+	"tandem/internal/masking"
+)
+
+// Store runs transactions. Its methods may be called at any time by any
+// goroutine.
+//
+// Errors: a rule that the database enforces comes as *masking.Error (Conflict);
+// a missing row as masking.ErrNotFound; everything else means that the store
+// cannot answer now, and an edge shows it as Unavailable.
+type Store interface {
+	// View runs fn on one consistent snapshot.
+	View(ctx context.Context, fn func(ctx context.Context, tx Reader) error) error
+	// Update runs fn in a transaction and gives nil only when it is durable.
+	// If fn gives an error, nothing of it remains. fn may run more than once
+	// (a serialization failure is retried), so it must have no effect of its
+	// own that a second run would double.
+	Update(ctx context.Context, fn func(ctx context.Context, tx Tx) error) error
+	// Ready tells whether the store answers now.
+	Ready(ctx context.Context) error
+	// Close waits for running transactions and refuses new ones.
+	Close() error
+}
+
+// Reader is what a View sees.
+type Reader interface {
+	RouteReader
+	TenantReader
+	NumberReader
+	AllocationReader
+	CallReader
+	TrunkReader
+}
+
+// Tx is what an Update sees and does.
+type Tx interface {
+	Reader
+	TenantWriter
+	NumberWriter
+	AllocationWriter
+	Claims
+	CallWriter
+	TrunkWriter
+	Replays
+}
+
+// RouteReader answers the one question of every call.
+type RouteReader interface {
+	// Route reads all that masking.Admit needs about a call, in one indexed
+	// read: claims and allocations whatever their expiry, which Admit decides.
+	// A number in nobody's pool is ErrNotFound. Never from a cache.
+	Route(ctx context.Context, virtual, caller e164.Number) (masking.Route, error)
+	// OneWayTo tells whether caller stands in To of an allocation on virtual
+	// that is oneway and active now: why a stranger was refused, for the record.
+	OneWayTo(ctx context.Context, virtual, caller e164.Number, now time.Time) (masking.AllocationID, bool, error)
+}
+
+// TenantReader reads tenants and their tokens.
+type TenantReader interface {
+	Tenant(ctx context.Context, id masking.TenantID) (masking.Tenant, error)
+	TenantBySID(ctx context.Context, sid masking.AccountSID) (masking.Tenant, []masking.Token, error)
+	Tenants(ctx context.Context) ([]masking.Tenant, error)
+	Tokens(ctx context.Context, id masking.TenantID) ([]masking.Token, error)
+}
+
+// TenantWriter changes tenants and their tokens.
+type TenantWriter interface {
+	// InsertTenant refuses a taken id or SID with Conflict already_exists.
+	InsertTenant(ctx context.Context, t masking.Tenant) error
+	UpdateTenant(ctx context.Context, t masking.Tenant) error
+	// DeleteTenant removes the tenant, his tokens and his ended allocations,
+	// calls and events. It refuses with Conflict still_in_use while he has
+	// numbers in his pool.
+	DeleteTenant(ctx context.Context, id masking.TenantID) error
+	InsertToken(ctx context.Context, t masking.Token) error
+	DeleteToken(ctx context.Context, tenant masking.TenantID, id masking.TokenID) error
+}
+
+// NumberReader reads the pools.
+type NumberReader interface {
+	// Number is one number of a tenant's pool, ErrNotFound if it is not his.
+	Number(ctx context.Context, tenant masking.TenantID, n e164.Number) (masking.VirtualNumber, error)
+	Numbers(ctx context.Context, tenant masking.TenantID, after string, limit int) ([]masking.VirtualNumber, error)
+	// AnyVirtual tells whether one of the numbers is in any tenant's pool.
+	AnyVirtual(ctx context.Context, numbers []e164.Number) (bool, error)
+	// Usable are at most limit numbers of the tenant that answer the pick and
+	// that no live claim closes to these callers; for Exclusive, to anybody.
+	// Least loaded first, then longest at rest.
+	Usable(ctx context.Context, tenant masking.TenantID, p masking.Pick, callers []e164.Number, now time.Time, limit int) ([]masking.VirtualNumber, error)
+	// EarliestRelease is the first expiry among the live claims that close the
+	// tenant's numbers to these callers; zero if there is none.
+	EarliestRelease(ctx context.Context, tenant masking.TenantID, callers []e164.Number, now time.Time) (time.Time, error)
+}
+
+// NumberWriter changes the pools.
+type NumberWriter interface {
+	// InsertNumber refuses a number that stands in any pool with Conflict
+	// already_exists, one that is a party of an active allocation of any
+	// tenant with Conflict still_in_use.
+	InsertNumber(ctx context.Context, n masking.VirtualNumber, now time.Time) error
+	// UpdateNumber changes region, type and sharing; sharing only while no
+	// allocation on it is active (Conflict still_in_use).
+	UpdateNumber(ctx context.Context, n masking.VirtualNumber, now time.Time) error
+	// DeleteNumber refuses while an allocation on it is active (Conflict still_in_use).
+	DeleteNumber(ctx context.Context, tenant masking.TenantID, n e164.Number, now time.Time) error
+	// NoteUse adds delta to the number's load and sets when it was last touched.
+	NoteUse(ctx context.Context, n e164.Number, delta int, now time.Time) error
+}
+
+// AllocationFilter narrows a list; zero fields do not.
+type AllocationFilter struct {
+	Tenant        masking.TenantID
+	Status        masking.Status // judged at Now
+	VirtualNumber e164.Number
+	Party         e164.Number
+	Before        masking.AllocationID // the page after this one; newest first
+	Limit         int
+	Now           time.Time
+}
+
+// AllocationReader reads allocations.
+type AllocationReader interface {
+	// Allocation is one allocation of a tenant, ErrNotFound if it is not his.
+	// Within an Update it is locked until the end of the transaction.
+	Allocation(ctx context.Context, tenant masking.TenantID, id masking.AllocationID) (masking.Allocation, error)
+	// Allocations are newest first, by id.
+	Allocations(ctx context.Context, f AllocationFilter) ([]masking.Allocation, error)
+	// Overdue are at most limit allocations of all tenants that have expired
+	// and whose end nobody has written yet.
+	Overdue(ctx context.Context, now time.Time, limit int) ([]masking.Allocation, error)
+}
+
+// AllocationWriter changes allocations.
+type AllocationWriter interface {
+	InsertAllocation(ctx context.Context, a masking.Allocation) error
+	// UpdateAllocation writes everything but the tally and the creation.
+	UpdateAllocation(ctx context.Context, a masking.Allocation) error
+}
+
+// Claims is the table behind the central rule.
+type Claims interface {
+	// Hold makes exactly these the allocation's claims: others of its claims
+	// are released, and one that another allocation holds beyond now is refused
+	// with masking.ErrClaimed(sharing). A claim that has expired is taken over.
+	Hold(ctx context.Context, id masking.AllocationID, claims []masking.Claim, sharing masking.Sharing, now time.Time) error
+	// Release gives up all claims of the allocation.
+	Release(ctx context.Context, id masking.AllocationID) error
+}
+
+// CallFilter narrows a list of calls; zero fields do not.
+type CallFilter struct {
+	Tenant     masking.TenantID
+	Allocation masking.AllocationID
+	Status     string // "" | "live" | "ended"
+	Since      time.Time
+	Until      time.Time
+	Before     masking.CallID // the page after this one; newest first
+	Limit      int
+}
+
+// EventFilter narrows a list of events.
+type EventFilter struct {
+	Tenant masking.TenantID
+	After  int64 // cursor of the last event seen
+	Since  time.Time
+	Until  time.Time
+	Limit  int
+}
+
+// StoredEvent is an event with its place in the tenant's order.
+type StoredEvent struct {
+	Cursor int64
+	masking.Event
+}
+
+// CallReader reads call records and events.
+type CallReader interface {
+	Call(ctx context.Context, tenant masking.TenantID, id masking.CallID) (masking.Call, error)
+	Calls(ctx context.Context, f CallFilter) ([]masking.Call, error)
+	// OpenCalls are the calls of a node that have no end yet.
+	OpenCalls(ctx context.Context, node string) ([]masking.Call, error)
+	// Events are oldest first.
+	Events(ctx context.Context, f EventFilter) ([]StoredEvent, error)
+}
+
+// CallWriter writes call records and events.
+type CallWriter interface {
+	// BeginCall inserts the record and counts the call in its allocation's
+	// tally, both only if the record is new; fresh tells which.
+	BeginCall(ctx context.Context, c masking.Call) (fresh bool, err error)
+	// AnswerCall writes the answer and counts it, both only if the call is
+	// neither answered nor ended; changed tells which.
+	AnswerCall(ctx context.Context, c masking.Call) (changed bool, err error)
+	// EndCall writes the end and the talk seconds, only if the call has no end
+	// yet; changed tells which. The caller writes the terminal event if it did.
+	EndCall(ctx context.Context, c masking.Call) (changed bool, err error)
+	// AppendEvent writes an event to the outbox.
+	AppendEvent(ctx context.Context, e masking.Event) error
+}
+
+// TrunkReader reads trunks.
+type TrunkReader interface {
+	Trunk(ctx context.Context, name string) (masking.Trunk, error)
+	Trunks(ctx context.Context) ([]masking.Trunk, error)
+}
+
+// TrunkWriter changes trunks.
+type TrunkWriter interface {
+	// InsertTrunk refuses a taken name with Conflict already_exists.
+	InsertTrunk(ctx context.Context, t masking.Trunk) error
+	UpdateTrunk(ctx context.Context, t masking.Trunk) error
+	DeleteTrunk(ctx context.Context, name string) error
+}
+
+// Replay is the first answer to a request with an Idempotency-Key.
+type Replay struct {
+	Tenant    masking.TenantID
+	Key       string
+	Digest    [32]byte // of method, path and body
+	Status    int
+	Body      []byte
+	CreatedAt time.Time
+}
+
+// Replays keep first answers in the transaction of the change they answer.
+type Replays interface {
+	// Replay gives the answer kept under the key since notBefore, ErrNotFound if none.
+	Replay(ctx context.Context, tenant masking.TenantID, key string, notBefore time.Time) (Replay, error)
+	// KeepReplay writes or, for one older than 24 h, overwrites.
+	KeepReplay(ctx context.Context, r Replay) error
+	// ForgetReplays removes at most limit answers older than the given time.
+	ForgetReplays(ctx context.Context, before time.Time, limit int) (int, error)
+}
