@@ -1,0 +1,55 @@
+# Run "make" for the list of targets.
+
+VERSION   := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+FUZZTIME  ?= 10s
+TESTFLAGS ?=
+DEMO_FLAGS ?=
+LOAD      := go test ./test/load -run '^$$' -benchtime 1x -timeout 30m -v -bench
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test check race fuzz bench bench-calls bench-media bench-api gen e2e
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## bin/tandem
+	go build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o bin/tandem ./cmd/tandem
+
+demo: build ## two calls through a virtual number on loopback (DEMO_FLAGS=--once to end by itself)
+	bin/tandem demo $(DEMO_FLAGS)
+
+test: ## every test, after installing what they drive (TESTFLAGS=-race, -run …)
+	@scripts/install-test-tools
+	go test -timeout 20m $(TESTFLAGS) ./...
+
+check: ## format, vet, staticcheck, generated files
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not as gofmt writes it:"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+	go tool staticcheck ./...
+	scripts/check-generated
+
+race: ## every test under the race detector
+	@scripts/install-test-tools gcc
+	go test -timeout 30m -race $(TESTFLAGS) ./...
+
+fuzz: ## each fuzz target for FUZZTIME (10s)
+	scripts/fuzz $(FUZZTIME)
+
+bench: bench-calls bench-media bench-api ## all measurements below
+
+bench-calls: ## CPU seconds per 1000 calls
+	$(LOAD) '^BenchmarkCalls'
+
+bench-media: ## CPU seconds per 1000 call-seconds of media
+	$(LOAD) '^BenchmarkMedia'
+
+bench-api: ## allocations per second, beside a bare group-commit loop
+	$(LOAD) '^BenchmarkAPI'
+
+gen: build ## write the generated files anew
+	go generate ./...
+	bin/tandem config doc > docs/settings.md.new
+	mv docs/settings.md.new docs/settings.md
+
+e2e: ## the whole program in process, calls and all
+	go test -count 1 -timeout 20m $(TESTFLAGS) ./test/e2e/...

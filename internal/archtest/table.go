@@ -1,0 +1,106 @@
+// Package archtest holds the import table of ARCHITECTURE.md as data, and the
+// other rules of the house that a machine can check. Its test fails with one
+// sentence for each place that breaks one. Nothing imports it.
+package archtest
+
+// Rules is everything that Check knows. The packages of the module are named
+// by their folder; the leading "internal/" is left out.
+type Rules struct {
+	// Imports says for each package which packages of ours it may import.
+	// "*" stands for all of them. A key that ends in "/*" holds for every
+	// package below. A package without a row is itself a violation.
+	Imports map[string][]string
+
+	// TestImports may be imported by every test, besides what the package may
+	// import and its neighbours below the same folder (a test in voice may
+	// use all of voice, but nothing of web).
+	TestImports []string
+
+	// TestOnly may be imported by tests and by each other only.
+	TestOnly []string
+
+	// Foreign limits packages that are not ours.
+	Foreign []Limit
+
+	// NoClock lists the packages that must be given the time.
+	NoClock []string
+
+	// MaxLines is the longest a file may be that was written by hand.
+	MaxLines int
+}
+
+// A Limit says which packages may import a foreign package or anything below it.
+type Limit struct {
+	Import string
+	Except []string // below Import, and free to all
+	Only   []string // if set, these may and no other does
+	Never  []string // these may not
+	Why    string   // ends the sentence of the violation
+}
+
+// House gives the rules of this project.
+//
+// Rows of packages that do not exist yet are the plan's: a package comes into
+// the world with its imports agreed on.
+func House() Rules {
+	// domain is what almost everybody speaks.
+	domain := func(more ...string) []string { return append([]string{"e164", "masking"}, more...) }
+	var nothing []string
+	return Rules{
+		Imports: map[string][]string{
+			"e164":    nothing,
+			"masking": {"e164"},
+
+			"store":           domain(),
+			"store/storetest": domain("store"),
+			"store/sqlite":    domain("store"),
+			"store/postgres":  domain("store"),
+			"blob":            nothing,
+
+			"control":       domain("store"),
+			"web/api":       domain("control", "web/auth", "web/ratelimit", "blob"),
+			"web/auth":      domain(),
+			"web/console":   domain("web/auth"),
+			"web/ratelimit": nothing,
+
+			"voice/callflow": domain("store"),
+			"voice/b2bua":    domain("voice/sdp"),
+			"voice/sipua":    domain("voice/b2bua", "voice/siptx", "voice/sdp"),
+			"voice/siptx":    nothing,
+			"voice/sdp":      nothing,
+			"voice/relay":    nothing,
+			"voice/prompt":   nothing,
+			"voice/record":   domain("voice/relay", "blob"),
+			"voice/phone":    domain("voice/siptx", "voice/sdp"),
+
+			"webhook": domain("store", "blob"),
+			"upkeep":  domain("store", "blob"),
+			"config":  nothing,
+			"obs":     nothing,
+			"client":  {"e164"},
+
+			"app":        {"*"},
+			"cli":        domain("app", "config", "obs", "voice/phone", "client"),
+			"cmd/tandem": {"cli"},
+
+			"archtest": nothing,
+			"testkit":  domain("voice/phone", "voice/siptx", "voice/sdp"),
+			"test/*":   {"*"},
+		},
+		TestImports: []string{"e164", "masking", "testkit", "voice/phone", "store/storetest", "store/sqlite"},
+		TestOnly:    []string{"testkit", "store/storetest", "archtest", "test/*"},
+		Foreign: []Limit{
+			{Import: "context", Never: []string{"masking"}, Why: "a rule is values in, values out"},
+			{Import: "database/sql", Only: []string{"store/*", "test/*"}, Why: "only an engine of the store speaks SQL"},
+			{Import: "modernc.org/sqlite", Only: []string{"store/sqlite", "test/*"}, Why: "only its engine knows SQLite"},
+			{Import: "net", Except: []string{"net/netip"}, Never: []string{"masking"}, Why: "a rule does no I/O"},
+			{Import: "net/http", Never: []string{"control", "voice/callflow", "voice/b2bua"}, Why: "a use case does not know who calls it"},
+			{Import: "github.com/emiago/sipgo", Only: []string{"voice/siptx", "voice/sipua", "voice/phone", "test/*"},
+				Why: "SIP messages stop at the SIP adapter"},
+			{Import: "github.com/danielgtaylor/huma/v2", Only: []string{"web/api", "test/*"},
+				Why: "its NewError is one for the process, so one package touches it"},
+		},
+		NoClock:  []string{"masking"},
+		MaxLines: 700,
+	}
+}

@@ -1,0 +1,148 @@
+// Package config holds every setting of the program in one struct and reads it
+// from defaults, a YAML file, the environment and flags, the later winning.
+//
+// One table (settings) carries for each setting its name in each source, its
+// default, its meaning and its check; the manual, the listing of effective
+// values and the command line's flags are all printed from it. The package
+// imports nothing of ours: the composition root passes the values on.
+package config
+
+import (
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Config is the complete, checked set of settings. Load makes it; the zero
+// Config is not usable.
+type Config struct {
+	DataDir      string            // folder of the database, recordings and keys
+	DatabaseURL  string            // "sqlite:PATH", PATH never empty after Load
+	HTTPListen   string            // host:port of the API; port 0 takes a free one
+	OpsListen    string            // host:port of health, metrics and profiles
+	SIPListen    []Listener        // never empty after Load
+	SIPAdvertise netip.Addr        // invalid when not set; see AdvertisedSIP
+	MediaIP      netip.Addr        // invalid when not set; see AdvertisedMedia
+	MediaPorts   PortRange         // UDP ports for RTP and RTCP
+	AdminToken   Secret            // empty when the server shall make one
+	Drain        time.Duration     // how long calls may go on after the first signal
+	LogFormat    string            // "auto", "text" or "json"
+	LogLevel     slog.Level        // least level that is written
+	origins      map[string]string // key -> where its value came from
+}
+
+// SQLitePath is the database file that DatabaseURL names.
+func (c Config) SQLitePath() string { return strings.TrimPrefix(c.DatabaseURL, sqliteScheme) }
+
+// AdvertisedSIP is the address that Contact and Via name: sip_advertise, else
+// the address of the first SIP listener. Load has refused a listener on all
+// addresses without sip_advertise, so it is never 0.0.0.0 or ::.
+func (c Config) AdvertisedSIP() netip.Addr {
+	if c.SIPAdvertise.IsValid() || len(c.SIPListen) == 0 {
+		return c.SIPAdvertise
+	}
+	return c.SIPListen[0].Addr.Addr()
+}
+
+// AdvertisedMedia is the address that SDP names for RTP: media_ip, else what
+// AdvertisedSIP gives, since both planes of one host share its address.
+func (c Config) AdvertisedMedia() netip.Addr {
+	if c.MediaIP.IsValid() {
+		return c.MediaIP
+	}
+	return c.AdvertisedSIP()
+}
+
+// Sources says where settings come from. The zero Sources gives the defaults.
+type Sources struct {
+	File    string            // path of a YAML file; empty for none
+	Environ []string          // as os.Environ gives it; only names beginning with TANDEM_ are looked at
+	Flags   map[string]string // flag name without dashes -> value; only flags that were given
+
+	// Others names TANDEM_ variables that the program reads itself and that
+	// are no settings of the server, so that Load does not refuse them.
+	Others []string
+}
+
+// Load reads all sources and checks every value, those too which a stronger
+// source overrides. An empty value counts as not set, in every source, so that
+// "${UNSET}" in a container file means the default.
+//
+// The error is a Faults that lists everything wrong at once. No fault repeats
+// the value of a secret.
+func Load(from Sources) (Config, error) {
+	l := newLoader(settings())
+	l.defaults()
+	if from.File != "" {
+		raw, err := readBounded(from.File, maxFileBytes)
+		if err != nil {
+			l.fault(from.File, "cannot be read: "+err.Error())
+		} else {
+			l.file(from.File, raw)
+		}
+	}
+	l.environ(from.Environ, from.Others)
+	l.flags(from.Flags)
+	return l.finish()
+}
+
+// finish fills in what depends on other settings and checks what only shows
+// when all are known.
+func (l *loader) finish() (Config, error) {
+	c := l.config
+	c.origins = l.origins
+	if c.DatabaseURL == sqliteScheme {
+		c.DatabaseURL = sqliteScheme + filepath.Join(c.DataDir, "tandem.db")
+	}
+	l.together(c)
+	if len(l.faults) > 0 {
+		return Config{}, l.faults
+	}
+	return c, nil
+}
+
+// together checks settings against each other. Where one of them has a fault
+// of its own there is nothing to compare with.
+func (l *loader) together(c Config) {
+	if !l.bad["sip_listen"] && !l.bad["sip_advertise"] {
+		for _, listener := range c.SIPListen {
+			if listener.Addr.Addr().IsUnspecified() && !c.SIPAdvertise.IsValid() {
+				l.fault(l.where("sip_listen"), listener.String()+
+					" listens on every address: set sip_advertise to the one that Contact and Via shall name")
+				break
+			}
+		}
+	}
+	if !l.bad["http_listen"] && !l.bad["ops_listen"] && c.HTTPListen == c.OpsListen && !strings.HasSuffix(c.HTTPListen, ":0") {
+		l.fault(l.where("ops_listen"), "is the same address as http_listen")
+	}
+	seen := map[string]bool{}
+	for _, listener := range c.SIPListen {
+		text := listener.String()
+		if seen[text] && listener.Addr.Port() != 0 {
+			l.fault(l.where("sip_listen"), text+" stands in the list twice")
+		}
+		seen[text] = true
+	}
+}
+
+// where names a setting with the place its value came from, to head a fault.
+func (l *loader) where(key string) string {
+	if origin := l.origins[key]; origin != originDefault {
+		return origin + ": " + key
+	}
+	return key
+}
+
+// readBounded reads at most limit bytes of a file and refuses a longer one.
+func readBounded(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, reason(err)
+	}
+	defer f.Close()
+	return readAtMost(f, limit)
+}

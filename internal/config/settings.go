@@ -1,0 +1,260 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	sqliteScheme = "sqlite:"
+	fileSuffix   = "_file"
+	maxDrain     = 7 * 24 * time.Hour
+)
+
+// A Field describes one setting to whoever registers flags or prints manuals.
+type Field struct {
+	Key     string // in the YAML file: http_listen
+	Env     string // TANDEM_HTTP_LISTEN
+	Flag    string // without dashes: http-listen
+	Default string // as it would be written; empty where there is none
+	Doc     string // one sentence or two, no line break
+	Secret  bool   // its value is never shown
+	List    bool   // comma-separated; the file may use a YAML list
+}
+
+// Fields lists all settings in the order of the manual, the …_file forms of
+// secrets among them.
+func Fields() []Field {
+	table := settings()
+	fields := make([]Field, len(table))
+	for i, s := range table {
+		fields[i] = s.Field
+	}
+	return fields
+}
+
+// A setting is a Field with its check. set refuses with what a right value
+// looks like; get gives the text that set would take back.
+type setting struct {
+	Field
+	set    func(*Config, string) error
+	get    func(Config) string
+	fileOf string // for admin_token_file: admin_token
+}
+
+// target is the key of the value that the setting fills.
+func (s setting) target() string {
+	if s.fileOf != "" {
+		return s.fileOf
+	}
+	return s.Key
+}
+
+// named derives the three names of a setting from its key, so that one thing
+// has one name.
+func named(f Field) Field {
+	f.Env = envPrefix + strings.ToUpper(f.Key)
+	f.Flag = strings.ReplaceAll(f.Key, "_", "-")
+	return f
+}
+
+// settings is the one table of everything that can be set.
+func settings() []setting {
+	table := append(storage(), network()...)
+	table = append(table, conduct()...)
+	var all []setting
+	for _, s := range table {
+		s.Field = named(s.Field)
+		all = append(all, s)
+		if s.Secret {
+			all = append(all, byFile(s))
+		}
+	}
+	return all
+}
+
+// byFile is the …_file form of a secret: the value is what the file holds,
+// less the line end that editors add.
+func byFile(secret setting) setting {
+	return setting{
+		Field: named(Field{
+			Key: secret.Key + fileSuffix,
+			Doc: "Path of a file that holds `" + secret.Key + "`, for secrets that are mounted.",
+		}),
+		fileOf: secret.Key,
+		set: func(c *Config, path string) error {
+			raw, err := readBounded(path, maxSecretBytes)
+			if err != nil {
+				return fmt.Errorf("%q cannot be read: %w", path, err)
+			}
+			text := strings.TrimRight(string(raw), "\r\n")
+			if text == "" {
+				return fmt.Errorf("%q is empty", path)
+			}
+			if err := secret.set(c, text); err != nil {
+				return fmt.Errorf("%q: %w", path, err)
+			}
+			return nil
+		},
+	}
+}
+
+func storage() []setting {
+	return []setting{
+		{
+			Field: Field{Key: "data_dir", Default: "./data",
+				Doc: "Folder of the database, the keys and `addresses.json`; made if missing."},
+			set: func(c *Config, v string) error { return setPath(&c.DataDir, v) },
+			get: func(c Config) string { return c.DataDir },
+		},
+		{
+			Field: Field{Key: "database_url", Default: sqliteScheme,
+				Doc: "`sqlite:PATH`; without a path, `tandem.db` in the data folder."},
+			set: setDatabaseURL,
+			get: func(c Config) string { return c.DatabaseURL },
+		},
+	}
+}
+
+func network() []setting {
+	return []setting{
+		{
+			Field: Field{Key: "http_listen", Default: "127.0.0.1:8080",
+				Doc: "`HOST:PORT` of the HTTP API. Port 0 takes a free port, here and in all listening addresses."},
+			set: func(c *Config, v string) error { return setHostPort(&c.HTTPListen, v) },
+			get: func(c Config) string { return c.HTTPListen },
+		},
+		{
+			Field: Field{Key: "ops_listen", Default: "127.0.0.1:9090",
+				Doc: "`HOST:PORT` of `/healthz`, `/readyz`, `/metrics` and profiles. It has no password: keep it off public networks."},
+			set: func(c *Config, v string) error { return setHostPort(&c.OpsListen, v) },
+			get: func(c Config) string { return c.OpsListen },
+		},
+		{
+			Field: Field{Key: "sip_listen", Default: "udp://127.0.0.1:5060,tcp://127.0.0.1:5060", List: true,
+				Doc: "Where SIP is received: `udp://IP:PORT` and `tcp://IP:PORT`. `0.0.0.0` or `[::]` needs `sip_advertise`."},
+			set: func(c *Config, v string) (err error) { c.SIPListen, err = parseListeners(v); return err },
+			get: func(c Config) string { return joinListeners(c.SIPListen) },
+		},
+		{
+			Field: Field{Key: "sip_advertise",
+				Doc: "IP address that Contact and Via name, if it is not the first one of `sip_listen` (address translation)."},
+			set: func(c *Config, v string) (err error) { c.SIPAdvertise, err = parseAdvertised(v); return err },
+			get: func(c Config) string { return addrText(c.SIPAdvertise) },
+		},
+		{
+			Field: Field{Key: "media_ip",
+				Doc: "IP address that SDP names for RTP; if not set, the one that SIP names."},
+			set: func(c *Config, v string) (err error) { c.MediaIP, err = parseAdvertised(v); return err },
+			get: func(c Config) string { return addrText(c.MediaIP) },
+		},
+		{
+			Field: Field{Key: "media_ports", Default: "20000-29999",
+				Doc: "UDP ports for RTP and RTCP, `FIRST-LAST`, two for each leg of a call. `0` takes any free ones."},
+			set: func(c *Config, v string) (err error) { c.MediaPorts, err = ParsePortRange(v); return err },
+			get: func(c Config) string { return c.MediaPorts.String() },
+		},
+	}
+}
+
+func conduct() []setting {
+	return []setting{
+		{
+			Field: Field{Key: "admin_token", Secret: true,
+				Doc: "Bearer token of the admin API. If not set, one is made at the first start and printed once."},
+			set: func(c *Config, v string) (err error) { c.AdminToken, err = parseToken(v); return err },
+			get: func(c Config) string { return c.AdminToken.String() },
+		},
+		{
+			Field: Field{Key: "drain_seconds", Default: "3600",
+				Doc: "How long calls may go on after the first SIGTERM or SIGINT; a second one ends them at once."},
+			set: setDrain,
+			get: func(c Config) string { return strconv.Itoa(int(c.Drain / time.Second)) },
+		},
+		{
+			Field: Field{Key: "log_format", Default: "auto",
+				Doc: "`text`, `json`, or `auto`: text on a terminal, else JSON."},
+			set: func(c *Config, v string) error { return setOneOf(&c.LogFormat, v, "auto", "text", "json") },
+			get: func(c Config) string { return c.LogFormat },
+		},
+		{
+			Field: Field{Key: "log_level", Default: "info",
+				Doc: "Least level that is written: `debug`, `info`, `warn` or `error`."},
+			set: setLevel,
+			get: func(c Config) string { return strings.ToLower(c.LogLevel.String()) },
+		},
+	}
+}
+
+// setDatabaseURL takes the URLs of the engines that are built in. It never
+// repeats the value: a URL of another engine may hold a password.
+func setDatabaseURL(c *Config, v string) error {
+	if scheme, _, _ := strings.Cut(v, ":"); scheme == "postgres" || scheme == "postgresql" {
+		return errors.New("PostgreSQL is not in this build; use sqlite:PATH")
+	}
+	path, ok := strings.CutPrefix(v, sqliteScheme)
+	switch {
+	case !ok:
+		return errors.New("wants sqlite:PATH")
+	case path == "":
+		c.DatabaseURL = sqliteScheme
+		return nil
+	case strings.HasPrefix(path, "//"):
+		return errors.New("wants sqlite:PATH without // before the path")
+	case path == ":memory:":
+		return errors.New("wants a file: a database in memory would not survive a restart")
+	}
+	if err := setPath(&path, path); err != nil {
+		return err
+	}
+	c.DatabaseURL = sqliteScheme + path
+	return nil
+}
+
+func setDrain(c *Config, v string) error {
+	n, err := strconv.Atoi(v)
+	if err != nil || n < 0 || n > int(maxDrain/time.Second) {
+		return fmt.Errorf("%q: wants whole seconds from 0 to %d", v, int(maxDrain/time.Second))
+	}
+	c.Drain = time.Duration(n) * time.Second
+	return nil
+}
+
+func setLevel(c *Config, v string) error {
+	var name string
+	if err := setOneOf(&name, v, "debug", "info", "warn", "error"); err != nil {
+		return err
+	}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(name)); err != nil {
+		return err
+	}
+	c.LogLevel = level
+	return nil
+}
+
+func setOneOf(to *string, v string, allowed ...string) error {
+	for _, a := range allowed {
+		if strings.EqualFold(v, a) {
+			*to = a
+			return nil
+		}
+	}
+	return fmt.Errorf("%q: wants one of %s", v, strings.Join(allowed, ", "))
+}
+
+// setPath refuses control characters, which are what a broken template leaves
+// behind, and what would end or change a path inside a database URL.
+func setPath(to *string, v string) error {
+	for _, r := range v {
+		if r < ' ' || r == 0x7f || strings.ContainsRune("?#%", r) {
+			return fmt.Errorf("%q: wants a path without control characters, ?, # or %%", v)
+		}
+	}
+	*to = v
+	return nil
+}
