@@ -1,0 +1,285 @@
+package b2bua
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"tandem/internal/e164"
+	"tandem/internal/masking"
+)
+
+// inboxSize bounds what may wait for a call. A call that is not read fast
+// enough is being flooded; it is ended rather than let an event go missing.
+const inboxSize = 128
+
+// call is one call. Everything below inbox is owned by call.run.
+type call struct {
+	x     *Exchange
+	in    Invite
+	log   *slog.Logger
+	inbox chan Event
+	flood atomic.Bool
+	alloc atomic.Pointer[masking.AllocationID]
+
+	state      State
+	plan       masking.Plan
+	record     masking.Call
+	release    func()  // gives back what Route took
+	legs       int     // legs that are not gone
+	number     int     // how many numbers have been rung; ring timers of earlier ones are stale
+	b          Leg     // the present attempt
+	attempt    int     // its number, from 1; events of earlier ones are stale
+	trunks     []Trunk // not tried yet for the present number
+	targets    []e164.Number
+	since      time.Time // when the present attempt began
+	rang       bool      // the caller has been told
+	answeredAt time.Time
+
+	media  Session
+	sides  [2]negotiated
+	timers [3]*time.Timer // EvRingTime, EvTotalTime, EvMediaCheck; see arm
+}
+
+func newCall(x *Exchange, in Invite) *call {
+	c := &call{x: x, in: in, inbox: make(chan Event, inboxSize), legs: 1,
+		log: x.o.Log.With("call", string(in.Call))}
+	// The leg's events wait in the inbox from the start; which numbers must
+	// not reach the caller is known once the call is routed.
+	in.Leg.Bind(c.from(A, 0), nil)
+	return c
+}
+
+// from stamps a leg's events as they come in.
+func (c *call) from(s Side, attempt int) func(Event) {
+	return func(e Event) {
+		e.Side, e.Attempt = s, attempt
+		c.post(e)
+	}
+}
+
+// post puts an event into the inbox without waiting.
+func (c *call) post(e Event) {
+	select {
+	case c.inbox <- e:
+	default:
+		c.flood.Store(true)
+	}
+}
+
+func (c *call) allocation() masking.AllocationID {
+	if id := c.alloc.Load(); id != nil {
+		return *id
+	}
+	return ""
+}
+
+// run is the call, from its INVITE to its last message.
+func (c *call) run() {
+	c.route()
+	for c.state != Over {
+		e := <-c.inbox
+		c.handle(e)
+		if c.flood.Load() {
+			// What did not fit may have been a Gone, so none can be waited for;
+			// the legs end by themselves.
+			c.log.Warn("call flooded with events")
+			c.finish(masking.CauseFailed, Reason{Cause: masking.CauseFailed})
+			c.state = Over
+		}
+	}
+}
+
+// route asks the Director and dials, or refuses.
+func (c *call) route() {
+	ctx, cancel := context.WithTimeout(context.Background(), c.x.o.Timing.Route)
+	defer cancel()
+	plan, release, err := c.x.o.Director.Route(ctx, c.in.Ask)
+	if err != nil {
+		c.refuse(plan, err)
+		return
+	}
+	c.plan, c.release = plan, release
+	c.alloc.Store(&plan.Allocation.ID)
+	c.in.Leg.Bind(c.from(A, 0), c.hiddenFrom(plan.Caller))
+	c.record = masking.Call{ID: c.in.Call, Tenant: plan.Tenant.ID, Allocation: plan.Allocation.ID,
+		VirtualNumber: plan.VirtualNumber, Caller: plan.Caller, Callee: plan.Targets[0], Direction: plan.Direction,
+		CustomField: plan.Allocation.CustomField, Node: c.x.o.Node, StartedAt: c.in.Received}
+	c.log = c.log.With("tenant", string(plan.Tenant.ID), "allocation", string(plan.Allocation.ID))
+	c.note(masking.Began)
+	c.state = Dialing
+	if err := c.readOffer(); err != nil {
+		c.log.Info("the caller's offer cannot be carried", "reason", err.Error())
+		c.finish(masking.CauseNoMedia, Reason{Cause: masking.CauseNoMedia})
+		c.state = Ending
+		return
+	}
+	c.targets = plan.Targets
+	c.arm(EvTotalTime, plan.RingTotal)
+	c.state = c.hunt(true)
+}
+
+func (c *call) refuse(plan masking.Plan, err error) {
+	var why masking.Refusal
+	if !errors.As(err, &why) {
+		c.log.Warn("call cannot be routed now", "error", err.Error())
+		why = masking.RefusedUnavailable
+	}
+	c.x.o.Director.Refused(c.in.Ask, plan, why)
+	c.in.Leg.End(Reason{masking.CauseRejected, why})
+	c.state = Ending
+}
+
+// handle does what the table says about an event and moves to where it leads.
+func (c *call) handle(e Event) {
+	if c.stale(e) {
+		return
+	}
+	switch next(c.state, e.Kind) {
+	case ignore:
+		if l := c.leg(e.Side); e.Kind == EvOffered && l != nil {
+			l.RefuseOffer()
+		}
+	case ring:
+		c.ringCaller()
+		c.state = Ringing
+	case connect:
+		c.state = c.connect(e.Body)
+	case hunt:
+		c.endAttempt(e)
+		c.state = c.hunt(e.Kind == EvRingTime || !e.Retry || c.attemptRang())
+	case giveUp:
+		c.endAttempt(e)
+		c.state = c.exhausted()
+	case hangUp:
+		c.hangUp(e)
+		c.state = Ending
+	case renew:
+		c.renew(e)
+	case listen:
+		c.state = c.listen()
+	case countOut:
+		if c.legs--; c.legs == 0 && c.state == Ending {
+			c.state = Over
+		}
+	}
+}
+
+// stale reports whether e tells of an attempt or a ring time that is over. A leg
+// of that attempt ends by itself; only that it is gone must still be counted.
+func (c *call) stale(e Event) bool {
+	switch {
+	case e.Kind == EvGone:
+		return false
+	case e.Kind == EvRingTime:
+		return e.Attempt != c.number
+	case e.Kind == EvAllocEnded || e.Kind == EvTerminate:
+		return e.Allocation != c.plan.Allocation.ID
+	}
+	return e.Side == B && e.Attempt != c.attempt
+}
+
+// leg is the present leg of a side; nil for B between two attempts.
+func (c *call) leg(s Side) Leg {
+	if s == A {
+		return c.in.Leg
+	}
+	return c.b
+}
+
+// ringCaller tells the caller once that it rings; a second number that rings
+// changes nothing for him.
+func (c *call) ringCaller() {
+	c.record.Attempts[len(c.record.Attempts)-1].Rang = true
+	if c.rang {
+		return
+	}
+	c.rang = true
+	c.in.Leg.Ring()
+	c.note(masking.Rang)
+}
+
+func (c *call) attemptRang() bool {
+	n := len(c.record.Attempts)
+	return n > 0 && c.record.Attempts[n-1].Rang
+}
+
+// hangUp ends both legs for the reason that e gives.
+func (c *call) hangUp(e Event) {
+	cause := e.Cause
+	switch e.Kind {
+	case EvCancelled:
+		cause = masking.CauseCallerCancelled
+	case EvBlocked:
+		cause = masking.CauseLeakBlocked
+	case EvAllocEnded, EvTerminate:
+		cause = masking.CauseAllocationEnded
+	case EvShutdown:
+		cause = masking.CauseShutdown
+	case EvHungUp:
+		switch {
+		case e.Cause != "":
+		case e.Side == A && c.state != Talking:
+			cause = masking.CauseCallerCancelled
+		case e.Side == A:
+			cause = masking.CauseCallerHungUp
+		default:
+			cause = masking.CauseCalleeHungUp
+		}
+	}
+	c.finish(cause, Reason{Cause: cause})
+}
+
+// finish ends what is left of both legs, closes the media and writes the
+// record, once: every way to the end leads through here.
+func (c *call) finish(cause masking.Cause, toCaller Reason) {
+	if c.state >= Ending {
+		return
+	}
+	c.disarm()
+	c.release()
+	if c.answeredAt.IsZero() && c.b != nil {
+		c.closeAttempt(cause, 0)
+	}
+	if c.b != nil {
+		c.b.End(Reason{Cause: cause})
+	}
+	c.in.Leg.End(toCaller)
+	c.closeMedia()
+	now := time.Now()
+	c.record.Cause = cause
+	c.record.EndedAt = c.x.o.Clock()
+	if c.answeredAt.IsZero() {
+		c.record.RingTime = now.Sub(c.in.Received)
+	} else {
+		c.record.TalkTime = now.Sub(c.answeredAt)
+	}
+	c.note(masking.Ended)
+	c.log.Info("call ended", "cause", string(cause), "ring_ms", c.record.RingTime.Milliseconds(),
+		"talk_ms", c.record.TalkTime.Milliseconds(), "attempts", len(c.record.Attempts))
+}
+
+func (c *call) note(m masking.Moment) {
+	r := c.record
+	r.Attempts = append([]masking.Attempt(nil), r.Attempts...)
+	c.x.o.Journal.Note(m, r, c.plan.Tenant.Settings.Zone)
+}
+
+// rescue keeps a fault in one call from ending all others: the call is ended
+// and recorded. It is a net under the code, not a way to write it.
+func (c *call) rescue() {
+	fault := recover()
+	if fault == nil {
+		return
+	}
+	c.log.Error("fault in a call", "fault", fmt.Sprintf("%T", fault), "stack", string(debug.Stack()))
+	if c.release == nil {
+		c.in.Leg.End(Reason{Cause: masking.CauseFailed})
+		return
+	}
+	c.finish(masking.CauseFailed, Reason{Cause: masking.CauseFailed})
+}

@@ -1,0 +1,142 @@
+package b2bua
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"tandem/internal/masking"
+)
+
+// Options are what an Exchange works with. All fields are required but Timing.
+type Options struct {
+	Director Director
+	Journal  Journal
+	Trunks   Trunks
+	Media    Media
+	Log      *slog.Logger
+	Node     string           // this node's name, for the records
+	Clock    func() time.Time // wall clock of the records; durations are monotonic
+	Timing   Timing
+}
+
+// Timing holds the waits of a call; zero fields take the value of calls.md §4.
+type Timing struct {
+	Route       time.Duration // how long the Director may take: 2 s
+	MediaFirst  time.Duration // nothing heard of either side after answer: 30 s
+	MediaLater  time.Duration // both sides silent later on, not on hold: 60 s
+	MediaChecks time.Duration // how often to look: 5 s
+}
+
+func (t Timing) withDefaults() Timing {
+	set := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	set(&t.Route, 2*time.Second)
+	set(&t.MediaFirst, 30*time.Second)
+	set(&t.MediaLater, 60*time.Second)
+	set(&t.MediaChecks, 5*time.Second)
+	return t
+}
+
+// Exchange runs all calls of a node. Its methods may be called from anywhere.
+type Exchange struct {
+	o       Options
+	wg      sync.WaitGroup
+	mu      sync.Mutex
+	calls   map[masking.CallID]*call
+	closing bool // no new calls
+}
+
+// New makes an Exchange without calls.
+func New(o Options) *Exchange {
+	o.Timing = o.Timing.withDefaults()
+	return &Exchange{o: o, calls: map[masking.CallID]*call{}}
+}
+
+// Incoming takes a call over and returns at once. While draining the call is
+// refused as unavailable.
+func (x *Exchange) Incoming(in Invite) {
+	c := newCall(x, in)
+	x.mu.Lock()
+	refuse := x.closing
+	if !refuse {
+		x.calls[in.Call] = c
+		x.wg.Add(1)
+	}
+	x.mu.Unlock()
+	if refuse {
+		in.Leg.End(Reason{masking.CauseRejected, masking.RefusedUnavailable})
+		return
+	}
+	go func() {
+		defer x.wg.Done()
+		defer func() {
+			x.mu.Lock()
+			delete(x.calls, in.Call)
+			x.mu.Unlock()
+		}()
+		defer c.rescue()
+		c.run()
+	}()
+}
+
+// AllocationEnded cancels the allocation's calls that still ring; with
+// terminate it ends those that talk as well (api.md §2).
+func (x *Exchange) AllocationEnded(id masking.AllocationID, terminate bool) {
+	kind := EvAllocEnded
+	if terminate {
+		kind = EvTerminate
+	}
+	// A call that is being routed has read the allocation or will not find it
+	// any more; it is told as well and compares for itself.
+	x.tell(func(c *call) bool { a := c.allocation(); return a == id || a == "" }, Event{Kind: kind, Allocation: id})
+}
+
+// Live is how many calls are up, those counted whose last messages are under way.
+func (x *Exchange) Live() int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return len(x.calls)
+}
+
+// Drain refuses new calls and waits until the last one is over or ctx ends;
+// then it hangs up what is left and waits for that.
+func (x *Exchange) Drain(ctx context.Context) {
+	x.mu.Lock()
+	x.closing = true
+	x.mu.Unlock()
+	done := make(chan struct{})
+	go func() { x.wg.Wait(); close(done) }()
+	select {
+	case <-done:
+		return
+	case <-ctx.Done():
+	}
+	x.tell(func(*call) bool { return true }, Event{Kind: EvShutdown})
+	<-done
+}
+
+// Draining reports whether new calls are refused.
+func (x *Exchange) Draining() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.closing
+}
+
+func (x *Exchange) tell(which func(*call) bool, e Event) {
+	x.mu.Lock()
+	var told []*call
+	for _, c := range x.calls {
+		if which(c) {
+			told = append(told, c)
+		}
+	}
+	x.mu.Unlock()
+	for _, c := range told {
+		c.post(e)
+	}
+}

@@ -1,0 +1,114 @@
+package b2bua
+
+import (
+	"time"
+
+	"tandem/internal/e164"
+	"tandem/internal/masking"
+)
+
+// hunt starts the next attempt: another trunk for the same number, or with
+// nextNumber the next number of the list (calls.md §1.4). Without one left the
+// caller is told what the attempts came to.
+func (c *call) hunt(nextNumber bool) State {
+	for {
+		if !nextNumber && len(c.trunks) > 0 {
+			if c.dial() {
+				return Dialing
+			}
+			continue
+		}
+		if len(c.targets) == 0 {
+			return c.exhausted()
+		}
+		c.record.Callee, c.targets = c.targets[0], c.targets[1:]
+		c.number++
+		c.trunks = c.x.o.Trunks.Outgoing(c.plan.VirtualNumber)
+		if len(c.trunks) == 0 {
+			c.log.Warn("no trunk can carry this call")
+			c.record.Attempts = append(c.record.Attempts, masking.Attempt{Target: c.record.Callee, Cause: masking.CauseFailed})
+		}
+		nextNumber = len(c.trunks) == 0
+		c.arm(EvRingTime, c.plan.RingEach)
+	}
+}
+
+// dial rings the present number over the next trunk; false when media cannot be
+// opened or the offer cannot be made, which no other trunk would mend.
+func (c *call) dial() bool {
+	trunk := c.trunks[0]
+	c.trunks = c.trunks[1:]
+	attempt := masking.Attempt{Target: c.record.Callee, Trunk: trunk.Name(), Cause: masking.CauseFailed}
+	c.record.Attempts = append(c.record.Attempts, attempt)
+	offer, err := c.openMedia()
+	if err != nil {
+		c.log.Warn("media cannot be opened", "error", err.Error())
+		c.trunks, c.targets = nil, nil
+		return false
+	}
+	c.attempt++
+	c.legs++
+	c.since = time.Now()
+	c.b = trunk.Dial(Dial{
+		Call: c.in.Call, To: c.record.Callee, CallerID: c.plan.VirtualNumber, Offer: offer, Hops: c.in.Hops,
+		Hidden: c.hiddenFrom(c.record.Callee), Inbox: c.from(B, c.attempt),
+	})
+	return true
+}
+
+// hiddenFrom are the numbers that must not reach the callee: the caller's and
+// those of everybody else of the allocation. His own is in our Request-URI.
+func (c *call) hiddenFrom(callee e164.Number) []e164.Number {
+	var hidden []e164.Number
+	for _, n := range c.plan.Allocation.Parties() {
+		if n != callee {
+			hidden = append(hidden, n)
+		}
+	}
+	return hidden
+}
+
+// endAttempt writes down what became of the present attempt and ends its leg.
+func (c *call) endAttempt(e Event) {
+	cause := e.Cause
+	if e.Kind != EvFailed {
+		cause = masking.CauseNoAnswer
+	}
+	c.closeAttempt(cause, e.Status)
+	if c.b != nil {
+		c.b.End(Reason{Cause: cause})
+		c.b = nil
+	}
+	c.closeMedia()
+}
+
+func (c *call) closeAttempt(cause masking.Cause, status int) {
+	if n := len(c.record.Attempts); n > 0 {
+		a := &c.record.Attempts[n-1]
+		a.Cause, a.Status, a.Ring = cause, status, time.Since(c.since)
+	}
+}
+
+// exhausted ends a call that nobody answered.
+func (c *call) exhausted() State {
+	cause := masking.CauseOfAttempts(c.record.Attempts)
+	c.finish(cause, Reason{Cause: cause})
+	return Ending
+}
+
+// arm sets one of the call's timers, in place of its last setting.
+func (c *call) arm(k EventKind, d time.Duration) {
+	i, number := k-EvRingTime, c.number
+	if c.timers[i] != nil {
+		c.timers[i].Stop()
+	}
+	c.timers[i] = time.AfterFunc(d, func() { c.post(Event{Kind: k, Attempt: number}) })
+}
+
+func (c *call) disarm() {
+	for _, t := range c.timers {
+		if t != nil {
+			t.Stop()
+		}
+	}
+}

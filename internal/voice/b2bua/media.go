@@ -1,0 +1,191 @@
+package b2bua
+
+import (
+	"errors"
+	"time"
+
+	"tandem/internal/masking"
+	"tandem/internal/voice/sdp"
+)
+
+// negotiated is what one side and we have told each other about media.
+type negotiated struct {
+	theirs  *sdp.Description
+	ours    *sdp.Description
+	sent    []byte
+	version uint64
+}
+
+// readOffer reads the caller's description.
+func (c *call) readOffer() error {
+	if len(c.in.Offer) == 0 {
+		return errors.New("an INVITE without offer is not supported")
+	}
+	d, err := sdp.Parse(c.in.Offer)
+	if err != nil {
+		return err
+	}
+	if err := sdp.CheckOffer(d); err != nil {
+		return err
+	}
+	c.sides[A].theirs = d
+	return nil
+}
+
+// openMedia opens a relay for the attempt that begins and makes its offer.
+// Every attempt has ports of its own, so that what one number's phone still
+// sends never reaches the call with the next.
+func (c *call) openMedia() (offer []byte, err error) {
+	m, err := c.x.o.Media.Open()
+	if err != nil {
+		return nil, err
+	}
+	c.media = m
+	c.sides[B] = negotiated{}
+	return c.say(B, func(l sdp.Local) ([]byte, error) { return sdp.Anchor(c.sides[A].theirs, l), nil })
+}
+
+// say makes a description for a side and remembers it. Its version rises only
+// when the content changes (RFC 3264 §8).
+func (c *call) say(s Side, build func(sdp.Local) ([]byte, error)) ([]byte, error) {
+	n := &c.sides[s]
+	local := sdp.Local{Addr: c.media.Local(s), SessionID: sessionID(c.in.Received, s), Version: n.version}
+	body, err := build(local)
+	if err != nil {
+		return nil, err
+	}
+	if n.sent != nil && sdp.Changed(n.sent, body) {
+		local.Version++
+		if body, err = build(local); err != nil {
+			return nil, err
+		}
+	}
+	d, err := sdp.Parse(body)
+	if err != nil {
+		return nil, err
+	}
+	n.version, n.sent, n.ours = local.Version, body, d
+	return body, nil
+}
+
+// sessionID is the o= session id: the moment of the INVITE, which tells nobody
+// anything, one apart for each side.
+func sessionID(received time.Time, s Side) uint64 { return uint64(received.UnixNano())&^1 | uint64(s) }
+
+// connect joins the sides with the callee's answer and takes the caller up.
+func (c *call) connect(answer []byte) State {
+	body, err := c.agree(answer)
+	if err != nil {
+		c.log.Info("the callee's answer cannot be carried", "reason", err.Error())
+		c.finish(masking.CauseFailed, Reason{Cause: masking.CauseFailed})
+		return Ending
+	}
+	c.disarm()
+	c.answeredAt = time.Now()
+	c.record.AnsweredAt = c.x.o.Clock()
+	c.record.RingTime = c.answeredAt.Sub(c.in.Received)
+	last := &c.record.Attempts[len(c.record.Attempts)-1]
+	last.Answered, last.Status, last.Cause, last.Ring = true, 200, "", time.Since(c.since)
+	c.in.Leg.Answer(body)
+	c.note(masking.Answered)
+	c.arm(EvMediaCheck, c.x.o.Timing.MediaChecks)
+	return Talking
+}
+
+// agree reads the callee's answer and makes the caller's of it.
+func (c *call) agree(answer []byte) ([]byte, error) {
+	d, err := sdp.Parse(answer)
+	if err != nil {
+		return nil, err
+	}
+	c.sides[B].theirs = d
+	body, err := c.say(A, func(l sdp.Local) ([]byte, error) { return sdp.Answer(c.sides[A].theirs, d, l) })
+	if err != nil {
+		return nil, err
+	}
+	if err := c.point(A); err != nil {
+		return nil, err
+	}
+	return body, c.point(B)
+}
+
+// renew answers an offer that a side makes within the call: hold, resume, a new
+// port or a refresh. It is answered from what the other side can do, without
+// asking it; a codec that the other side does not have is refused.
+func (c *call) renew(e Event) {
+	leg, n := c.leg(e.Side), &c.sides[e.Side]
+	if len(e.Body) == 0 {
+		leg.Answer(n.sent)
+		return
+	}
+	d, err := sdp.Parse(e.Body)
+	var body []byte
+	if err == nil {
+		body, err = c.say(e.Side, func(l sdp.Local) ([]byte, error) {
+			return sdp.Answer(d, c.sides[e.Side.other()].theirs, l)
+		})
+	}
+	if err != nil {
+		leg.RefuseOffer()
+		return
+	}
+	n.theirs = d
+	for _, s := range []Side{A, B} {
+		if err := c.point(s); err != nil {
+			c.log.Warn("media cannot be moved", "error", err.Error())
+		}
+	}
+	leg.Answer(body)
+}
+
+// point connects a side of the relay to its peer.
+func (c *call) point(s Side) error {
+	mine, other := &c.sides[s], &c.sides[s.other()]
+	theirs, ok := mine.theirs.Audio()
+	if !ok {
+		return sdp.ErrNoAudio
+	}
+	ours, _ := mine.ours.Audio()
+	otherOurs, _ := other.ours.Audio()
+	otherTheirs, _ := other.theirs.Audio()
+	stream := Stream{RTP: theirs.Addr, RTCP: theirs.RTCP, Payloads: sdp.PayloadMap(otherOurs, theirs, otherTheirs),
+		Clocks: sdp.ClockRates(ours, theirs), Send: !theirs.Held(), Receive: theirs.Direction.Sends()}
+	return c.media.Connect(s, stream)
+}
+
+// listen ends a call in which nobody is heard (calls.md §4).
+func (c *call) listen() State {
+	var last time.Time
+	for _, t := range c.media.LastHeard() {
+		if t.After(last) {
+			last = t
+		}
+	}
+	limit := c.x.o.Timing.MediaLater
+	if last.IsZero() {
+		last, limit = c.answeredAt, c.x.o.Timing.MediaFirst
+	}
+	if time.Since(last) >= limit && !c.held() {
+		c.finish(masking.CauseMediaTimeout, Reason{Cause: masking.CauseMediaTimeout})
+		return Ending
+	}
+	c.arm(EvMediaCheck, c.x.o.Timing.MediaChecks)
+	return Talking
+}
+
+// held reports whether a side has the call on hold: silence is then no fault.
+func (c *call) held() bool {
+	for _, n := range c.sides {
+		if m, ok := n.theirs.Audio(); ok && m.Direction != sdp.SendRecv {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *call) closeMedia() {
+	if c.media != nil {
+		c.media.Close()
+		c.media = nil
+	}
+}

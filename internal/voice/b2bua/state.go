@@ -1,0 +1,130 @@
+package b2bua
+
+import (
+	"fmt"
+	"io"
+	"strings"
+)
+
+// State of a call.
+type State int
+
+// The states of a call.
+const (
+	Routing State = iota // asking the Director
+	Dialing              // an attempt is out, nothing rings yet
+	Ringing              // the callee's side rings
+	Talking              // both sides are connected
+	Ending               // record written, media closed; the legs' last messages are under way
+	Over                 // nothing is left
+	states
+)
+
+var stateNames = [states]string{"Routing", "Dialing", "Ringing", "Talking", "Ending", "Over"}
+
+func (s State) String() string { return stateNames[s] }
+
+var eventNames = [eventKinds]string{"Ringing", "Answered", "Failed", "Cancelled", "HungUp", "Offered", "Gone",
+	"Blocked", "RingTime", "TotalTime", "MediaCheck", "AllocEnded", "Terminate", "Shutdown"}
+
+func (k EventKind) String() string { return eventNames[k] }
+
+// action is what a call does about an event. Each is one method of call.
+type action int
+
+const (
+	ignore   action = iota
+	ring            // tell the caller that it rings
+	connect         // join the two sides
+	hunt            // next trunk, next number, or give up
+	giveUp          // the caller is told what the attempts came to
+	hangUp          // end both legs for the event's reason
+	renew           // answer an offer made within the call
+	listen          // end the call if nobody is heard
+	countOut        // one leg less; over when none is left
+)
+
+var actionNames = map[action]string{ring: "ring the caller", connect: "join the sides", hunt: "hunt on",
+	giveUp: "give up", hangUp: "end both legs", renew: "answer the offer", listen: "check the media", countOut: "count the leg out"}
+
+// step is a cell of the table: what to do, and where that can lead.
+type step struct {
+	do action
+	to []State
+}
+
+// table is the whole behaviour of a call in time. A pair that is not in it is
+// ignored: it comes of two messages crossing and has been settled already.
+// docs/call-states.md is this table, printed.
+var table = [states]map[EventKind]step{
+	Dialing: {
+		EvRinging:    {ring, []State{Ringing}},
+		EvAnswered:   {connect, []State{Talking, Ending}},
+		EvFailed:     {hunt, []State{Dialing, Ending}},
+		EvRingTime:   {hunt, []State{Dialing, Ending}},
+		EvTotalTime:  {giveUp, []State{Ending}},
+		EvCancelled:  {hangUp, []State{Ending}},
+		EvHungUp:     {hangUp, []State{Ending}},
+		EvBlocked:    {hangUp, []State{Ending}},
+		EvAllocEnded: {hangUp, []State{Ending}},
+		EvTerminate:  {hangUp, []State{Ending}},
+		EvShutdown:   {hangUp, []State{Ending}},
+		EvGone:       {countOut, []State{Dialing}},
+	},
+	Ringing: {
+		EvAnswered:   {connect, []State{Talking, Ending}},
+		EvFailed:     {hunt, []State{Dialing, Ending}},
+		EvRingTime:   {hunt, []State{Dialing, Ending}},
+		EvTotalTime:  {giveUp, []State{Ending}},
+		EvCancelled:  {hangUp, []State{Ending}},
+		EvHungUp:     {hangUp, []State{Ending}},
+		EvBlocked:    {hangUp, []State{Ending}},
+		EvAllocEnded: {hangUp, []State{Ending}},
+		EvTerminate:  {hangUp, []State{Ending}},
+		EvShutdown:   {hangUp, []State{Ending}},
+		EvGone:       {countOut, []State{Ringing}},
+	},
+	Talking: {
+		EvHungUp:     {hangUp, []State{Ending}},
+		EvOffered:    {renew, []State{Talking}},
+		EvMediaCheck: {listen, []State{Talking, Ending}},
+		EvBlocked:    {hangUp, []State{Ending}},
+		EvTerminate:  {hangUp, []State{Ending}},
+		EvShutdown:   {hangUp, []State{Ending}},
+		EvGone:       {countOut, []State{Talking}},
+	},
+	Ending: {
+		EvGone: {countOut, []State{Ending, Over}},
+	},
+}
+
+// next is what a call in state s does about an event of kind k.
+func next(s State, k EventKind) action { return table[s][k].do }
+
+// WriteTable prints the table as Markdown.
+func WriteTable(w io.Writer) error {
+	var b strings.Builder
+	b.WriteString("| event |")
+	for s := Dialing; s < Over; s++ {
+		fmt.Fprintf(&b, " %v |", s)
+	}
+	b.WriteString("\n|---|---|---|---|---|\n")
+	for k := range eventKinds {
+		fmt.Fprintf(&b, "| %v |", k)
+		for s := Dialing; s < Over; s++ {
+			st, ok := table[s][k]
+			if !ok {
+				b.WriteString(" |")
+				continue
+			}
+			var to []string
+			for _, t := range st.to {
+				to = append(to, t.String())
+			}
+			fmt.Fprintf(&b, " %s → %s |", actionNames[st.do], strings.Join(to, " or "))
+		}
+		b.WriteString("\n")
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}

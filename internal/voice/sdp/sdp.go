@@ -1,0 +1,154 @@
+// Package sdp reads the session descriptions that phones and carriers send and
+// builds our own from nothing (RFC 4566, RFC 3264).
+//
+// Reading is tolerant: lines may stand in any order, end in CRLF, LF or CR,
+// lack the last line end, or be unknown; every line is kept as it came.
+// Building is strict: a description that goes out holds our address, our
+// session id and what an allow-list names (codec.go), so nothing that
+// identifies the far side can cross from leg to leg. The package knows no SIP
+// and opens no socket; voice/b2bua and voice/sipua call it.
+package sdp
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strings"
+)
+
+// Refusals. The signalling side answers each of them with 488 (RFC 3261
+// §21.4.26); none quotes the description, which may hold a telephone number.
+var (
+	// ErrMalformed is wrapped by every error of Parse.
+	ErrMalformed = errors.New("malformed session description")
+	// ErrNoAudio means that no audio stream over plain RTP is open.
+	ErrNoAudio = errors.New("no usable audio stream")
+	// ErrNoCommonCodec means that no speech codec is left that both legs and
+	// the allow-list know. telephone-event and comfort noise are not speech.
+	ErrNoCommonCodec = errors.New("no common codec")
+)
+
+// Direction is what the sender of a description does with a stream, seen from
+// that sender (RFC 4566 §6).
+type Direction string
+
+// The four directions. A stream without an attribute is SendRecv.
+const (
+	SendRecv Direction = "sendrecv"
+	SendOnly Direction = "sendonly"
+	RecvOnly Direction = "recvonly"
+	Inactive Direction = "inactive"
+)
+
+// Sends reports whether the describing side sends media.
+func (d Direction) Sends() bool { return d == SendRecv || d == SendOnly || d == "" }
+
+// Receives reports whether the describing side wants media.
+func (d Direction) Receives() bool { return d == SendRecv || d == RecvOnly || d == "" }
+
+// directionOf is the direction of a side that sends and receives as told.
+func directionOf(sends, receives bool) Direction {
+	switch {
+	case sends && receives:
+		return SendRecv
+	case sends:
+		return SendOnly
+	case receives:
+		return RecvOnly
+	}
+	return Inactive
+}
+
+// Line is one line as it was received, without its line end. Type is the letter
+// before "=", or 0 for a line that has no such form; Value is the rest.
+type Line struct {
+	Type  byte
+	Value string
+}
+
+// Format is one entry of an RTP stream's format list.
+type Format struct {
+	Payload  uint8  // payload type number, 0 to 127
+	Codec    string // registered spelling if we know it ("PCMA", "opus"), else as written; "" if unknown
+	Clock    int    // RTP clock in Hz
+	Channels int    // at least 1
+	Params   string // value of a=fmtp as written, without the payload number
+}
+
+// Media is one m= section.
+type Media struct {
+	Type, Proto string // as written: "audio", "RTP/AVP"
+	// Addr is where the describing side wants RTP: the c= that applies and the
+	// port of m=. It is invalid where no literal address applies; its host is
+	// unspecified (0.0.0.0, ::) for a hold in the style of RFC 2543.
+	Addr netip.AddrPort
+	// RTCP is where it wants RTCP: a=rtcp (RFC 3605), else the port after
+	// Addr's. Invalid when there is none.
+	RTCP netip.AddrPort
+	// Direction is the media's own, else the session's, else SendRecv; an
+	// unspecified Addr takes "receives" away from it.
+	Direction       Direction
+	Formats         []Format // RTP only, in order of preference, no number twice
+	Ptime, MaxPtime int      // ms, 0 = not given
+	Lines           []Line   // the section as received, m= first
+}
+
+// Description is a parsed session description.
+type Description struct {
+	Direction Direction // session-level attribute, "" if there is none
+	Media     []Media
+	Lines     []Line // the session section as received
+}
+
+// isAudio reports whether m is an open audio stream over plain RTP.
+func (m Media) isAudio() bool {
+	return strings.EqualFold(m.Type, "audio") && strings.EqualFold(m.Proto, "RTP/AVP") && m.Addr.Port() != 0
+}
+
+// audioIndex is the position of the first stream that we carry, -1 if none.
+func (d *Description) audioIndex() int {
+	for i, m := range d.Media {
+		if m.isAudio() {
+			return i
+		}
+	}
+	return -1
+}
+
+// Audio gives the one stream that we carry: the first audio stream with a port
+// over RTP/AVP. Every other stream (SRTP, AVPF, video, image) is refused by
+// Anchor with port 0; with none left ok is false.
+func (d *Description) Audio() (m Media, ok bool) {
+	if i := d.audioIndex(); i >= 0 {
+		return d.Media[i], true
+	}
+	return Media{}, false
+}
+
+// Held reports whether the describing side asks us to send nothing: sendonly,
+// inactive or an unspecified address (RFC 3264 §8.4).
+func (m Media) Held() bool { return !m.Direction.Receives() }
+
+// LogValue tells the shape of a description and nothing that was written in
+// it: names, addresses and unknown parameters can hold a telephone number.
+func (d *Description) LogValue() slog.Value {
+	if d == nil {
+		return slog.StringValue("none")
+	}
+	var codecs []string
+	direction := Inactive
+	if m, ok := d.Audio(); ok {
+		direction = m.Direction
+		for _, f := range m.Formats {
+			if _, known := codecFor(f); known {
+				codecs = append(codecs, f.Codec)
+			}
+		}
+	}
+	return slog.GroupValue(slog.Int("media", len(d.Media)), slog.String("direction", string(direction)),
+		slog.String("codecs", strings.Join(codecs, ",")))
+}
+
+// String is LogValue as text, so that a stray %v says no more than it.
+func (d *Description) String() string { return fmt.Sprint(d.LogValue()) }

@@ -1,0 +1,74 @@
+package sipua
+
+import (
+	"strconv"
+
+	"tandem/internal/masking"
+	"tandem/internal/voice/b2bua"
+)
+
+// This file is the one mapping between the words of masking and SIP statuses.
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+// statusFor is what a caller hears when his call ends before it is answered
+// (calls.md §1, refusals). A stranger, an expired allocation and the wrong
+// direction look alike, so that a prober learns nothing.
+func statusFor(r b2bua.Reason) (status int, phrase string) {
+	if r.Cause == masking.CauseRejected {
+		switch r.Refusal {
+		case masking.RefusedUnknownNumber:
+			return 404, "Not Found"
+		case masking.RefusedWithheld:
+			return 433, "Anonymity Disallowed"
+		case masking.RefusedCallerBusy:
+			return 486, "Busy Here"
+		case masking.RefusedUnavailable:
+			return 503, "Service Unavailable"
+		}
+		return 403, "Forbidden"
+	}
+	switch r.Cause {
+	case masking.CauseCallerCancelled:
+		return 487, "Request Terminated"
+	case masking.CauseBusy:
+		return 486, "Busy Here"
+	case masking.CauseDeclined:
+		return 603, "Decline"
+	case masking.CauseNoMedia:
+		return 488, "Not Acceptable Here"
+	case masking.CauseShutdown:
+		return 503, "Service Unavailable"
+	}
+	return 480, "Temporarily Unavailable"
+}
+
+// causeOf tells what a callee's final status means. retry says that another
+// trunk may do better (calls.md §1.4); whether it rang is the call's to know.
+func causeOf(status int, rang bool) (cause masking.Cause, retry bool) {
+	switch status {
+	case 486, 600:
+		return masking.CauseBusy, false
+	case 603, 403, 433, 607, 608:
+		return masking.CauseDeclined, false
+	case 408:
+		if rang {
+			return masking.CauseNoAnswer, false
+		}
+		return masking.CauseFailed, true
+	case 480:
+		if rang {
+			return masking.CauseNoAnswer, false
+		}
+		return masking.CauseUnreachable, false
+	case 501, 505:
+		return masking.CauseFailed, false
+	}
+	switch {
+	case status >= 500 && status < 600:
+		return masking.CauseFailed, true
+	case status >= 300 && status < 400, status >= 600, status == 404, status == 410, status == 484:
+		return masking.CauseUnreachable, false // a redirection is not obeyed
+	}
+	return masking.CauseFailed, false
+}

@@ -1,0 +1,148 @@
+package sipua
+
+import (
+	"net/netip"
+	"strconv"
+
+	"github.com/emiago/sipgo/sip"
+
+	"tandem/internal/e164"
+	"tandem/internal/masking"
+)
+
+// This file is the header policy: every message that leaves is built here, from
+// nothing. A header that is not written by one of these functions is not sent,
+// so what a peer put into his own never reaches the other leg (calls.md §2).
+// What a response must repeat of its request (Via, From, To, Call-ID, CSeq,
+// Record-Route) goes back to the one who wrote it.
+
+// allowed are the methods that we answer with other than 405.
+const allowed = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE"
+
+const sdpType = sip.ContentTypeHeader("application/sdp")
+
+// response builds a response to a request on a leg or outside one. tag is ours,
+// "" on a 100. contact is nil where none belongs.
+func response(req *sip.Request, status int, reason, tag string, contact *sip.ContactHeader, body []byte) *sip.Response {
+	res := sip.NewResponse(status, reason)
+	for _, h := range req.GetHeaders("Via") {
+		res.AppendHeader(h)
+	}
+	if establishes(req.Method, status) {
+		for _, h := range req.GetHeaders("Record-Route") {
+			res.AppendHeader(h)
+		}
+	}
+	res.AppendHeader(req.From())
+	to := &sip.ToHeader{Address: req.To().Address, DisplayName: req.To().DisplayName, Params: req.To().Params.Clone()}
+	if tag != "" && !to.Params.Has("tag") {
+		to.Params = to.Params.Add("tag", tag)
+	}
+	res.AppendHeader(to)
+	res.AppendHeader(req.CallID())
+	res.AppendHeader(req.CSeq())
+	if contact != nil && establishes(req.Method, status) {
+		res.AppendHeader(contact)
+	}
+	if status == 405 || (status/100 == 2 && req.Method != sip.BYE) {
+		res.AppendHeader(sip.NewHeader("Allow", allowed))
+	}
+	if status == 503 {
+		res.AppendHeader(sip.NewHeader("Retry-After", strconv.Itoa(retryAfterSeconds)))
+	}
+	if len(body) > 0 {
+		ct := sdpType
+		res.AppendHeader(&ct)
+		res.SetBody(body)
+	}
+	return res
+}
+
+// retryAfterSeconds is what a refused caller's carrier is asked to wait.
+const retryAfterSeconds = 5
+
+// establishes reports whether a response makes or refreshes a dialog, so that it
+// bears Record-Route and Contact (RFC 3261 §12.1.1, RFC 3311 §5.2).
+func establishes(m sip.RequestMethod, status int) bool {
+	return (m == sip.INVITE && status > 100 && status < 300) || (m == sip.UPDATE && status/100 == 2)
+}
+
+// outgoingInvite is what the callee's network is told: the number to ring, the
+// virtual number as caller, and our own addresses.
+type outgoingInvite struct {
+	trunk    masking.Trunk
+	target   netip.AddrPort
+	to       e164.Number
+	callerID e164.Number
+	callID   string
+	tag      string
+	contact  *sip.ContactHeader
+	hops     int
+	body     []byte
+}
+
+func (o outgoingInvite) build() *sip.Request {
+	self := sip.Uri{Scheme: "sip", User: format(o.callerID, o.trunk), Host: o.contact.Address.Host, Port: o.contact.Address.Port}
+	peer := sip.Uri{Scheme: "sip", User: format(o.to, o.trunk), Host: host(o.target.Addr()), Port: int(o.target.Port())}
+	req := sip.NewRequest(sip.INVITE, peer)
+	max := sip.MaxForwardsHeader(o.hops)
+	req.AppendHeader(&max)
+	req.AppendHeader(&sip.FromHeader{Address: self, Params: tagParam(o.tag)})
+	req.AppendHeader(&sip.ToHeader{Address: peer})
+	id := sip.CallIDHeader(o.callID)
+	req.AppendHeader(&id)
+	req.AppendHeader(&sip.CSeqHeader{SeqNo: 1, MethodName: sip.INVITE})
+	req.AppendHeader(o.contact)
+	req.AppendHeader(sip.NewHeader("Allow", allowed))
+	ct := sdpType
+	req.AppendHeader(&ct)
+	req.SetBody(o.body)
+	return req
+}
+
+// within builds a request inside a dialog (RFC 3261 §12.2.1.1).
+func (d *dialog) within(method sip.RequestMethod, seq uint32) *sip.Request {
+	target, routes := d.target, d.routes
+	if len(routes) > 0 && !loose(routes[0]) {
+		// A strict router wants to stand in the Request-URI, the target last.
+		target = routes[0]
+		routes = append(append([]sip.Uri(nil), routes[1:]...), d.target)
+	}
+	req := sip.NewRequest(method, *target.Clone())
+	for i := range routes {
+		req.AppendHeader(&sip.RouteHeader{Address: *routes[i].Clone()})
+	}
+	max := sip.MaxForwardsHeader(70)
+	req.AppendHeader(&max)
+	req.AppendHeader(&sip.FromHeader{Address: d.local, Params: tagParam(d.localTag)})
+	to := &sip.ToHeader{Address: d.remote}
+	if d.remoteTag != "" {
+		to.Params = tagParam(d.remoteTag)
+	}
+	req.AppendHeader(to)
+	id := sip.CallIDHeader(d.callID)
+	req.AppendHeader(&id)
+	req.AppendHeader(&sip.CSeqHeader{SeqNo: seq, MethodName: method})
+	return req
+}
+
+func tagParam(tag string) sip.HeaderParams { return sip.HeaderParams{{K: "tag", V: tag}} }
+
+// contactAt is our Contact: an address and nothing about anybody.
+func contactAt(a netip.AddrPort, network string) *sip.ContactHeader {
+	u := sip.Uri{Scheme: "sip", Host: host(a.Addr()), Port: int(a.Port())}
+	if network == "tcp" {
+		u.UriParams = sip.HeaderParams{{K: "transport", V: "tcp"}}
+	}
+	return &sip.ContactHeader{Address: u}
+}
+
+func host(a netip.Addr) string {
+	a = a.Unmap()
+	if a.Is6() {
+		return "[" + a.String() + "]"
+	}
+	return a.String()
+}
+
+func loose(u sip.Uri) bool { return u.UriParams.Has("lr") }

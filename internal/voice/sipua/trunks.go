@@ -1,0 +1,165 @@
+package sipua
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"tandem/internal/e164"
+	"tandem/internal/masking"
+	"tandem/internal/voice/b2bua"
+)
+
+// trunks is the table of trunks: replaced as a whole, read without a lock.
+type trunks struct {
+	table  atomic.Pointer[[]masking.Trunk]
+	mu     sync.Mutex
+	states map[string]*trunkState
+}
+
+// trunkState is what a trunk has shown of itself; it outlives a change of its
+// settings.
+type trunkState struct {
+	mu       sync.Mutex
+	live     int
+	second   int64 // the present second of started
+	started  int
+	failed   int // attempts in a row that the trunk itself failed
+	lastGood time.Time
+	lastBad  time.Time
+}
+
+// Health is how a trunk does, as far as its calls have shown.
+type Health struct {
+	State         string    `json:"state"` // unknown, up, down
+	LiveCalls     int       `json:"live_calls"`
+	FailuresInRow int       `json:"failures_in_row"`
+	LastSuccess   time.Time `json:"last_success,omitzero"`
+	LastFailure   time.Time `json:"last_failure,omitzero"`
+}
+
+// downAfter failures in a row a trunk is reported down and tried last.
+const downAfter = 3
+
+func (ts *trunks) all() []masking.Trunk {
+	if p := ts.table.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// admits reports whether any trunk sends from addr: the gate of the sockets.
+func (ts *trunks) admits(addr netip.Addr) bool {
+	_, ok := ts.bySource(addr)
+	return ok
+}
+
+// bySource finds the trunk of an address. Of several the one with the longest
+// prefix wins.
+func (ts *trunks) bySource(addr netip.Addr) (masking.Trunk, bool) {
+	addr = addr.Unmap()
+	best, bits := masking.Trunk{}, -1
+	for _, t := range ts.all() {
+		for _, p := range t.Sources {
+			if p.Contains(addr) && p.Bits() > bits {
+				best, bits = t, p.Bits()
+			}
+		}
+	}
+	return best, bits >= 0
+}
+
+func (ts *trunks) state(name string) *trunkState {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	s := ts.states[name]
+	if s == nil {
+		s = &trunkState{}
+		ts.states[name] = s
+	}
+	return s
+}
+
+// outgoing are the ways out for a caller ID, one for each address of each trunk
+// that may present it, those that are down last.
+func (ts *trunks) outgoing(ua *Agent, callerID e164.Number) []b2bua.Trunk {
+	var up, down []b2bua.Trunk
+	for _, t := range masking.OutgoingTrunks(ts.all(), callerID, rand.IntN) {
+		s := ts.state(t.Name)
+		for _, target := range t.Targets {
+			way := &way{ua: ua, trunk: t, state: s, target: target}
+			if s.down() {
+				down = append(down, way)
+			} else {
+				up = append(up, way)
+			}
+		}
+	}
+	return append(up, down...)
+}
+
+// take counts a call that starts, unless the trunk's limits are reached.
+func (s *trunkState) take(t masking.Trunk, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sec := now.Unix(); sec != s.second {
+		s.second, s.started = sec, 0
+	}
+	if (t.MaxCalls > 0 && s.live >= t.MaxCalls) || (t.MaxCPS > 0 && s.started >= t.MaxCPS) {
+		return false
+	}
+	s.live++
+	s.started++
+	return true
+}
+
+func (s *trunkState) give() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.live--
+}
+
+// note keeps whether the trunk itself worked: any answer of the far side proves
+// that it did, be it a refusal.
+func (s *trunkState) note(worked bool, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if worked {
+		s.failed, s.lastGood = 0, now
+		return
+	}
+	s.failed++
+	s.lastBad = now
+}
+
+func (s *trunkState) down() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failed >= downAfter
+}
+
+func (s *trunkState) health() Health {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := Health{State: "unknown", LiveCalls: s.live, FailuresInRow: s.failed, LastSuccess: s.lastGood, LastFailure: s.lastBad}
+	switch {
+	case s.failed >= downAfter:
+		h.State = "down"
+	case !s.lastGood.IsZero():
+		h.State = "up"
+	}
+	return h
+}
+
+// way is one address of one trunk.
+type way struct {
+	ua     *Agent
+	trunk  masking.Trunk
+	state  *trunkState
+	target netip.AddrPort
+}
+
+// Name is the trunk's name.
+func (w *way) Name() string { return w.trunk.Name }
