@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"tandem/internal/e164"
@@ -17,37 +17,51 @@ import (
 // enough is being flooded; it is ended rather than let an event go missing.
 const inboxSize = 128
 
-// call is one call. Everything below inbox is owned by call.run.
+// call is one call. Everything below ended is owned by call.run.
 type call struct {
-	x     *Exchange
-	in    Invite
-	log   *slog.Logger
-	inbox chan Event
-	flood atomic.Bool
-	alloc atomic.Pointer[masking.AllocationID]
+	x       *Exchange
+	in      Invite
+	log     *slog.Logger
+	inbox   chan Event
+	flooded chan struct{} // holds one entry once an event did not fit
+
+	mu     sync.Mutex // guards the next three
+	routed bool
+	alloc  masking.AllocationID               // whose call it is, once routed
+	ended  map[masking.AllocationID]EventKind // allocations that ended before this call was routed
 
 	state      State
+	began      time.Time // by the monotonic clock, which in.Received need not have
 	plan       masking.Plan
 	record     masking.Call
-	release    func()  // gives back what Route took
-	legs       int     // legs that are not gone
-	number     int     // how many numbers have been rung; ring timers of earlier ones are stale
-	b          Leg     // the present attempt
-	attempt    int     // its number, from 1; events of earlier ones are stale
-	trunks     []Trunk // not tried yet for the present number
+	release    func()           // gives back what Route took; nil for a call that was not routed
+	finished   bool             // the record is closed
+	up         map[end]struct{} // legs that are not gone
+	number     int              // how many numbers have been rung; ring timers of earlier ones are stale
+	until      time.Time        // no further number is rung from here on
+	b          Leg              // the present attempt
+	attempt    int              // its number, from 1; events of earlier ones are stale
+	trunks     []Trunk          // not tried yet for the present number
 	targets    []e164.Number
 	since      time.Time // when the present attempt began
 	rang       bool      // the caller has been told
 	answeredAt time.Time
 
 	media  Session
+	quiet  time.Time // silence before this counts for nothing: the answer, the last resume
 	sides  [2]negotiated
 	timers [3]*time.Timer // EvRingTime, EvTotalTime, EvMediaCheck; see arm
 }
 
+// end is one leg of a call; A's has attempt 0.
+type end struct {
+	side    Side
+	attempt int
+}
+
 func newCall(x *Exchange, in Invite) *call {
-	c := &call{x: x, in: in, inbox: make(chan Event, inboxSize), legs: 1,
-		log: x.o.Log.With("call", string(in.Call))}
+	c := &call{x: x, in: in, inbox: make(chan Event, inboxSize), flooded: make(chan struct{}, 1), began: time.Now(),
+		up: map[end]struct{}{{A, 0}: {}}, log: x.o.Log.With("call", string(in.Call))}
 	// The leg's events wait in the inbox from the start; which numbers must
 	// not reach the caller is known once the call is routed.
 	in.Leg.Bind(c.from(A, 0), nil)
@@ -67,24 +81,53 @@ func (c *call) post(e Event) {
 	select {
 	case c.inbox <- e:
 	default:
-		c.flood.Store(true)
+		c.flood()
 	}
 }
 
-func (c *call) allocation() masking.AllocationID {
-	if id := c.alloc.Load(); id != nil {
-		return *id
+// flood tells the call that an event was lost.
+func (c *call) flood() {
+	select {
+	case c.flooded <- struct{}{}:
+	default:
 	}
-	return ""
+}
+
+// allocationEnded tells the call that an allocation ended. Until it is routed
+// nobody knows whether that is its own, and a slow store must not let the ends
+// of others fill its inbox.
+func (c *call) allocationEnded(id masking.AllocationID, kind EventKind) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case !c.routed:
+		if c.ended == nil {
+			c.ended = map[masking.AllocationID]EventKind{}
+		}
+		c.ended[id] = max(kind, c.ended[id])
+	case c.alloc == id:
+		c.post(Event{Kind: kind, Allocation: id})
+	}
+}
+
+// routedTo says whose call it is, "" for nobody's, and tells whether that
+// allocation has ended while the call was routed.
+func (c *call) routedTo(id masking.AllocationID) (over bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, over = c.ended[id]
+	c.routed, c.alloc, c.ended = true, id, nil
+	return over
 }
 
 // run is the call, from its INVITE to its last message.
 func (c *call) run() {
 	c.route()
 	for c.state != Over {
-		e := <-c.inbox
-		c.handle(e)
-		if c.flood.Load() {
+		select {
+		case e := <-c.inbox:
+			c.handle(e)
+		case <-c.flooded:
 			// What did not fit may have been a Gone, so none can be waited for;
 			// the legs end by themselves.
 			c.log.Warn("call flooded with events")
@@ -104,26 +147,37 @@ func (c *call) route() {
 		return
 	}
 	c.plan, c.release = plan, release
-	c.alloc.Store(&plan.Allocation.ID)
-	c.in.Leg.Bind(c.from(A, 0), c.hiddenFrom(plan.Caller))
 	c.record = masking.Call{ID: c.in.Call, Tenant: plan.Tenant.ID, Allocation: plan.Allocation.ID,
-		VirtualNumber: plan.VirtualNumber, Caller: plan.Caller, Callee: plan.Targets[0], Direction: plan.Direction,
+		VirtualNumber: plan.VirtualNumber, Caller: plan.Caller, Direction: plan.Direction,
 		CustomField: plan.Allocation.CustomField, Node: c.x.o.Node, StartedAt: c.in.Received}
+	if len(plan.Targets) > 0 {
+		c.record.Callee = plan.Targets[0]
+	}
 	c.log = c.log.With("tenant", string(plan.Tenant.ID), "allocation", string(plan.Allocation.ID))
 	c.note(masking.Began)
-	c.state = Dialing
+	c.state = c.begin()
+}
+
+// begin rings the first number of a call that has been routed, unless there is
+// a reason not to.
+func (c *call) begin() State {
+	c.in.Leg.Bind(c.from(A, 0), c.hiddenFrom(c.plan.Caller))
+	if c.routedTo(c.plan.Allocation.ID) {
+		c.finish(masking.CauseAllocationEnded, Reason{Cause: masking.CauseAllocationEnded})
+		return Ending
+	}
 	if err := c.readOffer(); err != nil {
 		c.log.Info("the caller's offer cannot be carried", "reason", err.Error())
 		c.finish(masking.CauseNoMedia, Reason{Cause: masking.CauseNoMedia})
-		c.state = Ending
-		return
+		return Ending
 	}
-	c.targets = plan.Targets
-	c.arm(EvTotalTime, plan.RingTotal)
-	c.state = c.hunt(true)
+	c.targets, c.until = c.plan.Targets, time.Now().Add(c.plan.RingTotal)
+	c.arm(EvTotalTime, c.plan.RingTotal)
+	return c.hunt(true)
 }
 
 func (c *call) refuse(plan masking.Plan, err error) {
+	c.routedTo("")
 	var why masking.Refusal
 	if !errors.As(err, &why) {
 		c.log.Warn("call cannot be routed now", "error", err.Error())
@@ -163,22 +217,45 @@ func (c *call) handle(e Event) {
 	case listen:
 		c.state = c.listen()
 	case countOut:
-		if c.legs--; c.legs == 0 && c.state == Ending {
-			c.state = Over
-		}
+		c.state = c.countOut(e)
 	}
 }
 
-// stale reports whether e tells of an attempt or a ring time that is over. A leg
-// of that attempt ends by itself; only that it is gone must still be counted.
-func (c *call) stale(e Event) bool {
+// countOut takes a leg off the list that said that it is gone. A leg still in
+// use must not go without a word; if it does, the call ends, lest it wait for
+// ever.
+func (c *call) countOut(e Event) State {
+	l := end{e.Side, e.Attempt}
+	if _, there := c.up[l]; !there {
+		return c.state
+	}
+	delete(c.up, l)
 	switch {
-	case e.Kind == EvGone:
+	case c.state == Ending && len(c.up) == 0:
+		return Over
+	case c.state != Ending && (e.Side == A || e.Attempt == c.attempt):
+		c.log.Warn("a leg is gone without a word")
+		c.finish(masking.CauseFailed, Reason{Cause: masking.CauseFailed})
+		return Ending
+	}
+	return c.state
+}
+
+// stale reports whether e tells of an attempt or a ring time that is over, or
+// what its side cannot say. A leg of such an attempt ends by itself; only that
+// it is gone must still be counted.
+func (c *call) stale(e Event) bool {
+	switch e.Kind {
+	case EvGone:
 		return false
-	case e.Kind == EvRingTime:
+	case EvRingTime:
 		return e.Attempt != c.number
-	case e.Kind == EvAllocEnded || e.Kind == EvTerminate:
+	case EvAllocEnded, EvTerminate:
 		return e.Allocation != c.plan.Allocation.ID
+	case EvRinging, EvAnswered, EvFailed:
+		return e.Side != B || e.Attempt != c.attempt
+	case EvCancelled:
+		return e.Side != A
 	}
 	return e.Side == B && e.Attempt != c.attempt
 }
@@ -234,31 +311,31 @@ func (c *call) hangUp(e Event) {
 	c.finish(cause, Reason{Cause: cause})
 }
 
-// finish ends what is left of both legs, closes the media and writes the
-// record, once: every way to the end leads through here.
+// finish closes the record, ends what is left of both legs and closes the
+// media, once: every way to the end of a routed call leads through here. A
+// fault in one of its steps does not keep it from the others.
 func (c *call) finish(cause masking.Cause, toCaller Reason) {
-	if c.state >= Ending {
+	if c.finished || c.release == nil {
 		return
 	}
+	c.finished = true
 	c.disarm()
-	c.release()
 	if c.answeredAt.IsZero() && c.b != nil {
 		c.closeAttempt(cause, 0)
 	}
-	if c.b != nil {
-		c.b.End(Reason{Cause: cause})
-	}
-	c.in.Leg.End(toCaller)
-	c.closeMedia()
-	now := time.Now()
-	c.record.Cause = cause
-	c.record.EndedAt = c.x.o.Clock()
+	c.record.Cause, c.record.EndedAt = cause, c.x.o.Clock()
 	if c.answeredAt.IsZero() {
-		c.record.RingTime = now.Sub(c.in.Received)
+		c.record.RingTime = time.Since(c.began)
 	} else {
-		c.record.TalkTime = now.Sub(c.answeredAt)
+		c.record.TalkTime = time.Since(c.answeredAt)
 	}
-	c.note(masking.Ended)
+	c.contain(c.release)
+	if c.b != nil {
+		c.contain(func() { c.b.End(Reason{Cause: cause}) })
+	}
+	c.contain(func() { c.in.Leg.End(toCaller) })
+	c.contain(c.closeMedia)
+	c.contain(func() { c.note(masking.Ended) })
 	c.log.Info("call ended", "cause", string(cause), "ring_ms", c.record.RingTime.Milliseconds(),
 		"talk_ms", c.record.TalkTime.Milliseconds(), "attempts", len(c.record.Attempts))
 }
@@ -276,10 +353,26 @@ func (c *call) rescue() {
 	if fault == nil {
 		return
 	}
-	c.log.Error("fault in a call", "fault", fmt.Sprintf("%T", fault), "stack", string(debug.Stack()))
+	c.logFault(fault)
 	if c.release == nil {
-		c.in.Leg.End(Reason{Cause: masking.CauseFailed})
+		c.contain(func() { c.x.o.Director.Refused(c.in.Ask, masking.Plan{}, masking.RefusedUnavailable) })
+		c.contain(func() { c.in.Leg.End(Reason{masking.CauseRejected, masking.RefusedUnavailable}) })
 		return
 	}
 	c.finish(masking.CauseFailed, Reason{Cause: masking.CauseFailed})
+}
+
+// contain runs one step of an end that must not keep the next from running.
+func (c *call) contain(step func()) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			c.logFault(fault)
+		}
+	}()
+	step()
+}
+
+// logFault tells the kind of a fault, never its text: that may hold a number.
+func (c *call) logFault(fault any) {
+	c.log.Error("fault in a call", "fault", fmt.Sprintf("%T", fault), "stack", string(debug.Stack()))
 }

@@ -3,6 +3,8 @@ package b2bua
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -93,7 +95,9 @@ func (x *Exchange) AllocationEnded(id masking.AllocationID, terminate bool) {
 	}
 	// A call that is being routed has read the allocation or will not find it
 	// any more; it is told as well and compares for itself.
-	x.tell(func(c *call) bool { a := c.allocation(); return a == id || a == "" }, Event{Kind: kind, Allocation: id})
+	for _, c := range x.all() {
+		c.allocationEnded(id, kind)
+	}
 }
 
 // Live is how many calls are up, those counted whose last messages are under way.
@@ -116,7 +120,9 @@ func (x *Exchange) Drain(ctx context.Context) {
 		return
 	case <-ctx.Done():
 	}
-	x.tell(func(*call) bool { return true }, Event{Kind: EvShutdown})
+	for _, c := range x.all() {
+		c.post(Event{Kind: EvShutdown})
+	}
 	<-done
 }
 
@@ -127,16 +133,9 @@ func (x *Exchange) Draining() bool {
 	return x.closing
 }
 
-func (x *Exchange) tell(which func(*call) bool, e Event) {
+// all are the calls that are up now.
+func (x *Exchange) all() []*call {
 	x.mu.Lock()
-	var told []*call
-	for _, c := range x.calls {
-		if which(c) {
-			told = append(told, c)
-		}
-	}
-	x.mu.Unlock()
-	for _, c := range told {
-		c.post(e)
-	}
+	defer x.mu.Unlock()
+	return slices.Collect(maps.Values(x.calls))
 }

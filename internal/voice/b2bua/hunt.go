@@ -18,7 +18,9 @@ func (c *call) hunt(nextNumber bool) State {
 			}
 			continue
 		}
-		if len(c.targets) == 0 {
+		// The total ring time may run out in the moment of this number's turn;
+		// his phone must not flash for nothing.
+		if len(c.targets) == 0 || !time.Now().Before(c.until) {
 			return c.exhausted()
 		}
 		c.record.Callee, c.targets = c.targets[0], c.targets[1:]
@@ -47,7 +49,7 @@ func (c *call) dial() bool {
 		return false
 	}
 	c.attempt++
-	c.legs++
+	c.up[end{B, c.attempt}] = struct{}{}
 	c.since = time.Now()
 	c.b = trunk.Dial(Dial{
 		Call: c.in.Call, To: c.record.Callee, CallerID: c.plan.VirtualNumber, Offer: offer, Hops: c.in.Hops,

@@ -2,6 +2,7 @@ package b2bua
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"tandem/internal/masking"
@@ -42,7 +43,7 @@ func (c *call) openMedia() (offer []byte, err error) {
 	}
 	c.media = m
 	c.sides[B] = negotiated{}
-	return c.say(B, func(l sdp.Local) ([]byte, error) { return sdp.Anchor(c.sides[A].theirs, l), nil })
+	return c.say(B, func(l sdp.Local) ([]byte, error) { return sdp.Anchor(bothWays(c.sides[A].theirs), l), nil })
 }
 
 // say makes a description for a side and remembers it. Its version rises only
@@ -68,6 +69,19 @@ func (c *call) say(s Side, build func(sdp.Local) ([]byte, error)) ([]byte, error
 	return body, nil
 }
 
+// bothWays is d with its streams open in both directions. A hold stays on the
+// leg that asked for it, where the relay keeps it: the other side is not told,
+// so it must never be answered as if it were, or it would be silent for good
+// after a resume that nobody tells it of either.
+func bothWays(d *sdp.Description) *sdp.Description {
+	open := *d
+	open.Media = slices.Clone(d.Media)
+	for i := range open.Media {
+		open.Media[i].Direction = sdp.SendRecv
+	}
+	return &open
+}
+
 // sessionID is the o= session id: the moment of the INVITE, which tells nobody
 // anything, one apart for each side.
 func sessionID(received time.Time, s Side) uint64 { return uint64(received.UnixNano())&^1 | uint64(s) }
@@ -82,8 +96,9 @@ func (c *call) connect(answer []byte) State {
 	}
 	c.disarm()
 	c.answeredAt = time.Now()
+	c.quiet = c.answeredAt
 	c.record.AnsweredAt = c.x.o.Clock()
-	c.record.RingTime = c.answeredAt.Sub(c.in.Received)
+	c.record.RingTime = c.answeredAt.Sub(c.began)
 	last := &c.record.Attempts[len(c.record.Attempts)-1]
 	last.Answered, last.Status, last.Cause, last.Ring = true, 200, "", time.Since(c.since)
 	c.in.Leg.Answer(body)
@@ -99,7 +114,7 @@ func (c *call) agree(answer []byte) ([]byte, error) {
 		return nil, err
 	}
 	c.sides[B].theirs = d
-	body, err := c.say(A, func(l sdp.Local) ([]byte, error) { return sdp.Answer(c.sides[A].theirs, d, l) })
+	body, err := c.say(A, func(l sdp.Local) ([]byte, error) { return sdp.Answer(c.sides[A].theirs, bothWays(d), l) })
 	if err != nil {
 		return nil, err
 	}
@@ -122,12 +137,15 @@ func (c *call) renew(e Event) {
 	var body []byte
 	if err == nil {
 		body, err = c.say(e.Side, func(l sdp.Local) ([]byte, error) {
-			return sdp.Answer(d, c.sides[e.Side.other()].theirs, l)
+			return sdp.Answer(d, bothWays(c.sides[e.Side.other()].theirs), l)
 		})
 	}
 	if err != nil {
 		leg.RefuseOffer()
 		return
+	}
+	if c.held() {
+		c.quiet = time.Now()
 	}
 	n.theirs = d
 	for _, s := range []Side{A, B} {
@@ -153,7 +171,8 @@ func (c *call) point(s Side) error {
 	return c.media.Connect(s, stream)
 }
 
-// listen ends a call in which nobody is heard (calls.md §4).
+// listen ends a call in which nobody is heard (calls.md §4). What was heard
+// before the answer is no talk, and silence during a hold no fault.
 func (c *call) listen() State {
 	var last time.Time
 	for _, t := range c.media.LastHeard() {
@@ -162,8 +181,11 @@ func (c *call) listen() State {
 		}
 	}
 	limit := c.x.o.Timing.MediaLater
-	if last.IsZero() {
-		last, limit = c.answeredAt, c.x.o.Timing.MediaFirst
+	if !last.After(c.answeredAt) {
+		limit = c.x.o.Timing.MediaFirst
+	}
+	if last.Before(c.quiet) {
+		last = c.quiet
 	}
 	if time.Since(last) >= limit && !c.held() {
 		c.finish(masking.CauseMediaTimeout, Reason{Cause: masking.CauseMediaTimeout})
@@ -184,8 +206,8 @@ func (c *call) held() bool {
 }
 
 func (c *call) closeMedia() {
-	if c.media != nil {
-		c.media.Close()
+	if m := c.media; m != nil {
 		c.media = nil
+		m.Close()
 	}
 }

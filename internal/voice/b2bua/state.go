@@ -69,7 +69,7 @@ var table = [states]map[EventKind]step{
 		EvAllocEnded: {hangUp, []State{Ending}},
 		EvTerminate:  {hangUp, []State{Ending}},
 		EvShutdown:   {hangUp, []State{Ending}},
-		EvGone:       {countOut, []State{Dialing}},
+		EvGone:       {countOut, []State{Dialing, Ending}},
 	},
 	Ringing: {
 		EvAnswered:   {connect, []State{Talking, Ending}},
@@ -82,7 +82,7 @@ var table = [states]map[EventKind]step{
 		EvAllocEnded: {hangUp, []State{Ending}},
 		EvTerminate:  {hangUp, []State{Ending}},
 		EvShutdown:   {hangUp, []State{Ending}},
-		EvGone:       {countOut, []State{Ringing}},
+		EvGone:       {countOut, []State{Ringing, Ending}},
 	},
 	Talking: {
 		EvHungUp:     {hangUp, []State{Ending}},
@@ -91,7 +91,7 @@ var table = [states]map[EventKind]step{
 		EvBlocked:    {hangUp, []State{Ending}},
 		EvTerminate:  {hangUp, []State{Ending}},
 		EvShutdown:   {hangUp, []State{Ending}},
-		EvGone:       {countOut, []State{Talking}},
+		EvGone:       {countOut, []State{Talking, Ending}},
 	},
 	Ending: {
 		EvGone: {countOut, []State{Ending, Over}},

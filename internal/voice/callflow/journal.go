@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +19,7 @@ const (
 	behindAt    = queueSize / 2
 	strangersAt = queueSize / 4 // beyond this refusals of strangers are not written
 	retryEvery  = 200 * time.Millisecond
+	witnesses   = 8 // how many other calls are asked whether the store writes at all
 )
 
 // rejected is the one moment of a call that was not routed.
@@ -34,8 +36,9 @@ type Journal struct {
 	mu     sync.Mutex
 	queue  []entry
 	wake   chan struct{}
-	stop   chan struct{} // closed: write what waits, then end
-	abort  chan struct{} // closed: end without the store
+	stop   func()        // write what waits, then end
+	stops  chan struct{} // closed by stop
+	abort  func()        // end without the store
 	done   chan struct{}
 	length atomic.Int64
 	unsaid atomic.Int64 // refusals that were not written
@@ -43,6 +46,7 @@ type Journal struct {
 
 type entry struct {
 	moment  masking.Moment
+	event   masking.EventID // of the event that tells of it, the same however often it is tried
 	call    masking.Call
 	zone    *time.Location
 	at      time.Time
@@ -66,9 +70,11 @@ type JournalOptions struct {
 
 // NewJournal makes a Journal and starts its writer; Close ends it.
 func NewJournal(o JournalOptions) *Journal {
+	ctx, abort := context.WithCancel(context.Background())
 	j := &Journal{store: o.Store, clock: o.Clock, log: o.Log, node: o.Node,
-		wake: make(chan struct{}, 1), stop: make(chan struct{}), abort: make(chan struct{}), done: make(chan struct{})}
-	go j.write()
+		wake: make(chan struct{}, 1), stops: make(chan struct{}), abort: abort, done: make(chan struct{})}
+	j.stop = sync.OnceFunc(func() { close(j.stops) })
+	go j.write(ctx)
 	return j
 }
 
@@ -85,7 +91,16 @@ func (j *Journal) refused(r refusal) {
 	j.add(entry{moment: rejected, at: r.at, refusal: &r})
 }
 
+// callID is the call of which e tells.
+func (e entry) callID() masking.CallID {
+	if e.refusal != nil {
+		return e.refusal.ask.Call
+	}
+	return e.call.ID
+}
+
 func (j *Journal) add(e entry) {
+	e.event = newEventID(e.at)
 	j.mu.Lock()
 	j.queue = append(j.queue, e)
 	j.length.Store(int64(len(j.queue)))
@@ -108,14 +123,15 @@ func (j *Journal) Waiting() int { return int(j.length.Load()) }
 func (j *Journal) Unwritten() int64 { return j.unsaid.Load() }
 
 // Close writes what is waiting and ends the writer; with ctx done it gives up
-// and tells how many entries are lost.
+// and tells how many entries are lost. Nothing may be noted after it.
 func (j *Journal) Close(ctx context.Context) error {
-	close(j.stop)
+	j.stop()
+	defer j.abort()
 	select {
 	case <-j.done:
 		return nil
 	case <-ctx.Done():
-		close(j.abort)
+		j.abort()
 		<-j.done
 		if j.Waiting() == 0 {
 			return nil
@@ -125,9 +141,11 @@ func (j *Journal) Close(ctx context.Context) error {
 	}
 }
 
-func (j *Journal) write() {
+// write is the writer's goroutine; it ends with ctx, or after stop with the
+// last entry.
+func (j *Journal) write(ctx context.Context) {
 	defer close(j.done)
-	stopping := false
+	stopping, failing := false, false
 	for {
 		batch := j.peek()
 		if len(batch) == 0 {
@@ -136,40 +154,52 @@ func (j *Journal) write() {
 			}
 			select {
 			case <-j.wake:
-			case <-j.stop:
+			case <-j.stops:
 				stopping = true
 			}
 			continue
 		}
-		err := j.flush(batch)
+		err := j.flush(ctx, batch)
+		failing = j.tell(err, failing)
 		if err != nil {
-			j.log.Warn("call records wait for the store", "error", err.Error(), "waiting", j.Waiting())
 			select {
 			case <-time.After(retryEvery):
-			case <-j.abort:
+			case <-ctx.Done():
 				return
 			}
 		}
 	}
 }
 
+// tell logs the beginning and the end of an outage, not every try within it.
+func (j *Journal) tell(err error, failing bool) bool {
+	switch {
+	case err != nil && !failing:
+		j.log.Warn("call records wait for the store", "error", err.Error(), "waiting", j.Waiting())
+	case err == nil && failing:
+		j.log.Info("call records are written again", "waiting", j.Waiting())
+	}
+	return err != nil
+}
+
+// peek gives a copy of the entries that are next.
 func (j *Journal) peek() []entry {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	n := min(len(j.queue), batchSize)
-	return j.queue[:n:n]
+	return slices.Clone(j.queue[:min(len(j.queue), batchSize)])
 }
 
-func (j *Journal) drop(n int) {
+// drop takes the entries from i to before k off the queue.
+func (j *Journal) drop(i, k int) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.queue = append(j.queue[:0:0], j.queue[n:]...)
+	j.queue = slices.Delete(j.queue, i, k)
 	j.length.Store(int64(len(j.queue)))
 }
 
 // save writes a batch in one transaction.
-func (j *Journal) save(batch []entry) error {
-	return j.store.Update(context.Background(), func(ctx context.Context, tx store.Tx) error {
+func (j *Journal) save(ctx context.Context, batch []entry) error {
+	return j.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
 		for _, e := range batch {
 			if err := j.apply(ctx, tx, e); err != nil {
 				return err
@@ -179,33 +209,64 @@ func (j *Journal) save(batch []entry) error {
 	})
 }
 
-// flush writes a batch and takes what is written off the queue.
-func (j *Journal) flush(batch []entry) error {
-	err := j.save(batch)
+// flush writes a batch, which is the head of the queue, and takes what is
+// written off it.
+func (j *Journal) flush(ctx context.Context, batch []entry) error {
+	err := j.save(ctx, batch)
 	if err == nil {
-		j.drop(len(batch))
+		j.drop(0, len(batch))
 		return nil
 	}
-	if j.store.Ready(context.Background()) != nil {
+	if j.store.Ready(ctx) != nil {
 		return err
 	}
-	return j.saveEach(batch)
+	return j.saveEach(ctx, batch)
 }
 
 // saveEach writes a batch that failed as a whole although the store answers. One
 // entry that can never be written must not hold up all others: it is given up,
-// loudly.
-func (j *Journal) saveEach(batch []entry) error {
-	for i, e := range batch {
-		if err := j.save(batch[i : i+1]); err != nil {
-			if away := j.store.Ready(context.Background()); away != nil {
-				return away
+// loudly. That is one which a rule refuses, or one that fails while another
+// call's is written; where none is written, it is the store that fails (a full
+// disk can still be read), and all of them wait.
+func (j *Journal) saveEach(ctx context.Context, batch []entry) error {
+	for len(batch) > 0 {
+		err := j.save(ctx, batch[:1])
+		if err != nil && masking.KindOf(err) == "" {
+			other := j.saveAnother(ctx, batch)
+			if other == 0 {
+				return err
 			}
-			j.log.Error("a call record cannot be written", "call", string(e.call.ID), "error", err.Error())
+			batch = slices.Delete(batch, other, other+1)
+			err = j.save(ctx, batch[:1]) // the store may have come back between the two
 		}
-		j.drop(1)
+		if err != nil {
+			j.log.Error("a call record cannot be written", "call", string(batch[0].callID()), "error", err.Error())
+		}
+		j.drop(0, 1)
+		batch = batch[1:]
 	}
 	return nil
+}
+
+// saveAnother writes the next entry of a call other than that of the batch's
+// first, takes it off the queue and gives its index; 0 if none can be written.
+// Within a call the order is kept.
+func (j *Journal) saveAnother(ctx context.Context, batch []entry) int {
+	seen := map[masking.CallID]bool{batch[0].callID(): true}
+	for i, e := range batch {
+		if seen[e.callID()] {
+			continue
+		}
+		if len(seen) > witnesses {
+			break
+		}
+		seen[e.callID()] = true
+		if j.save(ctx, batch[i:i+1]) == nil {
+			j.drop(i, i+1)
+			return i
+		}
+	}
+	return 0
 }
 
 // apply writes one moment and its event, both only once whatever is repeated.
@@ -237,7 +298,7 @@ func (j *Journal) apply(ctx context.Context, tx store.Tx, e entry) error {
 func (j *Journal) applyRefusal(ctx context.Context, tx store.Tx, e entry) error {
 	r := e.refusal
 	route, err := tx.Route(ctx, r.ask.Called, r.ask.Caller)
-	if masking.KindOf(err) == masking.NotFound {
+	if false {
 		return nil // the number has left the pool
 	}
 	if err != nil {
@@ -268,7 +329,7 @@ func (j *Journal) applyRefusal(ctx context.Context, tx store.Tx, e entry) error 
 }
 
 func (j *Journal) event(ctx context.Context, tx store.Tx, typ masking.EventType, e entry) error {
-	return tx.AppendEvent(ctx, masking.CallEvent(newEventID(e.at), typ, e.call, e.zone, e.at))
+	return tx.AppendEvent(ctx, masking.CallEvent(e.event, typ, e.call, e.zone, e.at))
 }
 
 func newEventID(at time.Time) masking.EventID {
@@ -295,7 +356,7 @@ func (j *Journal) CloseLost(ctx context.Context) (int, error) {
 			}
 			now := j.clock()
 			c.EndedAt, c.Cause = now, masking.CauseNodeLost
-			if err := j.apply(ctx, tx, entry{moment: masking.Ended, call: c, zone: t.Settings.Zone, at: now}); err != nil {
+			if err := j.apply(ctx, tx, entry{moment: masking.Ended, event: newEventID(now), call: c, zone: t.Settings.Zone, at: now}); err != nil {
 				return err
 			}
 			closed++

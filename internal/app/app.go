@@ -1,0 +1,316 @@
+// Package app is the composition root: it makes every part of a server from the
+// settings, starts them in order and stops them in the opposite one. The program
+// and the tests start the same; only this package knows all others.
+package app
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"tandem/internal/config"
+	"tandem/internal/control"
+	"tandem/internal/masking"
+	"tandem/internal/obs"
+	"tandem/internal/store"
+	"tandem/internal/store/sqlite"
+	"tandem/internal/upkeep"
+	"tandem/internal/voice/b2bua"
+	"tandem/internal/voice/callflow"
+	"tandem/internal/voice/relay"
+	"tandem/internal/voice/siptx"
+	"tandem/internal/voice/sipua"
+	"tandem/internal/web/api"
+)
+
+// Options are what a server is made of. Config and Log are required.
+type Options struct {
+	Config  config.Config
+	Log     *slog.Logger
+	Version string
+
+	// For tests.
+	Clock     func() time.Time   // nil = time.Now
+	SIPTimers siptx.Timers       // zero = RFC 3261's
+	CallWaits b2bua.Timing       // zero = calls.md's
+	Trace     func(siptx.Traced) // sees every SIP message; nil = none
+}
+
+// Addresses are where a server listens, as addresses.json tells them.
+type Addresses struct {
+	HTTP string   `json:"http"`
+	Ops  string   `json:"ops"`
+	SIP  []string `json:"sip"`
+}
+
+// App is a running server.
+type App struct {
+	o        Options
+	log      *slog.Logger
+	addrs    Addresses
+	admin    string
+	newAdmin bool
+	undo     []func(ctx context.Context) error // in the order of starting
+
+	store    store.Store
+	journal  *callflow.Journal
+	relay    *relay.Engine
+	exchange *b2bua.Exchange
+	agent    *sipua.Agent
+	plane    *control.Plane
+	metrics  *metrics
+}
+
+// Start makes a server and returns when everything listens, or tells in one line
+// what to mend; then nothing is left running.
+func Start(ctx context.Context, o Options) (_ *App, err error) {
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	a := &App{o: o, log: o.Log}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.unwind(context.Background()))
+		}
+	}()
+	for _, step := range []func(context.Context) error{a.openFolder, a.openStore, a.openVoice, a.openControl, a.openHTTP, a.openUpkeep} {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+	}
+	addresses, err := json.Marshal(a.addrs)
+	if err != nil {
+		return nil, err
+	}
+	if err := writeFile(filepath.Join(o.Config.DataDir, "addresses.json"), string(addresses)+"\n", 0o644); err != nil {
+		return nil, fmt.Errorf("data folder: %w", err)
+	}
+	a.log.Info("tandem is up", "http", a.addrs.HTTP, "ops", a.addrs.Ops, "sip", a.addrs.SIP, "version", o.Version)
+	return a, nil
+}
+
+// Addrs are the addresses in use.
+func (a *App) Addrs() Addresses { return a.addrs }
+
+// AdminToken is the operator's token; fresh if this start made it.
+func (a *App) AdminToken() (token string, fresh bool) { return a.admin, a.newAdmin }
+
+// LiveCalls is how many calls are up.
+func (a *App) LiveCalls() int { return a.exchange.Live() }
+
+// Stop refuses new calls at once and lets those that are up go on until ctx is
+// done; then it hangs up. Everything is closed when it returns.
+func (a *App) Stop(ctx context.Context) error {
+	a.exchange.Drain(ctx)
+	closing, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	return a.unwind(closing)
+}
+
+// unwind undoes what has been started, the last first.
+func (a *App) unwind(ctx context.Context) error {
+	var errs []error
+	for i := len(a.undo) - 1; i >= 0; i-- {
+		errs = append(errs, a.undo[i](ctx))
+	}
+	a.undo = nil
+	return errors.Join(errs...)
+}
+
+func (a *App) onStop(f func(ctx context.Context) error) { a.undo = append(a.undo, f) }
+
+func (a *App) openFolder(context.Context) error {
+	lock, err := lockFolder(a.o.Config.DataDir)
+	if err != nil {
+		return err
+	}
+	a.onStop(func(context.Context) error { return lock.Close() })
+	a.admin = a.o.Config.AdminToken.Reveal()
+	if a.admin != "" {
+		return nil
+	}
+	a.admin, a.newAdmin, err = secretFile(filepath.Join(a.o.Config.DataDir, adminFile), func() string { return "tda_" + randomHex(32) })
+	if err != nil {
+		return fmt.Errorf("admin token: %w", err)
+	}
+	return nil
+}
+
+func (a *App) openStore(ctx context.Context) error {
+	s, err := sqlite.Open(ctx, sqlite.Options{Path: a.o.Config.SQLitePath(), Log: a.log})
+	if err != nil {
+		return fmt.Errorf("database: %w", err)
+	}
+	a.store = s
+	a.onStop(func(context.Context) error { return s.Close() })
+	return nil
+}
+
+// openVoice starts the voice plane: records first, sockets last, so that the
+// first INVITE finds everything in place.
+func (a *App) openVoice(ctx context.Context) error {
+	dir := a.o.Config.DataDir
+	node, _, err := secretFile(filepath.Join(dir, nodeFile), func() string { return "node-" + randomHex(4) })
+	if err != nil {
+		return fmt.Errorf("node id: %w", err)
+	}
+	key, err := a.key("numbers in logs")
+	if err != nil {
+		return err
+	}
+	a.journal = callflow.NewJournal(callflow.JournalOptions{Store: a.store, Clock: a.o.Clock, Log: a.log, Node: node})
+	a.onStop(a.journal.Close)
+	lost, err := a.journal.CloseLost(ctx)
+	if err != nil {
+		return fmt.Errorf("close the records of the last run: %w", err)
+	}
+	if lost > 0 {
+		a.log.Warn("calls were up when the last run ended", "calls", lost)
+	}
+	director := callflow.NewDirector(callflow.DirectorOptions{Store: a.store, Journal: a.journal, Clock: a.o.Clock, Log: a.log, Key: key})
+	if a.relay, err = newRelay(a.o.Config, a.log); err != nil {
+		return fmt.Errorf("media: %w", err)
+	}
+	a.onStop(func(context.Context) error { return a.relay.Close() })
+
+	registry := obs.NewRegistry()
+	a.metrics = newMetrics(registry)
+	a.exchange = b2bua.New(b2bua.Options{Director: countingDirector{director, a.metrics}, Journal: countingJournal{a.journal, a.metrics},
+		Trunks: outgoing{a}, Media: media{a.relay}, Log: a.log, Node: node, Clock: a.o.Clock, Timing: a.o.CallWaits})
+	a.agent, err = sipua.New(sipua.Options{Log: a.log, Clock: a.o.Clock, NewCallID: a.newCallID, OnInvite: a.exchange.Incoming,
+		Draining: a.exchange.Draining, Advertise: a.o.Config.SIPAdvertise, Timers: a.o.SIPTimers, Trace: a.o.Trace})
+	if err != nil {
+		return err
+	}
+	a.onStop(a.agent.Close)
+	a.register(registry)
+	if err := a.ReloadTrunks(ctx); err != nil {
+		return fmt.Errorf("trunks: %w", err)
+	}
+	for _, l := range a.o.Config.SIPListen {
+		at, err := a.agent.Listen(l.Network, l.Addr)
+		if err != nil {
+			return fmt.Errorf("sip %s: %w", l, err)
+		}
+		a.addrs.SIP = append(a.addrs.SIP, l.Network+"://"+at.String())
+	}
+	return a.openOps(obs.OpsOptions{Metrics: registry, Log: a.log, Checks: []obs.Check{
+		{Name: "store", Ready: a.store.Ready},
+		{Name: "accepting", Ready: func(context.Context) error {
+			if a.exchange.Draining() {
+				return errors.New("draining")
+			}
+			return nil
+		}},
+	}})
+}
+
+func (a *App) key(purpose string) ([]byte, error) {
+	master, _, err := secretFile(filepath.Join(a.o.Config.DataDir, masterFile), func() string { return randomHex(32) })
+	if err != nil {
+		return nil, fmt.Errorf("master key: %w", err)
+	}
+	return deriveKey(master, purpose)
+}
+
+func (a *App) newCallID() masking.CallID {
+	var random [10]byte
+	_, _ = rand.Read(random[:]) // never fails (crypto/rand)
+	return masking.CallID(masking.NewID(masking.PrefixCall, a.o.Clock(), random))
+}
+
+func (a *App) openControl(context.Context) error {
+	key, err := a.key("tokens")
+	if err != nil {
+		return err
+	}
+	a.plane, err = control.New(control.Options{Store: a.store, Clock: a.o.Clock, Random: rand.Reader, Calls: a.exchange, Log: a.log, TokenKey: key})
+	return err
+}
+
+func (a *App) openHTTP(context.Context) error {
+	handler, err := api.New(api.Options{Plane: a.plane, AdminToken: a.admin, Clock: a.o.Clock, Random: rand.Reader, Log: a.log,
+		Draining: a.exchange.Draining, TrunkHealth: func(name string) any { return a.agent.TrunkHealth(name) },
+		Observe: a.metrics.observe, Version: a.o.Version})
+	if err != nil {
+		return err
+	}
+	a.addrs.HTTP, err = a.serve("http", a.o.Config.HTTPListen, handler)
+	return err
+}
+
+func (a *App) openOps(o obs.OpsOptions) (err error) {
+	a.addrs.Ops, err = a.serve("ops", a.o.Config.OpsListen, obs.NewOps(o))
+	return err
+}
+
+// serve starts one HTTP server. Its time-outs shed clients that are slow on
+// purpose; no answer of ours takes a minute.
+func (a *App) serve(name, addr string, h http.Handler) (string, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", name, err)
+	}
+	s := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second,
+		WriteTimeout: 60 * time.Second, IdleTimeout: 120 * time.Second, MaxHeaderBytes: 32 << 10,
+		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug)}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			a.log.Error("server ended", "server", name, "error", err.Error())
+		}
+	}()
+	a.onStop(func(ctx context.Context) error {
+		err := s.Shutdown(ctx)
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+		<-done
+		return err
+	})
+	return l.Addr().String(), nil
+}
+
+// openUpkeep starts the periodic work. Trunks are read anew every second, so
+// that a change is live everywhere within two.
+func (a *App) openUpkeep(context.Context) error {
+	k := upkeep.Start(a.log,
+		upkeep.Job{Name: "trunks", Every: time.Second, Batch: 1, Run: func(ctx context.Context, _ int) (int, error) {
+			return 0, a.ReloadTrunks(ctx)
+		}},
+		upkeep.Job{Name: "expired allocations", Every: time.Second, Batch: 200, Run: a.plane.Allocations.Sweep},
+		upkeep.Job{Name: "kept answers", Every: time.Minute, Batch: 1000, Run: a.forgetReplays},
+	)
+	a.onStop(func(context.Context) error { k.Stop(); return nil })
+	return nil
+}
+
+// ReloadTrunks reads the trunks now rather than at the next second.
+func (a *App) ReloadTrunks(ctx context.Context) error {
+	return a.store.View(ctx, func(ctx context.Context, tx store.Reader) error {
+		trunks, err := tx.Trunks(ctx)
+		if err == nil {
+			a.agent.SetTrunks(trunks)
+		}
+		return err
+	})
+}
+
+// keptAnswers is how long an idempotency key is remembered (api.md §1).
+const keptAnswers = 24 * time.Hour
+
+func (a *App) forgetReplays(ctx context.Context, batch int) (n int, err error) {
+	err = a.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
+		n, err = tx.ForgetReplays(ctx, a.o.Clock().Add(-keptAnswers), batch)
+		return err
+	})
+	return n, err
+}

@@ -1,0 +1,98 @@
+package app
+
+import (
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// The data folder holds, besides the database:
+//
+//	master.key    the secret from which all keys are derived
+//	admin.token   the operator's token, if the settings name none
+//	node.id       this node's name in call records
+//	lock          held by the process that uses the folder
+const (
+	masterFile = "master.key"
+	adminFile  = "admin.token"
+	nodeFile   = "node.id"
+	lockFile   = "lock"
+)
+
+// lockFolder makes the data folder and takes it for this process alone: two
+// servers on one folder would answer for each other's calls.
+func lockFolder(dir string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("data folder: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("data folder: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("data folder %s is in use by another tandem", dir)
+	}
+	return f, nil
+}
+
+// secretFile reads a one-line file, or makes it with what fresh gives. made tells
+// which. The file is complete or absent, whenever the process is killed.
+func secretFile(path string, fresh func() string) (text string, made bool, err error) {
+	b, err := os.ReadFile(path)
+	if err == nil {
+		text = strings.TrimSpace(string(b))
+		if text == "" {
+			return "", false, fmt.Errorf("%s is empty", path)
+		}
+		return text, false, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return "", false, err
+	}
+	text = fresh()
+	return text, true, writeFile(path, text+"\n", 0o600)
+}
+
+// writeFile replaces a file as a whole.
+func writeFile(path, text string, mode os.FileMode) error {
+	next := path + ".new"
+	f, err := os.OpenFile(next, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, mode)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	if err == nil {
+		err = f.Sync()
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		return err
+	}
+	return os.Rename(next, path)
+}
+
+// deriveKey gives the key for one purpose (RFC 5869).
+func deriveKey(master, purpose string) ([]byte, error) {
+	secret, err := hex.DecodeString(master)
+	if err != nil || len(secret) != 32 {
+		return nil, errors.New("master.key must hold 64 hexadecimal digits")
+	}
+	return hkdf.Key(sha256.New, secret, nil, "tandem "+purpose, 32)
+}
+
+func randomHex(n int) string {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // never fails (crypto/rand)
+	return hex.EncodeToString(b)
+}

@@ -1,0 +1,101 @@
+package app
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"tandem/internal/masking"
+	"tandem/internal/voice/b2bua"
+)
+
+// metrics are the counters that somebody must add to; what can be read from a
+// part when asked for is a function metric, made in register.
+type metrics struct {
+	ended    *prometheus.CounterVec
+	refused  *prometheus.CounterVec
+	talk     prometheus.Counter
+	requests *prometheus.CounterVec
+	latency  *prometheus.HistogramVec
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	m := &metrics{
+		ended: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "tandem_calls_ended_total",
+			Help: "Calls that were routed and are over, by cause."}, []string{"cause"}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "tandem_calls_refused_total",
+			Help: "Calls that were not routed, by reason."}, []string{"reason"}),
+		talk: prometheus.NewCounter(prometheus.CounterOpts{Name: "tandem_talk_seconds_total",
+			Help: "Time that both sides were connected."}),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "tandem_http_requests_total",
+			Help: "Answered API requests, by operation and status."}, []string{"operation", "status"}),
+		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "tandem_http_request_seconds",
+			Help: "Time to answer an API request.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14)}, []string{"operation"}),
+	}
+	r.MustRegister(m.ended, m.refused, m.talk, m.requests, m.latency)
+	return m
+}
+
+// observe is told of every answered API request.
+func (m *metrics) observe(operation string, status int, took time.Duration) {
+	m.requests.WithLabelValues(operation, strconv.Itoa(status)).Inc()
+	m.latency.WithLabelValues(operation).Observe(took.Seconds())
+}
+
+// register adds the metrics that are read from the parts.
+func (a *App) register(r prometheus.Registerer) {
+	gauge := func(name, help string, read func() float64) {
+		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, read))
+	}
+	counter := func(name, help string, read func() float64) {
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, read))
+	}
+	gauge("tandem_calls_live", "Calls that are up.", func() float64 { return float64(a.exchange.Live()) })
+	gauge("tandem_journal_waiting", "Call record entries that are not durable yet.", func() float64 { return float64(a.journal.Waiting()) })
+	counter("tandem_refusals_unwritten_total", "Refused calls that were not written down for want of room.",
+		func() float64 { return float64(a.journal.Unwritten()) })
+	counter("tandem_leaks_blocked_total", "Messages that the tripwire stopped.", func() float64 { return float64(a.agent.Blocked()) })
+	gauge("tandem_sip_client_transactions", "SIP client transactions.", func() float64 { return float64(a.agent.Stats().ClientTx) })
+	gauge("tandem_sip_server_transactions", "SIP server transactions.", func() float64 { return float64(a.agent.Stats().ServerTx) })
+	counter("tandem_sip_dropped_sources_total", "Datagrams and connections of unknown sources.",
+		func() float64 { return float64(a.agent.Stats().DroppedSource) })
+	counter("tandem_sip_malformed_total", "SIP messages that were refused as malformed.", func() float64 { return float64(a.agent.Stats().Malformed) })
+	counter("tandem_sip_retransmissions_out_total", "SIP messages that had to be sent again.",
+		func() float64 { return float64(a.agent.Stats().RetransmissionsOut) })
+	counter("tandem_sip_panics_total", "Faults caught in the SIP dispatcher.", func() float64 { return float64(a.agent.Stats().Panics) })
+	gauge("tandem_media_sessions", "Open media sessions.", func() float64 { return float64(a.relay.Stats().Sessions) })
+	gauge("tandem_media_ports_resting", "Port pairs held closed after a call.", func() float64 { return float64(a.relay.Stats().Quarantined) })
+	counter("tandem_media_packets_in_total", "RTP packets taken in.", func() float64 { return float64(a.relay.Stats().PacketsIn) })
+	counter("tandem_media_packets_out_total", "RTP packets sent.", func() float64 { return float64(a.relay.Stats().PacketsOut) })
+	counter("tandem_media_strays_total", "Media packets of sources that were not the peer.", func() float64 { return float64(a.relay.Stats().Strays) })
+}
+
+// countingDirector and countingJournal count what passes through them.
+type countingDirector struct {
+	b2bua.Director
+	m *metrics
+}
+
+func (d countingDirector) Refused(a masking.Ask, p masking.Plan, why masking.Refusal) {
+	d.m.refused.WithLabelValues(string(why)).Inc()
+	d.Director.Refused(a, p, why)
+}
+
+func (d countingDirector) Route(ctx context.Context, a masking.Ask) (masking.Plan, func(), error) {
+	return d.Director.Route(ctx, a)
+}
+
+type countingJournal struct {
+	b2bua.Journal
+	m *metrics
+}
+
+func (j countingJournal) Note(moment masking.Moment, c masking.Call, zone *time.Location) {
+	if moment == masking.Ended {
+		j.m.ended.WithLabelValues(string(c.Cause)).Inc()
+		j.m.talk.Add(c.TalkTime.Seconds())
+	}
+	j.Journal.Note(moment, c, zone)
+}

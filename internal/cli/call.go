@@ -1,0 +1,243 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tandem/internal/voice/phone"
+)
+
+const (
+	goodbye    = 5 * time.Second // for a hang-up to be answered
+	beepHz     = 440
+	beepVolume = 8000 // of 32767: -12 dBFS
+)
+
+// A callRequest is what the command line says about a call.
+type callRequest struct {
+	from, to, via, transport string
+	say, save                string
+	seconds, ring            int
+	showNumbers              bool
+}
+
+func (p *program) callCommand() *cobra.Command {
+	var r callRequest
+	cmd := &cobra.Command{
+		Use: "call", Short: "Place a test call: SIP and RTP from this machine", Args: exactly(), GroupID: groupRun,
+		Long: "Place a call with a real SIP and RTP phone and print what happened. The exit code is 0 only if the\n" +
+			"call was answered. The server answers sources that belong to a trunk, and nobody else.",
+		Example: "  tandem call --from +919900000001 --to +914000000001 --via 127.0.0.1:5060 --save heard.wav",
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&r.from, "from", "", "caller's number")
+	flags.StringVar(&r.to, "to", "", "number to call")
+	flags.StringVar(&r.via, "via", "", "HOST:PORT that the INVITE is sent to")
+	flags.StringVar(&r.transport, "transport", "udp", "udp or tcp")
+	flags.StringVar(&r.say, "say", "", "WAV file to say, 16-bit PCM; without one a tone")
+	flags.StringVar(&r.save, "save", "", "WAV file for what is heard")
+	flags.IntVar(&r.seconds, "seconds", 5, "how long to talk; with --say and without this, until all is said")
+	flags.IntVar(&r.ring, "ring", 60, "how many seconds to wait for an answer")
+	flags.BoolVar(&r.showNumbers, "show-numbers", false, "print numbers in full")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := r.check(); err != nil {
+			return misuse(cmd, err)
+		}
+		untilSaid := r.say != "" && !flags.Changed("seconds")
+		return p.call(cmd.Context(), r, untilSaid)
+	}
+	return cmd
+}
+
+// check refuses what cannot be called.
+func (r callRequest) check() error {
+	for _, required := range []struct{ flag, value string }{{"from", r.from}, {"to", r.to}, {"via", r.via}} {
+		if required.value == "" {
+			return fmt.Errorf("--%s is missing", required.flag)
+		}
+	}
+	for _, user := range []struct{ flag, value string }{{"from", r.from}, {"to", r.to}} {
+		if strings.ContainsFunc(user.value, func(c rune) bool { return c <= ' ' || c > '~' || strings.ContainsRune(`<>"\`, c) }) {
+			return fmt.Errorf("--%s: wants a number, as +919900000001", user.flag)
+		}
+	}
+	if _, _, err := net.SplitHostPort(r.via); err != nil {
+		return fmt.Errorf("--via %q: wants HOST:PORT", r.via)
+	}
+	if r.transport != "udp" && r.transport != "tcp" {
+		return fmt.Errorf("--transport %q: wants udp or tcp", r.transport)
+	}
+	if r.seconds < 1 || r.seconds > 3600 || r.ring < 1 || r.ring > 3600 {
+		return errors.New("--seconds and --ring: 1 to 3600")
+	}
+	return nil
+}
+
+// call places one call and tells about it.
+func (p *program) call(ctx context.Context, r callRequest, untilSaid bool) (err error) {
+	audio, err := r.audio()
+	if err != nil {
+		return err
+	}
+	via, local, err := route(ctx, r.via)
+	if err != nil {
+		return err
+	}
+	handset, err := phone.New(phone.Options{Network: r.transport, IP: local})
+	if err != nil {
+		return fmt.Errorf("cannot call: %w", err)
+	}
+	defer func() { err = errors.Join(err, handset.Close()) }()
+
+	say := teller{w: p.Out}
+	say.line("%s calls %s over %s %s", r.shown(r.from), r.shown(r.to), r.transport, via)
+	call, err := handset.Dial(ctx, phone.Invite{From: r.from, To: r.to, Via: via, Audio: audio})
+	if err != nil {
+		return fmt.Errorf("cannot call: %w", err)
+	}
+	answered, talked, refusal := converse(ctx, call, r, untilSaid)
+	if say.err == nil {
+		say.err = phone.WriteLadder(p.Out, call.Ladder(), r.showNumbers)
+	}
+	if !answered {
+		return errors.Join(fmt.Errorf("not answered: %s", refusal), say.err)
+	}
+	ending := "the other side hung up"
+	if end, _ := call.Ended(ended()); end.ByUs { // it is over: Ended does not wait
+		ending = "this side hung up"
+	}
+	say.line("answered; talked for %.1f s; %s", talked.Seconds(), ending)
+	heard := call.Heard()
+	h := call.Hearing()
+	say.line("heard %.1f s, level %s; %d packets, %d lost, %d from strangers",
+		float64(len(heard))/phone.Rate, level(heard), h.Packets, h.Lost, h.Strays)
+	return errors.Join(say.err, r.keep(heard))
+}
+
+// converse waits for the answer, talks and hangs up. Without an answer it says why.
+func converse(ctx context.Context, call *phone.Call, r callRequest, untilSaid bool) (answered bool, talked time.Duration, refusal string) {
+	ringing, stop := context.WithTimeout(ctx, time.Duration(r.ring)*time.Second)
+	err := call.Answered(ringing)
+	stop()
+	leaving, done := context.WithTimeout(context.WithoutCancel(ctx), goodbye)
+	defer done()
+	if err != nil {
+		_ = call.Hangup(leaving) // no answer to a CANCEL changes nothing here
+		return false, 0, r.why(ctx, err)
+	}
+	start := time.Now()
+	talk(ctx, call, r, untilSaid)
+	talked = time.Since(start)
+	_ = call.Hangup(leaving) // the far side may be gone; the call is over for us
+	return true, talked, ""
+}
+
+// talk returns when it is time to hang up.
+func talk(ctx context.Context, call *phone.Call, r callRequest, untilSaid bool) {
+	if untilSaid {
+		_ = call.Said(ctx) // interrupted or hung up: time to go as well
+		return
+	}
+	timer := time.NewTimer(time.Duration(r.seconds) * time.Second)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-call.Done():
+	case <-ctx.Done():
+	}
+}
+
+// why says what became of a call that nobody answered.
+func (r callRequest) why(ctx context.Context, err error) string {
+	var status *phone.StatusError
+	switch {
+	case errors.As(err, &status):
+		return fmt.Sprintf("SIP status %d %s", status.Code, r.shown(plain(status.Reason)))
+	case ctx.Err() != nil:
+		return "interrupted"
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Sprintf("it rang for %d s", r.ring)
+	}
+	return fmt.Sprintf("%v; nothing came back from %s: is it listening, and is this machine a source of one of its trunks?", err, r.via)
+}
+
+// shown hides numbers unless they were asked for.
+func (r callRequest) shown(text string) string {
+	if r.showNumbers {
+		return text
+	}
+	return phone.Hide(text)
+}
+
+// audio is what the caller says.
+func (r callRequest) audio() (phone.Source, error) {
+	if r.say == "" {
+		return phone.Sine(beepHz, beepVolume), nil
+	}
+	f, err := os.Open(r.say)
+	if err != nil {
+		return nil, err
+	}
+	pcm, err := phone.ReadWAV(f)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return nil, fmt.Errorf("%s: %w", r.say, err)
+	}
+	return phone.Samples(pcm), nil
+}
+
+// keep saves what was heard, for its owner alone: it is a conversation.
+func (r callRequest) keep(pcm []int16) error {
+	if r.save == "" {
+		return nil
+	}
+	f, err := os.OpenFile(r.save, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(phone.WriteWAV(f, pcm), f.Close())
+}
+
+// route finds the address behind HOST:PORT and ours on the way to it.
+func route(ctx context.Context, hostPort string) (via netip.AddrPort, local netip.Addr, err error) {
+	// Connecting a UDP socket sends nothing; it asks the system for the way.
+	conn, err := (&net.Dialer{}).DialContext(ctx, "udp", hostPort)
+	if err != nil {
+		return via, local, fmt.Errorf("--via: %w", err)
+	}
+	far, near := conn.RemoteAddr().(*net.UDPAddr).AddrPort(), conn.LocalAddr().(*net.UDPAddr).AddrPort()
+	return netip.AddrPortFrom(far.Addr().Unmap(), far.Port()), near.Addr().Unmap(), conn.Close()
+}
+
+// level is the loudness of pcm in dB below full scale.
+func level(pcm []int16) string {
+	var energy float64
+	for _, s := range pcm {
+		energy += float64(s) * float64(s)
+	}
+	if energy == 0 {
+		return "silence"
+	}
+	return fmt.Sprintf("%.1f dBFS", 20*math.Log10(math.Sqrt(energy/float64(len(pcm)))/math.MaxInt16))
+}
+
+// A teller writes lines and keeps the first failure.
+type teller struct {
+	w   io.Writer
+	err error
+}
+
+func (t *teller) line(format string, args ...any) {
+	if t.err == nil {
+		_, t.err = fmt.Fprintf(t.w, format+"\n", args...)
+	}
+}

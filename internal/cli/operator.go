@@ -1,0 +1,259 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"tandem/internal/client"
+)
+
+func (p *program) tenantCommand() *cobra.Command {
+	g := p.api("tenant", "Tenants: those who lend numbers through the API (operator)")
+	g.add(verb{use: "list", short: "List tenants", args: exactly(),
+		columns: []string{"tenant_id", "name", "account_sid", "timezone", "created_at"},
+		run: func(ctx context.Context, s *session, _ []string) error {
+			if err := s.asOperator(); err != nil {
+				return err
+			}
+			_, err := s.Tenants(ctx)
+			return err
+		}})
+	g.add(verb{use: "get TENANT", short: "Show a tenant", args: exactly("TENANT"),
+		run: func(ctx context.Context, s *session, args []string) error {
+			if err := s.asOperator(); err != nil {
+				return err
+			}
+			_, err := s.Client.Tenant(ctx, args[0])
+			return err
+		}})
+
+	var fresh, change client.TenantChange
+	create := g.add(verb{use: "create TENANT", short: "Make a tenant; prints his first token, once", args: exactly("TENANT"),
+		run: func(ctx context.Context, s *session, args []string) error {
+			if err := s.asOperator(); err != nil {
+				return err
+			}
+			_, err := s.CreateTenant(ctx, client.NewTenant{TenantID: args[0], TenantChange: withRate(fresh)})
+			return err
+		}})
+	tenantFlags(create, &fresh)
+	update := g.add(verb{use: "update TENANT", short: "Change a tenant; what is not given stays", args: exactly("TENANT"),
+		run: func(ctx context.Context, s *session, args []string) error {
+			if err := s.asOperator(); err != nil {
+				return err
+			}
+			_, err := s.ChangeTenant(ctx, args[0], withRate(change))
+			return err
+		}})
+	tenantFlags(update, &change)
+	g.add(verb{use: "delete TENANT", short: "Remove a tenant whose pool is empty", args: exactly("TENANT"),
+		run: func(ctx context.Context, s *session, args []string) error {
+			if err := s.asOperator(); err != nil {
+				return err
+			}
+			return s.RemoveTenant(ctx, args[0])
+		}})
+	return g.cmd
+}
+
+func tenantFlags(cmd *cobra.Command, c *client.TenantChange) {
+	c.RateLimit = &client.RateLimit{}
+	flags := cmd.Flags()
+	flags.StringVar(&c.Name, "name", "", "for people")
+	flags.StringVar(&c.Timezone, "timezone", "", "IANA name, as Asia/Kolkata")
+	flags.Int64Var(&c.RateLimit.PerSecond, "per-second", 0, "API requests a second")
+	flags.Int64Var(&c.RateLimit.Burst, "burst", 0, "API requests at once")
+	flags.Int64Var(&c.MaxDuration, "max-duration", 0, "longest allocation in seconds")
+	flags.Int64Var(&c.RingSeconds, "ring-seconds", 0, "how long each number is rung")
+	flags.Int64Var(&c.RingTotalSeconds, "ring-total-seconds", 0, "how long all numbers together are rung")
+}
+
+// withRate leaves the rate out if no part of it was given.
+func withRate(c client.TenantChange) client.TenantChange {
+	if *c.RateLimit == (client.RateLimit{}) {
+		c.RateLimit = nil
+	}
+	return c
+}
+
+func (p *program) tokenCommand() *cobra.Command {
+	g := p.api("token", "Tokens of a tenant; several live side by side, so that a rotation needs no outage (operator)")
+	g.add(verb{use: "list", short: "List a tenant's tokens, without their secrets", args: exactly(),
+		columns: []string{"token_id", "label", "created_at"},
+		run: func(ctx context.Context, s *session, _ []string) error {
+			tenant, err := s.operatorFor()
+			if err == nil {
+				_, err = s.Tokens(ctx, tenant)
+			}
+			return err
+		}})
+	var label string
+	create := g.add(verb{use: "create", short: "Make a token; prints it, once", args: exactly(),
+		run: func(ctx context.Context, s *session, _ []string) error {
+			tenant, err := s.operatorFor()
+			if err == nil {
+				_, err = s.CreateToken(ctx, tenant, label)
+			}
+			return err
+		}})
+	create.Flags().StringVar(&label, "label", "", "what it is for")
+	g.add(verb{use: "delete TOKEN_ID", short: "Revoke a token", args: exactly("TOKEN_ID"),
+		run: func(ctx context.Context, s *session, args []string) error {
+			tenant, err := s.operatorFor()
+			if err == nil {
+				err = s.RevokeToken(ctx, tenant, args[0])
+			}
+			return err
+		}})
+	return g.cmd
+}
+
+func (p *program) numberCommand() *cobra.Command {
+	g := p.api("number", "Virtual numbers of a tenant's pool (operator; list also as the tenant)")
+	var at *client.Page
+	list := g.add(verb{use: "list", short: "List a pool", args: exactly(),
+		columns: []string{"number", "sharing", "region", "type", "active_allocations", "created_at"},
+		run: func(ctx context.Context, s *session, _ []string) error {
+			if s.operates() {
+				tenant, err := s.tenant()
+				if err == nil {
+					_, err = s.NumbersOf(ctx, tenant, *at)
+				}
+				return err
+			}
+			tenant, err := s.asTenant()
+			if err == nil {
+				_, err = s.Numbers(ctx, tenant, *at)
+			}
+			return err
+		}})
+	at = paging(list)
+
+	var kind client.NewNumber
+	create := g.add(verb{use: "create NUMBER…", short: "Add numbers to a pool, all or none", args: atLeastOne("NUMBER"),
+		columns: []string{"number", "sharing", "region", "type"},
+		example: "  tandem number create --tenant acme +914000000001 +914000000002",
+		run: func(ctx context.Context, s *session, args []string) error {
+			tenant, err := s.operatorFor()
+			if err != nil {
+				return err
+			}
+			numbers := make([]client.NewNumber, len(args))
+			for i, n := range args {
+				numbers[i] = kind
+				numbers[i].Number = n
+			}
+			_, err = s.AddNumbers(ctx, tenant, numbers)
+			return err
+		}})
+	numberFlags(create, &kind)
+
+	var change client.NewNumber
+	update := g.add(verb{use: "update NUMBER", short: "Change a number; what is not given stays", args: exactly("NUMBER"),
+		run: func(ctx context.Context, s *session, args []string) error {
+			tenant, err := s.operatorFor()
+			if err == nil {
+				_, err = s.ChangeNumber(ctx, tenant, args[0], client.NumberChange{Sharing: changed(s.cmd, "sharing", &change.Sharing),
+					Region: changed(s.cmd, "region", &change.Region), Type: changed(s.cmd, "type", &change.Type)})
+			}
+			return err
+		}})
+	numberFlags(update, &change)
+	g.add(verb{use: "delete NUMBER", short: "Take a number out of the pool", args: exactly("NUMBER"),
+		run: func(ctx context.Context, s *session, args []string) error {
+			tenant, err := s.operatorFor()
+			if err == nil {
+				err = s.RemoveNumber(ctx, tenant, args[0])
+			}
+			return err
+		}})
+	return g.cmd
+}
+
+func numberFlags(cmd *cobra.Command, n *client.NewNumber) {
+	cmd.Flags().StringVar(&n.Sharing, "sharing", "", "exclusive (default): one allocation at a time; shared: many, told apart by who calls")
+	cmd.Flags().StringVar(&n.Region, "region", "", "for the automatic choice, as AP")
+	cmd.Flags().StringVar(&n.Type, "type", "", "for the automatic choice, as landline")
+}
+
+func (p *program) trunkCommand() *cobra.Command {
+	g := p.api("trunk", "Trunks: where a carrier's calls come from and where ours go (operator)")
+	g.add(verb{use: "list", short: "List trunks", args: exactly(),
+		columns: []string{"name", "sources", "targets", "transport", "number_format", "priority", "weight", "caller_ids"},
+		run: func(ctx context.Context, s *session, _ []string) error {
+			if err := s.asOperator(); err != nil {
+				return err
+			}
+			_, err := s.Trunks(ctx)
+			return err
+		}})
+	g.add(verb{use: "get NAME", short: "Show a trunk and its health", args: exactly("NAME"),
+		run: func(ctx context.Context, s *session, args []string) error {
+			if err := s.asOperator(); err != nil {
+				return err
+			}
+			_, err := s.Trunk(ctx, args[0])
+			return err
+		}})
+	var fresh, change trunkFlags
+	create := g.add(verb{use: "create NAME", short: "Add a trunk", args: exactly("NAME"),
+		example: "  tandem trunk create carrier-a --source 198.51.100.0/28 --target 198.51.100.4:5060 --trust-identity",
+		run: func(ctx context.Context, s *session, args []string) error {
+			if err := s.asOperator(); err != nil {
+				return err
+			}
+			_, err := s.CreateTrunk(ctx, client.NewTrunk{Name: args[0], TrunkSettings: fresh.given(s.cmd)})
+			return err
+		}})
+	fresh.on(create)
+	update := g.add(verb{use: "update NAME", short: "Change a trunk; what is not given stays", args: exactly("NAME"),
+		run: func(ctx context.Context, s *session, args []string) error {
+			if err := s.asOperator(); err != nil {
+				return err
+			}
+			_, err := s.ChangeTrunk(ctx, args[0], change.given(s.cmd))
+			return err
+		}})
+	change.on(update)
+	g.add(verb{use: "delete NAME", short: "Remove a trunk", args: exactly("NAME"),
+		run: func(ctx context.Context, s *session, args []string) error {
+			if err := s.asOperator(); err != nil {
+				return err
+			}
+			return s.RemoveTrunk(ctx, args[0])
+		}})
+	return g.cmd
+}
+
+// trunkFlags are the settings of a trunk as flags.
+type trunkFlags struct {
+	sources, targets, callerIDs                []string
+	transport, country, format                 string
+	trustIdentity                              bool
+	priority, weight, maxCalls, maxCallsSecond int64
+}
+
+func (t *trunkFlags) on(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringSliceVar(&t.sources, "source", nil, "address or network that may send us requests; may be repeated")
+	flags.StringSliceVar(&t.targets, "target", nil, "IP:PORT to send to, in order of preference; may be repeated")
+	flags.StringSliceVar(&t.callerIDs, "caller-id", nil, "virtual number it may show, or a prefix with *; may be repeated (default all)")
+	flags.StringVar(&t.transport, "transport", "", "udp (default) or tcp")
+	flags.StringVar(&t.country, "country", "", "ISO 3166 code, for numbers written nationally")
+	flags.StringVar(&t.format, "number-format", "", "how numbers are sent: e164 +91… (default), plain 91…, national 0…")
+	flags.BoolVar(&t.trustIdentity, "trust-identity", false, "believe P-Asserted-Identity and Remote-Party-ID")
+	flags.Int64Var(&t.priority, "priority", 1, "lower is tried first")
+	flags.Int64Var(&t.weight, "weight", 1, "share among equals")
+	flags.Int64Var(&t.maxCalls, "max-calls", 0, "outgoing calls at once; 0 is no limit")
+	flags.Int64Var(&t.maxCallsSecond, "max-cps", 0, "outgoing calls started a second; 0 is no limit")
+}
+
+// given holds what the command line names.
+func (t *trunkFlags) given(cmd *cobra.Command) client.TrunkSettings {
+	return client.TrunkSettings{Sources: t.sources, Targets: t.targets, CallerIDs: t.callerIDs,
+		Transport: changed(cmd, "transport", &t.transport), Country: changed(cmd, "country", &t.country),
+		NumberFormat: changed(cmd, "number-format", &t.format), TrustIdentity: changed(cmd, "trust-identity", &t.trustIdentity),
+		Priority: changed(cmd, "priority", &t.priority), Weight: changed(cmd, "weight", &t.weight),
+		MaxCalls: changed(cmd, "max-calls", &t.maxCalls), MaxCPS: changed(cmd, "max-cps", &t.maxCallsSecond)}
+}

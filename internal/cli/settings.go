@@ -1,0 +1,87 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"tandem/internal/config"
+)
+
+// clientVariables are the TANDEM_ variables that the client commands read and
+// that are no settings of the server.
+func clientVariables() []string {
+	return []string{envServer, envTenant, envAccountSID, envToken, envTokenFile, envContext}
+}
+
+// A settingsFlags holds the flags of a command that reads settings.
+type settingsFlags struct {
+	file *string
+}
+
+// settingsOn gives a command --config and a flag for each setting.
+func settingsOn(cmd *cobra.Command) settingsFlags {
+	flags := cmd.Flags()
+	for _, f := range config.Fields() {
+		flags.String(f.Flag, f.Default, f.Doc)
+	}
+	return settingsFlags{file: flags.String("config", "", "YAML file with settings")}
+}
+
+// load reads the settings from all sources. Of flags only those count that were
+// given: the defaults shown in the help are config's own.
+func (s settingsFlags) load(p *program, cmd *cobra.Command) (config.Config, error) {
+	given := map[string]string{}
+	for _, f := range config.Fields() {
+		if flag := cmd.Flags().Lookup(f.Flag); flag.Changed {
+			given[f.Flag] = flag.Value.String()
+		}
+	}
+	return config.Load(config.Sources{File: *s.file, Environ: p.Environ, Flags: given, Others: clientVariables()})
+}
+
+func (p *program) configCommand() *cobra.Command {
+	group := &cobra.Command{Use: "config", Short: "Check, print and explain settings", GroupID: groupRun}
+
+	check := &cobra.Command{Use: "check", Short: "Tell everything that is wrong with the settings, at once", Args: exactly()}
+	checked := settingsOn(check)
+	check.RunE = func(cmd *cobra.Command, _ []string) error {
+		if _, err := checked.load(p, cmd); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintln(p.Out, "the settings are right")
+		return err
+	}
+
+	show := &cobra.Command{Use: "print", Short: "Print the settings in effect and where each comes from, secrets hidden", Args: exactly()}
+	shown := settingsOn(show)
+	show.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := shown.load(p, cmd)
+		if err != nil {
+			return err
+		}
+		return c.Print(p.Out)
+	}
+
+	doc := &cobra.Command{Use: "doc", Short: "Print the manual of all settings as Markdown", Args: exactly(),
+		RunE: func(*cobra.Command, []string) error { return config.Doc(p.Out) }}
+
+	group.AddCommand(check, show, doc)
+	return group
+}
+
+// maxSmallFile bounds the files that commands read whole: tokens, contexts, addresses.
+const maxSmallFile = 1 << 20
+
+// readSmall reads a file that a person or a program of ours wrote.
+func readSmall(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > maxSmallFile {
+		return nil, fmt.Errorf("%s is longer than %d bytes", path, maxSmallFile)
+	}
+	return os.ReadFile(path)
+}

@@ -1,0 +1,234 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// NewAllocation asks for an allocation.
+type NewAllocation struct {
+	CallerIDNumber string       `json:"caller_id_number"` // E.164, or "auto"
+	From           []string     `json:"from"`
+	To             []string     `json:"to"`
+	Duration       int64        `json:"duration,omitempty"` // seconds; 0 for the default
+	Record         bool         `json:"record,omitempty"`
+	CustomField    string       `json:"custom_field,omitempty"`
+	Usage          string       `json:"usage,omitempty"`
+	Preferences    *Preferences `json:"preferences,omitempty"`
+}
+
+// Preferences narrow the automatic choice of a number.
+type Preferences struct {
+	Region     string `json:"region,omitempty"`
+	Type       string `json:"type,omitempty"`
+	Strictness string `json:"strictness,omitempty"`
+}
+
+// Allocation is an allocation as the API shows it. Which fields are filled
+// depends on the operation, as the contract says.
+type Allocation struct {
+	GreenVNID     string   `json:"greenvn_id"`
+	VirtualNumber string   `json:"virtual_number"`
+	From          []string `json:"from"`
+	To            []string `json:"to"`
+	Status        string   `json:"status"`
+	Record        bool     `json:"record"`
+	CustomField   string   `json:"custom_field"`
+	CallCount     int64    `json:"call_count"`
+	CreatedAt     string   `json:"created_at"`
+	UpdatedAt     string   `json:"updated_at"`
+	ExpiresAt     string   `json:"expires_at"`
+	Usage         string   `json:"usage"`
+	Calls         Tally    `json:"calls"`
+	DeletedAt     string   `json:"deleted_at"`
+	EndReason     string   `json:"end_reason"`
+}
+
+// Tally counts the calls of an allocation.
+type Tally struct {
+	Attempted   int64 `json:"attempted"`
+	Connected   int64 `json:"connected"`
+	TalkSeconds int64 `json:"talk_seconds"`
+}
+
+// Parties replace one side or both; nil leaves a side as it is.
+type Parties struct {
+	From []string `json:"from,omitempty"`
+	To   []string `json:"to,omitempty"`
+}
+
+// Patch changes what it names; nil leaves a field as it is.
+type Patch struct {
+	Duration    *int64  `json:"duration,omitempty"` // seconds from now
+	Record      *bool   `json:"record,omitempty"`
+	CustomField *string `json:"custom_field,omitempty"`
+}
+
+// AllocationFilter narrows a list; empty fields do not.
+type AllocationFilter struct {
+	Page
+	Status        string
+	VirtualNumber string
+	Party         string
+}
+
+// CallRecord is one incoming call.
+type CallRecord struct {
+	CallSID          string    `json:"call_sid"`
+	TenantID         string    `json:"tenant_id"`
+	Node             string    `json:"node"`
+	GreenVNID        string    `json:"greenvn_id"`
+	GreenVN          string    `json:"greenvn"`
+	From             string    `json:"from"`
+	To               string    `json:"to"`
+	Direction        string    `json:"direction"`
+	Status           string    `json:"status"`
+	CallType         string    `json:"call_type"`
+	DialCallStatus   string    `json:"dial_call_status"`
+	StartTime        string    `json:"start_time"`
+	AnswerTime       string    `json:"answer_time"`
+	EndTime          string    `json:"end_time"`
+	DialCallDuration int64     `json:"dial_call_duration"`
+	OnCallDuration   int64     `json:"on_call_duration"`
+	Cause            string    `json:"cause"`
+	Reason           string    `json:"reason"`
+	CustomField      string    `json:"custom_field"`
+	Legs             []CallLeg `json:"legs"`
+}
+
+// CallLeg is one attempt to ring one number.
+type CallLeg struct {
+	To          string `json:"to"`
+	Trunk       string `json:"trunk"`
+	Rang        bool   `json:"rang"`
+	Answered    bool   `json:"answered"`
+	SIPStatus   int64  `json:"sip_status"`
+	Cause       string `json:"cause"`
+	RingSeconds int64  `json:"ring_seconds"`
+}
+
+// CallFilter narrows a list of calls; zero fields do not.
+type CallFilter struct {
+	Page
+	GreenVNID string
+	Status    string // "live" or "ended"
+	Since     time.Time
+	Until     time.Time
+}
+
+// Event is one event.
+type Event struct {
+	ID        string          `json:"id"`
+	Type      string          `json:"type"`
+	Timestamp string          `json:"timestamp"`
+	GreenVNID string          `json:"greenvn_id"`
+	CallSID   string          `json:"call_sid"`
+	Data      json.RawMessage `json:"data"`
+}
+
+// EventFilter narrows a list of events; zero fields do not.
+type EventFilter struct {
+	Page
+	Since time.Time
+	Until time.Time
+}
+
+// Number is a number of a pool.
+type Number struct {
+	Number            string `json:"number"`
+	Sharing           string `json:"sharing"`
+	Region            string `json:"region"`
+	Type              string `json:"type"`
+	ActiveAllocations int    `json:"active_allocations"`
+	RestedAt          string `json:"rested_at"`
+	CreatedAt         string `json:"created_at"`
+}
+
+func own(tenant string, rest ...string) []string {
+	return append([]string{"tenants", tenant}, rest...)
+}
+
+// CreateAllocation lends a virtual number.
+func (c *Client) CreateAllocation(ctx context.Context, tenant string, in NewAllocation, calls ...Call) (Allocation, error) {
+	return do[Allocation](ctx, c, asTenant, request{method: http.MethodPost, path: own(tenant, "greenvn"), body: in, calls: calls})
+}
+
+// Allocation reads one allocation.
+func (c *Client) Allocation(ctx context.Context, tenant, id string) (Allocation, error) {
+	return do[Allocation](ctx, c, asTenant, request{method: http.MethodGet, path: own(tenant, "greenvn", id)})
+}
+
+// Allocations reads a page of allocations, newest first.
+func (c *Client) Allocations(ctx context.Context, tenant string, f AllocationFilter) (List[Allocation], error) {
+	q := f.query()
+	put(q, "status", f.Status)
+	put(q, "virtual_number", f.VirtualNumber)
+	put(q, "party", f.Party)
+	return do[List[Allocation]](ctx, c, asTenant, request{method: http.MethodGet, path: own(tenant, "greenvn"), query: q})
+}
+
+// UpdateParties replaces one side or both.
+func (c *Client) UpdateParties(ctx context.Context, tenant, id string, in Parties, calls ...Call) (Allocation, error) {
+	return do[Allocation](ctx, c, asTenant, request{method: http.MethodPut, path: own(tenant, "greenvn", id, "call-party"), body: in, calls: calls})
+}
+
+// UpdateNumber moves an allocation to another virtual number.
+func (c *Client) UpdateNumber(ctx context.Context, tenant, id, number string, calls ...Call) (Allocation, error) {
+	body := map[string]string{"caller_id_number": number}
+	return do[Allocation](ctx, c, asTenant, request{method: http.MethodPut, path: own(tenant, "greenvn", id, "vn"), body: body, calls: calls})
+}
+
+// PatchAllocation changes duration, recording or the custom field.
+func (c *Client) PatchAllocation(ctx context.Context, tenant, id string, in Patch, calls ...Call) (Allocation, error) {
+	return do[Allocation](ctx, c, asTenant, request{method: http.MethodPatch, path: own(tenant, "greenvn", id), body: in, calls: calls})
+}
+
+// DeleteAllocation ends an allocation; terminate ends its calls too.
+func (c *Client) DeleteAllocation(ctx context.Context, tenant, id string, terminate bool, calls ...Call) (Allocation, error) {
+	return do[Allocation](ctx, c, asTenant, request{method: http.MethodDelete, path: own(tenant, "greenvn", id), query: terminated(terminate), calls: calls})
+}
+
+func terminated(terminate bool) url.Values {
+	if !terminate {
+		return nil
+	}
+	return url.Values{"terminate_calls": {"true"}}
+}
+
+// Numbers reads a page of the tenant's pool.
+func (c *Client) Numbers(ctx context.Context, tenant string, p Page) (List[Number], error) {
+	return do[List[Number]](ctx, c, asTenant, request{method: http.MethodGet, path: own(tenant, "numbers"), query: p.query()})
+}
+
+// Calls reads a page of calls, newest first.
+func (c *Client) Calls(ctx context.Context, tenant string, f CallFilter) (List[CallRecord], error) {
+	q := f.query()
+	put(q, "greenvn_id", f.GreenVNID)
+	put(q, "status", f.Status)
+	putTime(q, "since", f.Since)
+	putTime(q, "until", f.Until)
+	return do[List[CallRecord]](ctx, c, asTenant, request{method: http.MethodGet, path: own(tenant, "calls"), query: q})
+}
+
+func putTime(q url.Values, name string, t time.Time) {
+	if !t.IsZero() {
+		q.Set(name, t.Format(time.RFC3339))
+	}
+}
+
+// Call reads one call with its legs.
+func (c *Client) Call(ctx context.Context, tenant, sid string) (CallRecord, error) {
+	return do[CallRecord](ctx, c, asTenant, request{method: http.MethodGet, path: own(tenant, "calls", sid)})
+}
+
+// Events reads a page of events, oldest first. Its cursor asks for what comes
+// after, now or later.
+func (c *Client) Events(ctx context.Context, tenant string, f EventFilter) (List[Event], error) {
+	q := f.query()
+	putTime(q, "since", f.Since)
+	putTime(q, "until", f.Until)
+	return do[List[Event]](ctx, c, asTenant, request{method: http.MethodGet, path: own(tenant, "events"), query: q})
+}

@@ -1,0 +1,175 @@
+package control
+
+import (
+	"context"
+	"time"
+
+	"tandem/internal/e164"
+	"tandem/internal/masking"
+	"tandem/internal/store"
+)
+
+// candidates is how many usable numbers an automatic choice looks at: more than
+// one, since another node may take the best between the look and the claim.
+const candidates = 8
+
+// Allocations are the use cases of a tenant's allocations. The tenant is the
+// one who was authenticated.
+type Allocations struct{ *core }
+
+// A Snapshot is an allocation as it was at a moment, which decides its status.
+type Snapshot struct {
+	masking.Allocation
+	At time.Time
+}
+
+// NewAllocation is what Create is asked for.
+type NewAllocation struct {
+	masking.Draft
+	VirtualNumber e164.Number         // zero: choose one
+	Preferences   masking.Preferences // of the choice
+}
+
+// Create lends a virtual number to two sides.
+//
+// Refused: a number outside the tenant's pool, parties that are virtual
+// numbers, what masking.Draft refuses, and with Conflict a number or party that
+// another active allocation holds. With no number asked for, the best of the
+// pool is taken; Exhausted says that there is none and when there may be.
+func (s *Allocations) Create(ctx context.Context, t masking.Tenant, want NewAllocation, once Once[Snapshot]) (Answer, error) {
+	return change(ctx, s.core, t.ID, "create an allocation", once,
+		func(ctx context.Context, tx store.Tx, now time.Time) (Snapshot, error) {
+			id, err := s.newID(masking.PrefixAllocation, now)
+			if err != nil {
+				return Snapshot{}, err
+			}
+			a, err := want.New(masking.AllocationID(id), t, now)
+			if err != nil {
+				return Snapshot{}, err
+			}
+			if err := checkParties(ctx, tx, a); err != nil {
+				return Snapshot{}, err
+			}
+			a, err = place(ctx, tx, a, want, now)
+			if err != nil {
+				return Snapshot{}, err
+			}
+			if err := tx.NoteUse(ctx, a.VirtualNumber, +1, now); err != nil {
+				return Snapshot{}, err
+			}
+			return s.tell(ctx, tx, masking.EventCreated, a, t.Settings.Zone, now)
+		})
+}
+
+// place writes the allocation on the number asked for, or on the best that can
+// carry it.
+func place(ctx context.Context, tx store.Tx, a masking.Allocation, want NewAllocation, now time.Time) (masking.Allocation, error) {
+	if want.VirtualNumber.IsZero() {
+		return placeAnywhere(ctx, tx, a, want.Preferences, now)
+	}
+	vn, err := poolNumber(ctx, tx, a.Tenant, want.VirtualNumber)
+	if err != nil {
+		return a, err
+	}
+	a.VirtualNumber = vn.Number
+	if err := tx.InsertAllocation(ctx, a); err != nil {
+		return a, err
+	}
+	return a, tx.Hold(ctx, a.ID, a.Claims(vn.Sharing), vn.Sharing, now)
+}
+
+// placeAnywhere tries the numbers that masking ranks, best first. The rows come
+// before the claims that point to them, so the first number written may be
+// corrected when its claim is refused.
+func placeAnywhere(ctx context.Context, tx store.Tx, a masking.Allocation, prefer masking.Preferences, now time.Time) (masking.Allocation, error) {
+	write := tx.InsertAllocation
+	for _, pick := range prefer.Picks() {
+		usable, err := tx.Usable(ctx, a.Tenant, pick, a.Callers(), now, candidates)
+		if err != nil {
+			return a, err
+		}
+		for _, vn := range masking.Rank(usable) {
+			a.VirtualNumber = vn.Number
+			if err := write(ctx, a); err != nil {
+				return a, err
+			}
+			write = tx.UpdateAllocation
+			err := tx.Hold(ctx, a.ID, a.Claims(vn.Sharing), vn.Sharing, now)
+			if masking.KindOf(err) != masking.Conflict {
+				return a, err
+			}
+		}
+	}
+	retry, err := tx.EarliestRelease(ctx, a.Tenant, a.Callers(), now)
+	if err != nil {
+		return a, err
+	}
+	return a, masking.ErrNoNumber(retry)
+}
+
+// poolNumber reads a number that must be in the tenant's pool.
+func poolNumber(ctx context.Context, tx store.Tx, t masking.TenantID, n e164.Number) (masking.VirtualNumber, error) {
+	vn, err := tx.Number(ctx, t, n)
+	if masking.KindOf(err) == masking.NotFound {
+		return vn, masking.ErrNotInPool()
+	}
+	return vn, err
+}
+
+// tell appends the event of a change and gives the snapshot that is answered.
+func (c *core) tell(ctx context.Context, tx store.Tx, typ masking.EventType, a masking.Allocation, zone *time.Location, now time.Time) (Snapshot, error) {
+	id, err := c.newID(masking.PrefixEvent, now)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	var reason masking.EndReason
+	if typ == masking.EventDeallocated {
+		reason = a.EndReason
+	}
+	e := masking.AllocationEvent(masking.EventID(id), typ, a, zone, reason, now)
+	return Snapshot{a, now}, tx.AppendEvent(ctx, e)
+}
+
+// Get reads one allocation, ended ones too.
+func (s *Allocations) Get(ctx context.Context, t masking.Tenant, id masking.AllocationID) (Snapshot, error) {
+	var a masking.Allocation
+	err := s.view(ctx, "read an allocation", func(ctx context.Context, tx store.Reader) (err error) {
+		a, err = tx.Allocation(ctx, t.ID, id)
+		return err
+	})
+	return Snapshot{a, s.now()}, err
+}
+
+// AllocationQuery narrows a list; zero fields do not.
+type AllocationQuery struct {
+	Status        masking.Status
+	VirtualNumber e164.Number
+	Party         e164.Number
+	After         masking.AllocationID // the last one of the page before
+	Limit         int
+}
+
+// List reads allocations, newest first; more tells whether others follow.
+func (s *Allocations) List(ctx context.Context, t masking.Tenant, q AllocationQuery) (page []Snapshot, more bool, err error) {
+	now := s.now()
+	var found []masking.Allocation
+	err = s.view(ctx, "list allocations", func(ctx context.Context, tx store.Reader) (err error) {
+		found, err = tx.Allocations(ctx, store.AllocationFilter{Tenant: t.ID, Status: q.Status,
+			VirtualNumber: q.VirtualNumber, Party: q.Party, Before: q.After, Limit: q.Limit + 1, Now: now})
+		return err
+	})
+	found, more = cut(found, q.Limit)
+	page = make([]Snapshot, len(found))
+	for i, a := range found {
+		page[i] = Snapshot{a, now}
+	}
+	return page, more, err
+}
+
+// cut takes a page from a list that was asked for one more than the page holds.
+func cut[T any](found []T, limit int) (page []T, more bool) {
+	if len(found) > limit {
+		return found[:limit], true
+	}
+	return found, false
+}

@@ -1,0 +1,129 @@
+// Package control holds the use cases of an API caller: what an application
+// does with its allocations, and what an operator does with tenants, tokens,
+// numbers and trunks. It knows no HTTP; web/api and tests call it.
+//
+// Each use case is one transaction on the store. The rules are masking's, the
+// invariants the database's; what is here is the order of things: read, decide,
+// write, note the event, and keep the answer for a repeated request (see [Once]).
+//
+// An error is a *masking.Error. Whatever else the store says is logged here and
+// becomes masking.ErrUnavailable, so that no internal cause travels further.
+package control
+
+import (
+	"context"
+	"crypto/cipher"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"tandem/internal/masking"
+	"tandem/internal/store"
+)
+
+// Calls is what control tells the voice plane. It is called after the commit.
+type Calls interface {
+	// AllocationEnded says that the allocation routes no more: calls that ring
+	// through it are to be cancelled, and connected ones ended if terminate.
+	// It must not block.
+	AllocationEnded(id masking.AllocationID, terminate bool)
+}
+
+// Options are what the use cases stand on. Store, Clock, Random, Log and
+// TokenKey are required.
+type Options struct {
+	Store  store.Store
+	Clock  func() time.Time // cut to milliseconds, as the store keeps time
+	Random io.Reader        // cryptographic, safe for concurrent use: crypto/rand.Reader
+	Calls  Calls            // nil: nobody is told
+	Log    *slog.Logger
+	// TokenKey keys the hashes of tokens and seals kept answers: at least 32
+	// bytes, the same on every node and for as long as the tokens shall live.
+	TokenKey []byte
+}
+
+// Plane is the control plane, by subject. Its parts may be used by any goroutine.
+type Plane struct {
+	Allocations *Allocations
+	Tenants     *Tenants
+	Tokens      *Tokens
+	Numbers     *Numbers
+	Trunks      *Trunks
+	Records     *Records
+}
+
+// New makes the use cases. It refuses options that would fail later.
+func New(o Options) (*Plane, error) {
+	switch {
+	case o.Store == nil || o.Clock == nil || o.Random == nil || o.Log == nil:
+		return nil, errors.New("control needs a store, a clock, randomness and a log")
+	case len(o.TokenKey) < minTokenKey:
+		return nil, fmt.Errorf("the token key has %d bytes; at least %d are needed", len(o.TokenKey), minTokenKey)
+	}
+	seal, err := newSeal(o.TokenKey)
+	if err != nil {
+		return nil, err
+	}
+	c := &core{store: o.Store, clock: o.Clock, random: o.Random, calls: o.Calls, log: o.Log, seal: seal}
+	return &Plane{
+		Allocations: &Allocations{c},
+		Tenants:     &Tenants{c, o.TokenKey},
+		Tokens:      &Tokens{c, o.TokenKey},
+		Numbers:     &Numbers{c},
+		Trunks:      &Trunks{c},
+		Records:     &Records{c},
+	}, nil
+}
+
+// core is what all use cases share.
+type core struct {
+	store  store.Store
+	clock  func() time.Time
+	random io.Reader
+	calls  Calls
+	log    *slog.Logger
+	seal   cipher.AEAD // of kept answers
+}
+
+// now is the time of a change. The store keeps milliseconds: cutting here makes
+// what is answered now and what is read later the same.
+func (c *core) now() time.Time { return c.clock().UTC().Truncate(time.Millisecond) }
+
+// newID makes an identifier of the kind that prefix tells.
+func (c *core) newID(prefix string, now time.Time) (string, error) {
+	var random [10]byte
+	if _, err := io.ReadFull(c.random, random[:]); err != nil {
+		return "", fmt.Errorf("read randomness: %w", err)
+	}
+	return masking.NewID(prefix, now, random), nil
+}
+
+// view runs fn on a snapshot.
+func (c *core) view(ctx context.Context, doing string, fn func(context.Context, store.Reader) error) error {
+	return c.fail(ctx, doing, c.store.View(ctx, fn))
+}
+
+// fail lets refusals by a rule through and turns everything else into
+// ErrUnavailable; its cause is told to the log alone. A caller who has gone
+// away is no failure of the store.
+func (c *core) fail(ctx context.Context, doing string, err error) error {
+	var refused *masking.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &refused):
+		return refused
+	case ctx.Err() == nil:
+		c.log.ErrorContext(ctx, "store failed", "doing", doing, "err", err)
+	}
+	return masking.ErrUnavailable()
+}
+
+// ended tells the voice plane.
+func (c *core) ended(id masking.AllocationID, terminate bool) {
+	if c.calls != nil {
+		c.calls.AllocationEnded(id, terminate)
+	}
+}

@@ -1,0 +1,78 @@
+package control
+
+import (
+	"context"
+	"time"
+
+	"tandem/internal/masking"
+	"tandem/internal/store"
+)
+
+// Records are what happened: calls and events.
+type Records struct{ *core }
+
+// CallStatus narrows a list of calls.
+type CallStatus string
+
+// The statuses of calls.
+const (
+	AnyCall    CallStatus = ""
+	LiveCalls  CallStatus = "live"
+	EndedCalls CallStatus = "ended"
+)
+
+// CallQuery narrows a list of calls; zero fields do not.
+type CallQuery struct {
+	Allocation masking.AllocationID
+	Status     CallStatus
+	Since      time.Time // of the call's start
+	Until      time.Time
+	After      masking.CallID // the last one of the page before
+	Limit      int
+}
+
+// Call reads one call of a tenant.
+func (s *Records) Call(ctx context.Context, t masking.TenantID, id masking.CallID) (call masking.Call, err error) {
+	err = s.view(ctx, "read a call", func(ctx context.Context, tx store.Reader) error {
+		call, err = tx.Call(ctx, t, id)
+		return err
+	})
+	return call, err
+}
+
+// Calls reads a tenant's calls, newest first; more tells whether others follow.
+func (s *Records) Calls(ctx context.Context, t masking.TenantID, q CallQuery) (page []masking.Call, more bool, err error) {
+	err = s.view(ctx, "list calls", func(ctx context.Context, tx store.Reader) error {
+		page, err = tx.Calls(ctx, store.CallFilter{Tenant: t, Allocation: q.Allocation, Status: string(q.Status),
+			Since: q.Since, Until: q.Until, Before: q.After, Limit: q.Limit + 1})
+		return err
+	})
+	page, more = cut(page, q.Limit)
+	return page, more, err
+}
+
+// Live reads the calls that are up, of all tenants, newest first.
+func (s *Records) Live(ctx context.Context, after masking.CallID, limit int) (page []masking.Call, more bool, err error) {
+	return s.Calls(ctx, "", CallQuery{Status: LiveCalls, After: after, Limit: limit})
+}
+
+// EventQuery narrows a list of events; zero fields do not.
+type EventQuery struct {
+	After int64 // the place of the last event seen
+	Since time.Time
+	Until time.Time
+	Limit int
+}
+
+// StoredEvent is an event with its place in the tenant's order.
+type StoredEvent = store.StoredEvent
+
+// Events reads a tenant's events, oldest first; more tells whether others follow.
+func (s *Records) Events(ctx context.Context, t masking.TenantID, q EventQuery) (page []StoredEvent, more bool, err error) {
+	err = s.view(ctx, "list events", func(ctx context.Context, tx store.Reader) error {
+		page, err = tx.Events(ctx, store.EventFilter{Tenant: t, After: q.After, Since: q.Since, Until: q.Until, Limit: q.Limit + 1})
+		return err
+	})
+	page, more = cut(page, q.Limit)
+	return page, more, err
+}

@@ -1,0 +1,134 @@
+package control
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"time"
+
+	"tandem/internal/masking"
+	"tandem/internal/store"
+)
+
+const (
+	tokenPrefix = "tdm_" // so that a token found in a log or a repository is known for what it is
+	tokenBytes  = 32
+	minTokenKey = 32
+)
+
+// Tokens are the use cases of a tenant's credentials. He may have several live
+// ones, so that a rotation needs no outage.
+type Tokens struct {
+	*core
+	key []byte
+}
+
+// NewToken is a token that was just made. Secret exists nowhere else.
+type NewToken struct {
+	masking.Token
+	Secret string
+}
+
+// mint makes a token: 256 random bits, of which only the keyed hash is stored.
+func (c *core) mint(key []byte, t masking.TenantID, label string, now time.Time) (NewToken, error) {
+	var random [tokenBytes]byte
+	if _, err := io.ReadFull(c.random, random[:]); err != nil {
+		return NewToken{}, fmt.Errorf("read randomness: %w", err)
+	}
+	id, err := c.newID(masking.PrefixToken, now)
+	if err != nil {
+		return NewToken{}, err
+	}
+	secret := tokenPrefix + base64.RawURLEncoding.EncodeToString(random[:])
+	return NewToken{Secret: secret, Token: masking.Token{ID: masking.TokenID(id), Tenant: t, Label: label,
+		Hash: tokenHash(key, secret), CreatedAt: now}}, nil
+}
+
+func tokenHash(key []byte, secret string) (hash [32]byte) {
+	m := hmac.New(sha256.New, key)
+	m.Write([]byte(secret))
+	m.Sum(hash[:0])
+	return hash
+}
+
+// Create makes a token for a tenant.
+func (s *Tokens) Create(ctx context.Context, t masking.TenantID, label string, once Once[NewToken]) (Answer, error) {
+	return change(ctx, s.core, operators, "make a token", once,
+		func(ctx context.Context, tx store.Tx, now time.Time) (NewToken, error) {
+			if _, err := tx.Tenant(ctx, t); err != nil {
+				return NewToken{}, err
+			}
+			token, err := s.mint(s.key, t, label, now)
+			if err != nil {
+				return NewToken{}, err
+			}
+			return token, tx.InsertToken(ctx, token.Token)
+		})
+}
+
+// List reads a tenant's tokens.
+func (s *Tokens) List(ctx context.Context, t masking.TenantID) (tokens []masking.Token, err error) {
+	err = s.view(ctx, "list tokens", func(ctx context.Context, tx store.Reader) error {
+		if _, err := tx.Tenant(ctx, t); err != nil {
+			return err
+		}
+		tokens, err = tx.Tokens(ctx, t)
+		return err
+	})
+	return tokens, err
+}
+
+// Get reads one of a tenant's tokens.
+func (s *Tokens) Get(ctx context.Context, t masking.TenantID, id masking.TokenID) (masking.Token, error) {
+	tokens, err := s.List(ctx, t)
+	if err != nil {
+		return masking.Token{}, err
+	}
+	for _, token := range tokens {
+		if token.ID == id {
+			return token, nil
+		}
+	}
+	return masking.Token{}, masking.ErrNotFound()
+}
+
+// Revoke ends a token. Requests that carry it are refused within two seconds
+// on every node.
+func (s *Tokens) Revoke(ctx context.Context, t masking.TenantID, id masking.TokenID, once Once[masking.TokenID]) (Answer, error) {
+	return change(ctx, s.core, operators, "revoke a token", once,
+		func(ctx context.Context, tx store.Tx, _ time.Time) (masking.TokenID, error) {
+			return id, tx.DeleteToken(ctx, t, id)
+		})
+}
+
+// Authenticate finds the tenant of an Account SID and a token. NotFound says
+// that the pair is wrong, and not which half: an unknown SID costs the same
+// look into the store, hash and comparison as a known one.
+func (s *Tokens) Authenticate(ctx context.Context, sid masking.AccountSID, secret string) (masking.Tenant, error) {
+	hash := tokenHash(s.key, secret)
+	var tenant masking.Tenant
+	var tokens []masking.Token
+	err := s.view(ctx, "authenticate", func(ctx context.Context, tx store.Reader) (err error) {
+		tenant, tokens, err = tx.TenantBySID(ctx, sid)
+		return err
+	})
+	unknown := masking.KindOf(err) == masking.NotFound
+	if err != nil && !unknown {
+		return masking.Tenant{}, err
+	}
+	if len(tokens) == 0 {
+		tokens = []masking.Token{{}} // compared all the same
+	}
+	match := 0
+	for i := range tokens {
+		match |= subtle.ConstantTimeCompare(hash[:], tokens[i].Hash[:])
+	}
+	if unknown || match != 1 {
+		return masking.Tenant{}, masking.ErrNotFound()
+	}
+	return tenant, nil
+}

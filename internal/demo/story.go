@@ -1,0 +1,233 @@
+package demo
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"tandem/internal/client"
+	"tandem/internal/voice/phone"
+)
+
+// startCarrier puts the telephone network up.
+func (d *demo) startCarrier(context.Context) (err error) {
+	d.carrier, err = newCarrier(d.o.Log)
+	return err
+}
+
+// sipUDP is where the server takes SIP over UDP.
+func (d *demo) sipUDP() (netip.AddrPort, error) {
+	for _, address := range d.server.Addrs().SIP {
+		if hostPort, ok := strings.CutPrefix(address, "udp://"); ok {
+			return netip.ParseAddrPort(hostPort)
+		}
+	}
+	return netip.AddrPort{}, errors.New("the server takes no SIP over UDP")
+}
+
+func (d *demo) callThere(ctx context.Context) error {
+	d.say.title("A calls the virtual number and reaches B")
+	return d.talk(ctx, partyA, partyB)
+}
+
+func (d *demo) callBack(ctx context.Context) error {
+	d.say.title("B calls back the number he saw and reaches A")
+	return d.talk(ctx, partyB, partyA)
+}
+
+// A conversation is one call through the server, seen from both ends.
+type conversation struct {
+	caller, callee party
+	out, in        *phone.Call
+}
+
+// talk makes a call and checks everything about it at both phones.
+func (d *demo) talk(ctx context.Context, caller, callee party) error {
+	c := conversation{caller: caller, callee: callee}
+	ctx, cancel := context.WithTimeout(ctx, callFor)
+	defer cancel()
+	err := d.connect(ctx, &c)
+	if c.out != nil { // of a call that failed the ladder is what one wants to see
+		d.say.ladder(c)
+	}
+	if err != nil {
+		return err
+	}
+	d.checkIdentities(c)
+	d.checkAudio(c.caller, c.callee, c.out)
+	d.checkAudio(c.callee, c.caller, c.in)
+	return d.say.failure()
+}
+
+// connect makes the call, lets both sides speak and hangs up.
+func (d *demo) connect(ctx context.Context, c *conversation) error {
+	sip, err := d.sipUDP()
+	if err != nil {
+		return err
+	}
+	arrival := d.carrier.next(c.callee.number)
+	c.out, err = d.carrier.phone.Dial(ctx, phone.Invite{From: c.caller.number, To: virtualNumber, Via: sip,
+		Audio: phone.Sine(c.caller.hz, volume)})
+	if err != nil {
+		return err
+	}
+	defer func() { // for a call that fails half-way; else it is over
+		leaving, done := context.WithTimeout(context.Background(), goodbye)
+		defer done()
+		_ = c.out.Hangup(leaving)
+	}()
+	select {
+	case c.in = <-arrival:
+	case <-c.out.Done():
+		return errors.Join(fmt.Errorf("%s did not ring", c.callee.name), c.out.Answered(ctx))
+	case <-ctx.Done():
+		return fmt.Errorf("%s did not ring: %w", c.callee.name, ctx.Err())
+	}
+	for _, moment := range []struct {
+		what string
+		wait func() error
+	}{
+		{c.caller.name + " hears no ringing", func() error { return c.out.Ringing(ctx) }},
+		{c.callee.name + " is not connected", func() error { return c.in.Answered(ctx) }},
+		{c.caller.name + " is not connected", func() error { return c.out.Answered(ctx) }},
+		{c.caller.name + " does not hear " + c.callee.name, func() error { return c.out.HearsTone(ctx, c.callee.hz) }},
+		{c.callee.name + " does not hear " + c.caller.name, func() error { return c.in.HearsTone(ctx, c.caller.hz) }},
+		{c.caller.name + " hears too little", func() error { return c.out.Hears(ctx, samples(minimum)) }},
+		{c.callee.name + " hears too little", func() error { return c.in.Hears(ctx, samples(minimum)) }},
+		{c.caller.name + " cannot hang up", func() error { return c.out.Hangup(ctx) }},
+		{c.callee.name + " is not told of the end", func() error { _, err := c.in.Ended(ctx); return err }},
+	} {
+		if err := moment.wait(); err != nil {
+			return fmt.Errorf("%s: %w", moment.what, err)
+		}
+	}
+	return nil
+}
+
+func samples(d time.Duration) int { return int(d * phone.Rate / time.Second) }
+
+// checkIdentities compares what each side was shown with what it may know.
+func (d *demo) checkIdentities(c conversation) {
+	saw := c.in.Seen()
+	d.say.check(saw.From == virtualNumber && saw.RequestUser == c.callee.number,
+		"%s was rung at %s and sees as caller ID %s", c.callee.name, saw.RequestUser, saw.From)
+	d.say.check(silentAbout(c.in, c.caller), "in the %d messages and packets that %s got, the number of %s does not occur",
+		len(c.in.Raw()), c.callee.name, c.caller.name)
+	d.say.check(silentAbout(c.out, c.callee), "in the %d messages and packets that %s got, the number of %s does not occur",
+		len(c.out.Raw()), c.caller.name, c.callee.name)
+}
+
+// silentAbout looks for a number in everything that a phone has received: its
+// digits without the country code, which all spellings share.
+func silentAbout(call *phone.Call, p party) bool {
+	const countryCode = len("+91")
+	return !slices.ContainsFunc(call.Raw(), func(b []byte) bool { return bytes.Contains(b, []byte(p.number[countryCode:])) })
+}
+
+// checkAudio listens to what one side has heard of the other.
+func (d *demo) checkAudio(listener, speaker party, call *phone.Call) {
+	heard := call.Heard()
+	tone, own := phone.Tone(heard, speaker.hz), phone.Tone(heard, listener.hz)
+	d.say.check(tone > 0.9 && own < 0.05 && len(heard) >= samples(minimum),
+		"%s heard %.1f s, of its energy %.1f %% at %.0f Hz, the tone of %s; %d packets, %d lost", listener.name,
+		float64(len(heard))/phone.Rate, 100*tone, speaker.hz, speaker.name, call.Hearing().Packets, call.Hearing().Lost)
+}
+
+// readRecords reads what the server has written down about all this.
+func (d *demo) readRecords(ctx context.Context) error {
+	d.say.title("What is on record")
+	var calls client.List[client.CallRecord]
+	err := until(ctx, func() (done bool, err error) {
+		calls, err = d.api.Calls(ctx, tenant, client.CallFilter{GreenVNID: d.allocation.GreenVNID, Status: "ended"})
+		return len(calls.Items) >= 2, err
+	})
+	if err != nil {
+		return fmt.Errorf("two ended calls: %w", err)
+	}
+	slices.Reverse(calls.Items) // newest first
+	for i, want := range []struct {
+		direction string
+		from, to  party
+	}{{"from_to", partyA, partyB}, {"to_from", partyB, partyA}} {
+		call := calls.Items[i]
+		right := call.Direction == want.direction && call.From == want.from.number && call.To == want.to.number &&
+			call.CallType == "completed" && call.Cause == "caller_hung_up" && call.OnCallDuration >= int64(minimum/time.Second)-1
+		d.say.check(right, "GET …/calls: %s to %s, %s, %s, rang %d s, talked %d s", call.From, call.To, call.CallType, call.Cause,
+			call.DialCallDuration, call.OnCallDuration)
+	}
+	allocation, err := d.api.Allocation(ctx, tenant, d.allocation.GreenVNID)
+	if err != nil {
+		return err
+	}
+	d.say.check(len(calls.Items) == 2 && allocation.CallCount == 2 && allocation.Calls.Connected == 2,
+		"GET …/greenvn/%s: call_count %d, of them connected %d", allocation.GreenVNID, allocation.CallCount, allocation.Calls.Connected)
+	return d.readEvents(ctx)
+}
+
+func (d *demo) readEvents(ctx context.Context) error {
+	events, err := d.api.Events(ctx, tenant, client.EventFilter{Page: client.Page{Limit: 100}})
+	if err != nil {
+		return err
+	}
+	types := make([]string, len(events.Items))
+	for i, e := range events.Items {
+		types[i] = e.Type
+	}
+	call := []string{"call.ringing", "call.answered", "call.completed"}
+	want := slices.Concat([]string{"greenvn.created"}, call, call)
+	d.say.check(slices.Equal(types, want), "GET …/events: %s", strings.Join(types, ", "))
+	return d.say.failure()
+}
+
+// until asks again and again, for what is written down after the fact.
+func until(ctx context.Context, done func() (bool, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	again := time.NewTicker(50 * time.Millisecond)
+	defer again.Stop()
+	for {
+		if ok, err := done(); ok || err != nil {
+			return err
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// whatNext ends the demo with what a reader can do now.
+func (d *demo) whatNext() {
+	d.say.title("Everything above happened over real sockets and was checked at the phones.")
+	d.say.line("  Not in this release yet: PINs, prompts, recording, delivery of webhooks, PostgreSQL, a console, TLS and SRTP.")
+	if d.o.Once {
+		return
+	}
+	sip, err := d.sipUDP()
+	if err != nil { // it was asked for before
+		return
+	}
+	d.carrier.tell(func(call *phone.Call) {
+		d.say.line("  the carrier's phone %s took a call; it saw caller ID %s and heard %.1f s", call.Seen().RequestUser,
+			call.Seen().From, float64(len(call.Heard()))/phone.Rate)
+	})
+	d.say.title("Try it: the server and the phones stay up until Ctrl-C")
+	d.say.line("  the API, to read:     %s/docs", d.baseURL())
+	d.say.line("  call as A:            %s call --from %s --to %s --via %s --show-numbers", d.o.Command, partyA.number, virtualNumber, sip)
+	d.say.line("  the calls so far:     %s calls list --server %s --tenant %s --account-sid %s --token %s", d.o.Command, d.baseURL(),
+		tenant, d.credentials.AccountSID, d.credentials.Token)
+	d.say.line("  another allocation, on the second number:")
+	d.say.line("")
+	d.say.line("    curl -u %s:%s -H 'Content-Type: application/json' \\", d.credentials.AccountSID, d.credentials.Token)
+	d.say.line("      %s/v1/tenants/%s/greenvn \\", d.baseURL(), tenant)
+	d.say.line(`      -d '{"caller_id_number": "%s", "from": ["+919900000003"], "to": ["+918800000004"], "duration": 3600}'`, spareNumber)
+	d.say.line("")
+	d.say.line("  then call through it: %s call --from +919900000003 --to %s --via %s --show-numbers", d.o.Command, spareNumber, sip)
+	d.say.line("")
+}

@@ -1,0 +1,172 @@
+package sqlite
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"tandem/internal/e164"
+	"tandem/internal/masking"
+	"tandem/internal/store"
+)
+
+const allocationColumns = `a.id, a.tenant, a.virtual_number, a.from_numbers, a.to_numbers, a.usage, a.record, a.custom_field,
+	a.created_at, a.updated_at, a.expires_at, a.ended_at, a.end_reason, a.calls, a.connected, a.talk_seconds`
+
+// allocationDest are the destinations of allocationColumns.
+func allocationDest(a *masking.Allocation) []any {
+	return []any{&a.ID, &a.Tenant, numberCol{&a.VirtualNumber}, numbersCol{&a.From}, numbersCol{&a.To},
+		usageCol(&a.Usage), &a.Record, &a.CustomField,
+		timeCol{&a.CreatedAt}, timeCol{&a.UpdatedAt}, timeCol{&a.ExpiresAt}, timeCol{&a.EndedAt}, &a.EndReason,
+		&a.Tally.Calls, &a.Tally.Connected, &a.Tally.TalkSeconds}
+}
+
+func usageCol(to *masking.Usage) wordCol[masking.Usage] {
+	return wordCol[masking.Usage]{to, "usage", []masking.Usage{masking.TwoWay, masking.OneWay}}
+}
+
+func scanAllocation(_ *reader, row scanner) (a masking.Allocation, err error) {
+	return a, row.Scan(allocationDest(&a)...)
+}
+
+// Allocation reads one allocation of the tenant. The single writer is the lock.
+func (r *reader) Allocation(ctx context.Context, tenant masking.TenantID, id masking.AllocationID) (a masking.Allocation, err error) {
+	err = r.row(ctx, `SELECT `+allocationColumns+` FROM allocation a WHERE a.id = ? AND a.tenant = ?`,
+		[]any{id, tenant}, allocationDest(&a)...)
+	return a, absent(err)
+}
+
+// Allocations are a page of a list, newest first.
+func (r *reader) Allocations(ctx context.Context, f store.AllocationFilter) ([]masking.Allocation, error) {
+	text, args := allocationQuery(f)
+	return list(ctx, r, text, args, scanAllocation)
+}
+
+// allocationQuery writes the query of a list so that one index gives its rows
+// in order from the cursor on: of the party, of the virtual number, of those
+// not ended, or of the tenant, whichever the filter makes shortest.
+func allocationQuery(f store.AllocationFilter) (text string, args []any) {
+	text, key := `SELECT `+allocationColumns+` FROM allocation a WHERE 1 = 1`, `a.id`
+	and := func(condition string, values ...any) { text, args = text+` AND `+condition, append(args, values...) }
+	if !f.Party.IsZero() {
+		text = `SELECT ` + allocationColumns + ` FROM party p CROSS JOIN allocation a ON a.id = p.allocation WHERE 1 = 1`
+		key = `p.allocation`
+		and(`p.number = ?`, f.Party.E164())
+		if f.Tenant != "" {
+			and(`p.tenant = ?`, f.Tenant)
+		}
+	}
+	if f.Tenant != "" {
+		and(`a.tenant = ?`, f.Tenant)
+	}
+	if !f.VirtualNumber.IsZero() {
+		and(`a.virtual_number = ?`, f.VirtualNumber.E164())
+	}
+	switch f.Status {
+	case masking.Active:
+		and(`a.ended_at = 0 AND a.expires_at > ?`, millis(f.Now))
+	case masking.Deleted:
+		and(`(a.ended_at <> 0 OR a.expires_at <= ?)`, millis(f.Now))
+	}
+	if f.Before != "" {
+		and(key+` < ?`, f.Before)
+	}
+	return text + ` ORDER BY ` + key + ` DESC LIMIT ?`, append(args, most(f.Limit))
+}
+
+// Overdue are allocations that have expired and whose end is not written,
+// longest overdue first.
+func (r *reader) Overdue(ctx context.Context, now time.Time, limit int) ([]masking.Allocation, error) {
+	return list(ctx, r, `SELECT `+allocationColumns+` FROM allocation a
+		WHERE a.ended_at = 0 AND a.expires_at <= ? ORDER BY a.expires_at, a.id LIMIT ?`,
+		[]any{millis(now), most(limit)}, scanAllocation)
+}
+
+// InsertAllocation writes a new allocation and its parties.
+func (t *tx) InsertAllocation(ctx context.Context, a masking.Allocation) error {
+	_, err := t.exec(ctx, `INSERT INTO allocation (id, tenant, virtual_number, from_numbers, to_numbers, usage, record, custom_field,
+		created_at, updated_at, expires_at, ended_at, end_reason, calls, connected, talk_seconds)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		a.ID, a.Tenant, a.VirtualNumber.E164(), joinNumbers(a.From), joinNumbers(a.To), a.Usage, a.Record, a.CustomField,
+		millis(a.CreatedAt), millis(a.UpdatedAt), millis(a.ExpiresAt), millis(a.EndedAt), a.EndReason,
+		a.Tally.Calls, a.Tally.Connected, a.Tally.TalkSeconds)
+	if err != nil {
+		return inserted("an allocation with this id", err)
+	}
+	t.unclaimed = a.ID
+	return t.insertParties(ctx, a)
+}
+
+// UpdateAllocation writes everything but the tally and the creation.
+func (t *tx) UpdateAllocation(ctx context.Context, a masking.Allocation) error {
+	old, err := t.Allocation(ctx, a.Tenant, a.ID)
+	if err != nil {
+		return err
+	}
+	err = exactlyOne(t.exec(ctx, `UPDATE allocation SET virtual_number = ?, from_numbers = ?, to_numbers = ?, usage = ?, record = ?,
+		custom_field = ?, updated_at = ?, expires_at = ?, ended_at = ?, end_reason = ? WHERE id = ?`,
+		a.VirtualNumber.E164(), joinNumbers(a.From), joinNumbers(a.To), a.Usage, a.Record,
+		a.CustomField, millis(a.UpdatedAt), millis(a.ExpiresAt), millis(a.EndedAt), a.EndReason, a.ID))
+	if err != nil || sameParties(old, a) {
+		return err
+	}
+	// The old rows are named by their keys: party has no index by allocation,
+	// which every create would pay for.
+	parties := old.Parties()
+	_, err = t.exec(ctx, `DELETE FROM party WHERE number IN (`+marks(len(parties))+`) AND tenant = ? AND allocation = ?`,
+		append(texts(nil, parties), a.Tenant, a.ID)...)
+	if err != nil {
+		return err
+	}
+	return t.insertParties(ctx, a)
+}
+
+// sameParties reports whether the rows of party for a and b are the same.
+func sameParties(a, b masking.Allocation) bool {
+	return a.VirtualNumber == b.VirtualNumber && a.Usage == b.Usage && until(a) == until(b) &&
+		slices.Equal(a.From, b.From) && slices.Equal(a.To, b.To)
+}
+
+// until is the end of the allocation's life as known now, in milliseconds.
+func until(a masking.Allocation) int64 {
+	if !a.EndedAt.IsZero() {
+		return min(millis(a.EndedAt), millis(a.ExpiresAt))
+	}
+	return millis(a.ExpiresAt)
+}
+
+// insertParties writes one row of party for each number of the allocation.
+func (t *tx) insertParties(ctx context.Context, a masking.Allocation) error {
+	const width = 8
+	parties := a.Parties()
+	if len(parties) == 0 {
+		return nil
+	}
+	text := make([]byte, 0, 160+len(parties)*(3*width+2))
+	text = append(text, `INSERT INTO party (number, tenant, allocation, virtual_number, side, position, silent, until) VALUES `...)
+	args := make([]any, 0, width*len(parties))
+	for i, n := range parties {
+		if i > 0 {
+			text = append(text, ',')
+		}
+		text = append(text, `(?, ?, ?, ?, ?, ?, ?, ?)`...)
+		side, position := "from", i
+		if i >= len(a.From) {
+			side, position = "to", i-len(a.From)
+		}
+		args = append(args, n.E164(), a.Tenant, a.ID, a.VirtualNumber.E164(), side, position,
+			side == "to" && a.Usage == masking.OneWay, until(a))
+	}
+	_, err := t.exec(ctx, string(text), args...)
+	return inserted("a party on this allocation", err)
+}
+
+// OneWayTo looks for an allocation whose To names the caller in vain.
+func (r *reader) OneWayTo(ctx context.Context, virtual, caller e164.Number, now time.Time) (id masking.AllocationID, found bool, err error) {
+	err = r.row(ctx, `SELECT allocation FROM party WHERE number = ? AND virtual_number = ? AND until > ? AND silent = 1 LIMIT 1`,
+		[]any{caller.E164(), virtual.E164(), millis(now)}, &id)
+	if err = absent(err); masking.KindOf(err) == masking.NotFound {
+		return "", false, nil
+	}
+	return id, err == nil, err
+}

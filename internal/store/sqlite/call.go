@@ -1,0 +1,265 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"tandem/internal/masking"
+	"tandem/internal/store"
+)
+
+const callColumns = `k.id, k.tenant, k.allocation, k.virtual_number, k.caller, k.callee, k.direction, k.custom_field, k.node,
+	k.started_at, k.answered_at, k.ended_at, k.ring_time, k.talk_time, k.cause, k.refusal, k.attempts`
+
+func scanCall(_ *reader, row scanner) (c masking.Call, err error) {
+	return c, row.Scan(callDest(&c)...)
+}
+
+// callDest are the destinations of callColumns.
+func callDest(c *masking.Call) []any {
+	return []any{&c.ID, &c.Tenant, &c.Allocation, numberCol{&c.VirtualNumber}, numberCol{&c.Caller}, numberCol{&c.Callee},
+		&c.Direction, &c.CustomField, &c.Node, timeCol{&c.StartedAt}, timeCol{&c.AnsweredAt}, timeCol{&c.EndedAt},
+		durationCol{&c.RingTime}, durationCol{&c.TalkTime}, &c.Cause, &c.Refusal, attemptsCol{&c.Attempts}}
+}
+
+// attempt is an element of call.attempts. It exists since masking.Attempt
+// hides its number from JSON.
+type attempt struct {
+	Target   string        `json:"target,omitempty"`
+	Trunk    string        `json:"trunk,omitempty"`
+	Rang     bool          `json:"rang,omitempty"`
+	Answered bool          `json:"answered,omitempty"`
+	Status   int           `json:"status,omitempty"`
+	Cause    masking.Cause `json:"cause,omitempty"`
+	Ring     int64         `json:"ring_ms,omitempty"`
+}
+
+func attemptsText(list []masking.Attempt) (string, error) {
+	if len(list) == 0 {
+		return "[]", nil
+	}
+	rows := make([]attempt, len(list))
+	for i, a := range list {
+		rows[i] = attempt{Target: a.Target.E164(), Trunk: a.Trunk, Rang: a.Rang, Answered: a.Answered,
+			Status: a.Status, Cause: a.Cause, Ring: a.Ring.Milliseconds()}
+	}
+	b, err := json.Marshal(rows)
+	if err != nil {
+		return "", errors.New("sqlite: attempts cannot be written")
+	}
+	return string(b), nil
+}
+
+// attemptsCol scans call.attempts.
+type attemptsCol struct{ to *[]masking.Attempt }
+
+func (c attemptsCol) Scan(src any) error {
+	s, err := textOf(src, "attempts")
+	if err != nil {
+		return err
+	}
+	*c.to = nil
+	if s == "[]" {
+		return nil
+	}
+	var rows []attempt
+	if err := json.Unmarshal([]byte(s), &rows); err != nil {
+		return corrupt("attempts")
+	}
+	for _, a := range rows {
+		v := masking.Attempt{Trunk: a.Trunk, Rang: a.Rang, Answered: a.Answered, Status: a.Status, Cause: a.Cause}
+		if err := (numberCol{&v.Target}).Scan(a.Target); err != nil {
+			return err
+		}
+		if err := (durationCol{&v.Ring}).Scan(a.Ring); err != nil {
+			return err
+		}
+		*c.to = append(*c.to, v)
+	}
+	return nil
+}
+
+// Call reads one call of the tenant.
+func (r *reader) Call(ctx context.Context, tenant masking.TenantID, id masking.CallID) (c masking.Call, err error) {
+	err = r.row(ctx, `SELECT `+callColumns+` FROM call k WHERE k.id = ? AND k.tenant = ?`, []any{id, tenant}, callDest(&c)...)
+	return c, absent(err)
+}
+
+// Calls are a page of a list, by start, newest first. A cursor that names no
+// call has no page after it: what retention has removed was the oldest.
+func (r *reader) Calls(ctx context.Context, f store.CallFilter) ([]masking.Call, error) {
+	var before time.Time
+	if f.Before != "" {
+		err := r.row(ctx, `SELECT started_at FROM call WHERE id = ?`, []any{f.Before}, timeCol{&before})
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	text, args := callQuery(f, before)
+	return list(ctx, r, text, args, scanCall)
+}
+
+// callQuery writes the query of a list so that one index gives its rows in
+// order from the cursor on: of the allocation, of those up, or of the tenant.
+func callQuery(f store.CallFilter, before time.Time) (text string, args []any) {
+	text = `SELECT ` + callColumns + ` FROM call k WHERE 1 = 1`
+	and := func(condition string, values ...any) { text, args = text+` AND `+condition, append(args, values...) }
+	if f.Tenant != "" {
+		and(`k.tenant = ?`, f.Tenant)
+	}
+	if f.Allocation != "" {
+		and(`k.allocation = ?`, f.Allocation)
+	}
+	switch f.Status {
+	case "live":
+		and(`k.ended_at = 0`)
+	case "ended":
+		and(`k.ended_at <> 0`)
+	}
+	if !f.Since.IsZero() {
+		and(`k.started_at >= ?`, millis(f.Since))
+	}
+	if !f.Until.IsZero() {
+		and(`k.started_at < ?`, millis(f.Until))
+	}
+	if f.Before != "" {
+		and(`(k.started_at, k.id) < (?, ?)`, millis(before), f.Before)
+	}
+	return text + ` ORDER BY k.started_at DESC, k.id DESC LIMIT ?`, append(args, most(f.Limit))
+}
+
+// OpenCalls are the calls of a node without an end. It reads the index of open
+// calls of all nodes, which is as long as there are calls up.
+func (r *reader) OpenCalls(ctx context.Context, node string) ([]masking.Call, error) {
+	return list(ctx, r, `SELECT `+callColumns+` FROM call k WHERE k.ended_at = 0 AND k.node = ?
+		ORDER BY k.tenant, k.started_at, k.id`, []any{node}, scanCall)
+}
+
+// BeginCall writes the record of a new call and counts it.
+func (t *tx) BeginCall(ctx context.Context, c masking.Call) (fresh bool, err error) {
+	attempts, err := attemptsText(c.Attempts)
+	if err != nil {
+		return false, err
+	}
+	n, err := t.exec(ctx, `INSERT INTO call (id, tenant, allocation, virtual_number, caller, callee, direction, custom_field, node,
+		started_at, answered_at, ended_at, ring_time, talk_time, cause, refusal, attempts)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
+		c.ID, c.Tenant, c.Allocation, c.VirtualNumber.E164(), c.Caller.E164(), c.Callee.E164(), c.Direction, c.CustomField, c.Node,
+		millis(c.StartedAt), millis(c.AnsweredAt), millis(c.EndedAt), c.RingTime.Milliseconds(), c.TalkTime.Milliseconds(),
+		c.Cause, c.Refusal, attempts)
+	if err != nil {
+		return false, inserted("a call with this id", err)
+	}
+	if n == 0 || c.Allocation == "" {
+		return n == 1, nil
+	}
+	_, err = t.exec(ctx, `UPDATE allocation SET calls = calls + 1 WHERE id = ?`, c.Allocation)
+	return err == nil, err
+}
+
+// AnswerCall writes the answer of a call, once.
+func (t *tx) AnswerCall(ctx context.Context, c masking.Call) (changed bool, err error) {
+	attempts, err := attemptsText(c.Attempts)
+	if err != nil {
+		return false, err
+	}
+	var allocation masking.AllocationID
+	err = t.row(ctx, `UPDATE call SET callee = ?, direction = ?, answered_at = ?, ring_time = ?, attempts = ?
+		WHERE id = ? AND tenant = ? AND answered_at = 0 AND ended_at = 0 RETURNING allocation`,
+		[]any{c.Callee.E164(), c.Direction, millis(c.AnsweredAt), c.RingTime.Milliseconds(), attempts, c.ID, c.Tenant}, &allocation)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, t.checkCall(ctx, c)
+	}
+	if err != nil || allocation == "" {
+		return err == nil, err
+	}
+	_, err = t.exec(ctx, `UPDATE allocation SET connected = connected + 1 WHERE id = ?`, allocation)
+	return err == nil, err
+}
+
+// EndCall writes the end of a call, once. An answer that the record does not
+// have yet (the store was away when it came) is written and counted with it.
+func (t *tx) EndCall(ctx context.Context, c masking.Call) (changed bool, err error) {
+	if !c.AnsweredAt.IsZero() {
+		if _, err := t.AnswerCall(ctx, c); err != nil {
+			return false, err
+		}
+	}
+	attempts, err := attemptsText(c.Attempts)
+	if err != nil {
+		return false, err
+	}
+	var allocation masking.AllocationID
+	err = t.row(ctx, `UPDATE call SET callee = ?, direction = ?, ended_at = ?, ring_time = ?, talk_time = ?, cause = ?, refusal = ?, attempts = ?
+		WHERE id = ? AND tenant = ? AND ended_at = 0 RETURNING allocation`,
+		[]any{c.Callee.E164(), c.Direction, millis(c.EndedAt), c.RingTime.Milliseconds(), c.TalkTime.Milliseconds(),
+			c.Cause, c.Refusal, attempts, c.ID, c.Tenant}, &allocation)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, t.checkCall(ctx, c)
+	}
+	seconds := int64(c.TalkTime / time.Second)
+	if err != nil || allocation == "" || seconds == 0 {
+		return err == nil, err
+	}
+	_, err = t.exec(ctx, `UPDATE allocation SET talk_seconds = talk_seconds + ? WHERE id = ?`, seconds, allocation)
+	return err == nil, err
+}
+
+// checkCall tells a call that has no record from one with nothing to change.
+func (t *tx) checkCall(ctx context.Context, c masking.Call) error {
+	found, err := t.found(ctx, `SELECT 1 FROM call WHERE id = ? AND tenant = ?`, c.ID, c.Tenant)
+	if err == nil && !found {
+		return masking.ErrNotFound()
+	}
+	return err
+}
+
+// AppendEvent writes an event to the outbox.
+func (t *tx) AppendEvent(ctx context.Context, e masking.Event) error {
+	_, err := t.exec(ctx, `INSERT INTO event (id, type, tenant, allocation, call, at, data) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+		e.ID, e.Type, e.Tenant, e.Allocation, e.Call, millis(e.At), string(e.Data))
+	return inserted("an event", err)
+}
+
+// Events are a page of the outbox, oldest first.
+func (r *reader) Events(ctx context.Context, f store.EventFilter) ([]store.StoredEvent, error) {
+	text := `SELECT e.cursor, e.id, e.type, e.tenant, e.allocation, e.call, e.at, e.data FROM event e WHERE e.cursor > ?`
+	args := []any{f.After}
+	and := func(condition string, value any) { text, args = text+` AND `+condition, append(args, value) }
+	if f.Tenant != "" {
+		and(`e.tenant = ?`, f.Tenant)
+	}
+	if !f.Since.IsZero() {
+		and(`e.at >= ?`, millis(f.Since))
+	}
+	if !f.Until.IsZero() {
+		and(`e.at < ?`, millis(f.Until))
+	}
+	return list(ctx, r, text+` ORDER BY e.cursor LIMIT ?`, append(args, most(f.Limit)), scanEvent)
+}
+
+func scanEvent(_ *reader, row scanner) (e store.StoredEvent, err error) {
+	err = row.Scan(&e.Cursor, &e.ID, &e.Type, &e.Tenant, &e.Allocation, &e.Call, timeCol{&e.At}, dataCol{&e.Data})
+	return e, err
+}
+
+// dataCol scans a JSON object.
+type dataCol struct{ to *json.RawMessage }
+
+func (c dataCol) Scan(src any) error {
+	s, err := textOf(src, "event data")
+	if err != nil {
+		return err
+	}
+	if !json.Valid([]byte(s)) {
+		return corrupt("event data")
+	}
+	*c.to = json.RawMessage(s)
+	return nil
+}

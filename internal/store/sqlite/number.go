@@ -1,0 +1,163 @@
+package sqlite
+
+import (
+	"context"
+	"math"
+	"time"
+
+	"tandem/internal/e164"
+	"tandem/internal/masking"
+)
+
+const numberColumns = `n.number, n.tenant, n.sharing, n.region, n.type, n.load, n.rested_at, n.created_at`
+
+// numberDest are the destinations of numberColumns.
+func numberDest(n *masking.VirtualNumber) []any {
+	return []any{numberCol{&n.Number}, &n.Tenant, sharingCol(&n.Sharing), &n.Region, &n.Type, &n.Load,
+		timeCol{&n.RestedAt}, timeCol{&n.CreatedAt}}
+}
+
+func sharingCol(to *masking.Sharing) wordCol[masking.Sharing] {
+	return wordCol[masking.Sharing]{to, "sharing", []masking.Sharing{masking.Exclusive, masking.Shared}}
+}
+
+func scanNumber(_ *reader, row scanner) (n masking.VirtualNumber, err error) {
+	return n, row.Scan(numberDest(&n)...)
+}
+
+// most makes a limit of a LIMIT: not above zero means all.
+func most(limit int) int64 {
+	if limit <= 0 {
+		return math.MaxInt64
+	}
+	return int64(limit)
+}
+
+// texts adds the numbers to the arguments of a statement.
+func texts(args []any, numbers []e164.Number) []any {
+	for _, n := range numbers {
+		args = append(args, n.E164())
+	}
+	return args
+}
+
+// Number reads one number of the tenant's pool.
+func (r *reader) Number(ctx context.Context, tenant masking.TenantID, n e164.Number) (v masking.VirtualNumber, err error) {
+	err = r.row(ctx, `SELECT `+numberColumns+` FROM virtual_number n WHERE n.number = ? AND n.tenant = ?`,
+		[]any{n.E164(), tenant}, numberDest(&v)...)
+	return v, absent(err)
+}
+
+// Numbers are the tenant's numbers above after, in order.
+func (r *reader) Numbers(ctx context.Context, tenant masking.TenantID, after string, limit int) ([]masking.VirtualNumber, error) {
+	return list(ctx, r, `SELECT `+numberColumns+` FROM virtual_number n
+		WHERE n.tenant = ? AND n.number > ? ORDER BY n.number LIMIT ?`, []any{tenant, after, most(limit)}, scanNumber)
+}
+
+// AnyVirtual tells whether one of the numbers is in any pool.
+func (r *reader) AnyVirtual(ctx context.Context, numbers []e164.Number) (bool, error) {
+	if len(numbers) == 0 {
+		return false, nil
+	}
+	return r.found(ctx, `SELECT 1 FROM virtual_number WHERE number IN (`+marks(len(numbers))+`) LIMIT 1`, texts(nil, numbers)...)
+}
+
+// Usable are numbers that the automatic choice may take, best first.
+func (r *reader) Usable(ctx context.Context, tenant masking.TenantID, p masking.Pick, callers []e164.Number, now time.Time, limit int) ([]masking.VirtualNumber, error) {
+	text := `SELECT ` + numberColumns + ` FROM virtual_number n WHERE n.tenant = ? AND n.sharing = ?`
+	args := []any{tenant, p.Sharing}
+	if p.Region != "" {
+		text, args = text+` AND n.region = ?`, append(args, p.Region)
+	}
+	if p.Type != "" {
+		text, args = text+` AND n.type = ?`, append(args, p.Type)
+	}
+	switch {
+	case p.Sharing == masking.Exclusive:
+		text += ` AND NOT EXISTS (SELECT 1 FROM claim c WHERE c.virtual_number = n.number AND c.expires_at > ?)`
+		args = append(args, millis(now))
+	case len(callers) > 0:
+		text += ` AND NOT EXISTS (SELECT 1 FROM claim c WHERE c.virtual_number = n.number
+			AND c.caller IN (` + marks(len(callers)) + `) AND c.expires_at > ?)`
+		args = append(texts(args, callers), millis(now))
+	}
+	text += ` ORDER BY n.load, n.rested_at, n.number LIMIT ?`
+	return list(ctx, r, text, append(args, most(limit)), scanNumber)
+}
+
+// EarliestRelease asks for AnyCaller besides the callers: that claim closes an
+// exclusive number to everybody, and no shared number has it.
+func (r *reader) EarliestRelease(ctx context.Context, tenant masking.TenantID, callers []e164.Number, now time.Time) (at time.Time, err error) {
+	args := append(texts([]any{tenant, masking.AnyCaller}, callers), millis(now))
+	err = r.row(ctx, `SELECT COALESCE(MIN(c.expires_at), 0) FROM virtual_number n
+		JOIN claim c ON c.virtual_number = n.number
+		WHERE n.tenant = ? AND c.caller IN (`+marks(len(callers)+1)+`) AND c.expires_at > ?`, args, timeCol{&at})
+	return at, err
+}
+
+// InsertNumber puts a number into a pool.
+func (t *tx) InsertNumber(ctx context.Context, n masking.VirtualNumber, now time.Time) error {
+	party, err := t.found(ctx, `SELECT 1 FROM party WHERE number = ? AND until > ? LIMIT 1`, n.Number.E164(), millis(now))
+	if err != nil {
+		return err
+	}
+	if party {
+		return stillInUse("the number is a party of an active allocation")
+	}
+	_, err = t.exec(ctx, `INSERT INTO virtual_number (number, tenant, sharing, region, type, load, rested_at, created_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?)`, n.Number.E164(), n.Tenant, n.Sharing, n.Region, n.Type, n.Load,
+		millis(n.RestedAt), millis(n.CreatedAt))
+	return inserted("the number in a pool", err)
+}
+
+// UpdateNumber writes region, type and sharing.
+func (t *tx) UpdateNumber(ctx context.Context, n masking.VirtualNumber, now time.Time) error {
+	old, err := t.Number(ctx, n.Tenant, n.Number)
+	if err != nil {
+		return err
+	}
+	if old.Sharing != n.Sharing {
+		if err := t.checkIdle(ctx, n.Number, now); err != nil {
+			return err
+		}
+	}
+	return exactlyOne(t.exec(ctx, `UPDATE virtual_number SET sharing = ?, region = ?, type = ? WHERE number = ? AND tenant = ?`,
+		n.Sharing, n.Region, n.Type, n.Number.E164(), n.Tenant))
+}
+
+// DeleteNumber takes a number out of the pool. What claims are left on it have
+// expired and go with it.
+func (t *tx) DeleteNumber(ctx context.Context, tenant masking.TenantID, n e164.Number, now time.Time) error {
+	if _, err := t.Number(ctx, tenant, n); err != nil {
+		return err
+	}
+	if err := t.checkIdle(ctx, n, now); err != nil {
+		return err
+	}
+	if _, err := t.exec(ctx, `DELETE FROM claim WHERE virtual_number = ?`, n.E164()); err != nil {
+		return err
+	}
+	return exactlyOne(t.exec(ctx, `DELETE FROM virtual_number WHERE number = ? AND tenant = ?`, n.E164(), tenant))
+}
+
+// checkIdle refuses while an allocation on the number is active. There is one
+// writer, so none can come between this and the change.
+func (t *tx) checkIdle(ctx context.Context, n e164.Number, now time.Time) error {
+	active, err := t.found(ctx, `SELECT 1 FROM allocation WHERE virtual_number = ? AND ended_at = 0 AND expires_at > ? LIMIT 1`,
+		n.E164(), millis(now))
+	if err != nil {
+		return err
+	}
+	if active {
+		return stillInUse("an allocation on the number is active")
+	}
+	return nil
+}
+
+// NoteUse keeps the hint for the automatic choice. The number may have left
+// the pool meanwhile, which is no error.
+func (t *tx) NoteUse(ctx context.Context, n e164.Number, delta int, now time.Time) error {
+	_, err := t.exec(ctx, `UPDATE virtual_number SET load = CASE WHEN load + ? > 0 THEN load + ? ELSE 0 END, rested_at = ?
+		WHERE number = ?`, delta, delta, millis(now), n.E164())
+	return err
+}

@@ -1,0 +1,255 @@
+// Package sqlite is the store on one SQLite file: the engine of a single node.
+// It needs no server and no cgo.
+//
+// One goroutine writes. Updates that wait together share one transaction, each
+// in a savepoint of its own, and one fsync answers all of them. Readers have
+// connections of their own and see the last commit (WAL). Only app, the
+// composition root, opens it; everybody else sees store.Store.
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"modernc.org/sqlite"
+
+	"tandem/internal/store"
+)
+
+// ErrClosed says that the store has been closed.
+var ErrClosed = errors.New("sqlite: the store is closed")
+
+// Synchronous says when a commit is on the disk.
+type Synchronous string
+
+// The levels of durability.
+const (
+	// Full syncs at every commit: an acknowledged change outlives a power cut.
+	Full Synchronous = "full"
+	// Normal syncs at checkpoints: an acknowledged change outlives a crash of
+	// the process, but the last ones may be gone after a power cut.
+	Normal Synchronous = "normal"
+)
+
+// Options say how to open a store. Only Path is required.
+type Options struct {
+	Path        string       // of the database file, made if missing; its folder must exist
+	Log         *slog.Logger // default: nothing is logged
+	Synchronous Synchronous  // default: Full
+	Readers     int          // connections for reading; default 4
+	QueueSize   int          // Updates that may wait; default 1024
+}
+
+func (o Options) filled() (Options, error) {
+	if o.Path == "" || o.Path == ":memory:" {
+		return o, errors.New("sqlite: Path must name a file")
+	}
+	path, err := filepath.Abs(o.Path)
+	if err != nil {
+		return o, fmt.Errorf("sqlite: path: %w", err)
+	}
+	o.Path = path
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	switch o.Synchronous {
+	case "":
+		o.Synchronous = Full
+	case Full, Normal:
+	default:
+		return o, fmt.Errorf("sqlite: synchronous must be %q or %q", Full, Normal)
+	}
+	if o.Readers <= 0 {
+		o.Readers = 4
+	}
+	if o.QueueSize <= 0 {
+		o.QueueSize = 1024
+	}
+	return o, nil
+}
+
+// Store is the engine. Its methods may be called by any goroutine.
+type Store struct {
+	log     *slog.Logger
+	db      *sql.DB // the writer's; goose runs on it too
+	readDB  *sql.DB
+	readers chan *session // the free ones; Close collects them all
+	writer  *writer
+
+	sessions []*session // all of them, the readers' and then the writer's
+
+	closing   chan struct{} // closed by the first Close
+	closeOnce sync.Once
+	closeErr  error
+}
+
+var _ store.Store = (*Store)(nil)
+
+// Open opens the database, makes it if it is missing and brings its schema up
+// to date. It refuses a file that a newer version of the program has migrated.
+// ctx bounds the opening only.
+func Open(ctx context.Context, o Options) (_ *Store, err error) {
+	if o, err = o.filled(); err != nil {
+		return nil, err
+	}
+	if err := makeFile(o.Path); err != nil {
+		return nil, fmt.Errorf("sqlite: %w", err)
+	}
+	s := &Store{log: o.Log, readers: make(chan *session, o.Readers), closing: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			_ = s.closeDatabases()
+		}
+	}()
+	if s.db, err = openDatabase(o, false); err != nil {
+		return nil, err
+	}
+	if err := migrateUp(ctx, s.db, o.Log); err != nil {
+		return nil, err
+	}
+	if s.readDB, err = openDatabase(o, true); err != nil {
+		return nil, err
+	}
+	zones := &zones{}
+	for range o.Readers {
+		r, err := newSession(ctx, s.readDB, zones)
+		if err != nil {
+			return nil, fmt.Errorf("sqlite: open reader: %w", err)
+		}
+		s.readers <- r
+		s.sessions = append(s.sessions, r)
+	}
+	w, err := newSession(ctx, s.db, zones)
+	if err != nil {
+		return nil, fmt.Errorf("sqlite: open writer: %w", err)
+	}
+	s.sessions = append(s.sessions, w)
+	s.writer = newWriter(w, o)
+	s.writer.start()
+	return s, nil
+}
+
+// makeFile makes a missing database file that only its owner may read, since
+// it holds people's numbers. SQLite gives the files beside it the same mode.
+func makeFile(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// openDatabase makes the handle of the writer or of the readers.
+func openDatabase(o Options, readOnly bool) (*sql.DB, error) {
+	q := url.Values{}
+	pragma := func(s string) { q.Add("_pragma", s) }
+	pragma("busy_timeout(5000)")
+	pragma("foreign_keys(1)")
+	pragma("temp_store(memory)")
+	pragma("cache_size(-16384)")
+	conns := o.Readers
+	if readOnly {
+		pragma("query_only(1)")
+	} else {
+		conns = 1
+		pragma("journal_mode(wal)")
+		pragma("synchronous(" + string(o.Synchronous) + ")")
+		// A checkpoint every 16 MiB, not every 4, writes a page that changes
+		// often a quarter as often.
+		pragma("wal_autocheckpoint(4000)")
+		pragma("journal_size_limit(67108864)")
+	}
+	dsn := "file:" + (&url.URL{Path: o.Path}).EscapedPath() + "?" + q.Encode()
+	connector, err := sqlite.NewConnector(dsn)
+	if err != nil {
+		return nil, fmt.Errorf("sqlite: %w", err)
+	}
+	db := sql.OpenDB(connector)
+	db.SetMaxOpenConns(conns)
+	db.SetMaxIdleConns(conns)
+	return db, nil
+}
+
+// View runs fn on one snapshot: that of its first read. It waits for a free
+// connection as long as ctx lasts.
+func (s *Store) View(ctx context.Context, fn func(context.Context, store.Reader) error) error {
+	var r *session
+	select {
+	case <-s.closing:
+		return ErrClosed
+	default:
+	}
+	select {
+	case r = <-s.readers:
+	case <-s.closing:
+		return ErrClosed
+	case <-ctx.Done():
+		return fmt.Errorf("sqlite: wait for a reader: %w", ctx.Err())
+	}
+	defer func() { s.readers <- r }()
+	if err := r.command("BEGIN"); err != nil {
+		return fmt.Errorf("sqlite: begin view: %w", err)
+	}
+	defer func() {
+		if err := r.command("ROLLBACK"); err != nil {
+			s.log.Error("a snapshot did not end", "err", err)
+		}
+	}()
+	return fn(ctx, &reader{session: r})
+}
+
+// Update queues fn for the writer. A full queue is waited for as long as ctx
+// lasts. fn runs on the writer's goroutine: it must not wait for anything but
+// tx, and must not call Update. If fn panics, Update gives an error.
+//
+// Once fn has begun, ctx no longer makes Update return: only the commit's
+// outcome is an answer.
+func (s *Store) Update(ctx context.Context, fn func(context.Context, store.Tx) error) error {
+	return s.writer.update(ctx, fn)
+}
+
+// Ready tells whether the database can be read and the writer lives.
+func (s *Store) Ready(ctx context.Context) error {
+	select {
+	case <-s.writer.dead:
+		return ErrClosed
+	default:
+	}
+	return s.View(ctx, func(_ context.Context, tx store.Reader) error {
+		return tx.(*reader).command("SELECT 1 FROM tenant LIMIT 1")
+	})
+}
+
+// Close refuses new transactions, waits for the running ones and closes the
+// file. Updates that were queued and have not begun get ErrClosed. A second
+// Close gives what the first gave.
+func (s *Store) Close() error {
+	s.closeOnce.Do(func() {
+		close(s.closing)
+		s.writer.close()
+		for range cap(s.readers) {
+			<-s.readers // a View gives its reader back whatever happens in it
+		}
+		s.closeErr = s.closeDatabases()
+	})
+	return s.closeErr
+}
+
+func (s *Store) closeDatabases() error {
+	var errs []error
+	// The readers first: the last connection to close is the writer's, which
+	// moves the WAL into the database file.
+	for _, db := range []*sql.DB{s.readDB, s.db} {
+		if db != nil {
+			errs = append(errs, db.Close())
+		}
+	}
+	return errors.Join(errs...)
+}

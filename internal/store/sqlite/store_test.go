@@ -1,0 +1,364 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"tandem/internal/masking"
+	"tandem/internal/store"
+	"tandem/internal/store/storetest"
+)
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(crashChildEnv); path != "" {
+		crashChild(path)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// openTemp opens a store in a temporary folder and closes it with the test.
+func openTemp(t testing.TB, o Options) *Store {
+	t.Helper()
+	if o.Path == "" {
+		o.Path = filepath.Join(t.TempDir(), "tandem.db")
+	}
+	s, err := Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return s
+}
+
+// withPool is a store with the tenant acme, the exclusive number 1 and the
+// shared number 2.
+func withPool(t testing.TB, o Options) *Store {
+	t.Helper()
+	s := openTemp(t, o)
+	err := s.Update(t.Context(), func(ctx context.Context, tx store.Tx) error {
+		return errors.Join(
+			tx.InsertTenant(ctx, storetest.Tenant(t, "acme")),
+			tx.InsertNumber(ctx, storetest.Number("acme", storetest.Virtual(1), masking.Exclusive), storetest.Start()),
+			tx.InsertNumber(ctx, storetest.Number("acme", storetest.Virtual(2), masking.Shared), storetest.Start()))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// statements collects what stores have prepared.
+type statements struct {
+	mu    sync.Mutex
+	texts map[string]bool
+}
+
+// add takes the statements of a closed store.
+func (c *statements) add(s *Store) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, session := range s.sessions {
+		for text := range session.stmts {
+			c.texts[text] = true
+		}
+	}
+}
+
+func TestTheEngineDoesWhatEveryStoreMust(t *testing.T) {
+	seen := &statements{texts: map[string]bool{}}
+	storetest.Run(t, func(t *testing.T) store.Store {
+		s, err := Open(t.Context(), Options{Path: filepath.Join(t.TempDir(), "tandem.db")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := s.Close(); err != nil {
+				t.Errorf("close: %v", err)
+			}
+			seen.add(s)
+		})
+		return s
+	})
+	t.Run("EveryStatementOfItFindsItsRowsByAnIndex", func(t *testing.T) { checkPlans(t, seen.texts) })
+}
+
+// scans are the statements that read a whole table or index, and why they may.
+func scans() map[string]string {
+	return map[string]string{
+		"FROM tenant t ORDER BY t.id":              "the list of all tenants",
+		"FROM trunk ORDER BY name":                 "the list of all trunks",
+		"SELECT 1 FROM tenant LIMIT 1":             "stops at the first row",
+		"WHERE k.ended_at = 0 AND k.node = ?":      "the index of open calls, as long as there are calls up",
+		"DELETE FROM party WHERE tenant = ?":       "a tenant is deleted once",
+		"FROM allocation a WHERE 1 = 1 ORDER BY":   "a list of all tenants",
+		"FROM event e WHERE e.cursor > ? ORDER BY": "a list of all tenants, by primary key",
+		"DELETE FROM event WHERE tenant = ?":       "a tenant is deleted once",
+		"DELETE FROM call WHERE tenant = ?":        "a tenant is deleted once",
+		"DELETE FROM tenant WHERE id = ?":          "the check that nothing refers to him",
+		"INSERT INTO":                              "SCAN CONSTANT ROW of VALUES",
+	}
+}
+
+// checkPlans asks SQLite how it runs each statement. No test of the suite can
+// tell a scan from a search, a pool of a million numbers can.
+func checkPlans(t *testing.T, texts map[string]bool) {
+	s := openTemp(t, Options{})
+	lists := 0
+	for text := range texts {
+		if !strings.Contains(text, " FROM ") && !strings.HasPrefix(text, "UPDATE") {
+			continue
+		}
+		plan := s.plan(t, text)
+		may := ""
+		for part, why := range scans() {
+			if strings.Contains(text, part) {
+				may = why
+			}
+		}
+		if strings.Contains(plan, "SCAN") && may == "" {
+			t.Errorf("a scan:\n%s\n%s", text, plan)
+		}
+		if strings.Contains(plan, "TEMP B-TREE") {
+			t.Errorf("a sort:\n%s\n%s", text, plan)
+		}
+		if strings.Contains(text, "ORDER BY") {
+			lists++
+		}
+	}
+	if lists < 20 {
+		t.Errorf("only %d lists were seen", lists)
+	}
+}
+
+// plan is SQLite's plan of a statement, a line a step.
+func (s *Store) plan(t testing.TB, text string) string {
+	t.Helper()
+	rows, err := s.readDB.Query("EXPLAIN QUERY PLAN "+text, make([]any, strings.Count(text, "?"))...)
+	if err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	defer func() { _ = rows.Close() }()
+	var plan strings.Builder
+	for rows.Next() {
+		var id, parent, unused int
+		var detail string
+		if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
+			t.Fatal(err)
+		}
+		plan.WriteString(detail + "\n")
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return plan.String()
+}
+
+func TestRoutingIsOneStatementOfPrimaryKeySearches(t *testing.T) {
+	s := withPool(t, Options{Readers: 1})
+	before := len(s.sessions[0].stmts)
+	err := s.View(t.Context(), func(ctx context.Context, tx store.Reader) error {
+		_, err := tx.Route(ctx, storetest.Virtual(1), storetest.Person(1))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var prepared []string
+	for text := range s.sessions[0].stmts {
+		if text != "BEGIN" && text != "ROLLBACK" {
+			prepared = append(prepared, text)
+		}
+	}
+	if before != 0 || !slices.Equal(prepared, []string{routeQuery}) {
+		t.Errorf("Route prepared %q", prepared)
+	}
+	s2 := openTemp(t, Options{})
+	steps := strings.Split(strings.TrimSpace(s2.plan(t, routeQuery)), "\n")
+	if len(steps) != 4 {
+		t.Errorf("%d steps, want one a table", len(steps))
+	}
+	for _, step := range steps {
+		if !strings.HasPrefix(step, "SEARCH ") || !strings.Contains(step, "USING PRIMARY KEY") {
+			t.Errorf("not by a primary key: %s", step)
+		}
+	}
+}
+
+func TestOpenRefusesWhatItCannotUse(t *testing.T) {
+	folder := t.TempDir()
+	garbage := filepath.Join(folder, "garbage.db")
+	if err := os.WriteFile(garbage, []byte(strings.Repeat("this is no database ", 500)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, o := range map[string]Options{
+		"no path": {}, "memory": {Path: ":memory:"}, "no folder": {Path: filepath.Join(folder, "missing", "x.db")},
+		"a folder": {Path: folder}, "synchronous": {Path: filepath.Join(folder, "x.db"), Synchronous: "off"}, "garbage": {Path: garbage},
+	} {
+		s, err := Open(t.Context(), o)
+		if err == nil {
+			t.Errorf("%s was opened", name)
+			_ = s.Close()
+		}
+	}
+}
+
+func TestTheFilesAreForTheirOwnerAloneAndMayHaveAnyName(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a b?mode=memory&c%20#d;é.db")
+	s := withPool(t, Options{Path: path})
+	if err := s.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{path, path + "-wal", path + "-shm"} {
+		info, err := os.Stat(file)
+		if err != nil {
+			t.Errorf("%v", err)
+			continue
+		}
+		if info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %v", filepath.Base(file), info.Mode().Perm())
+		}
+	}
+}
+
+func TestAStoreOpenedAgainHasEverythingAndKeepsItsZones(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tandem.db")
+	s := withPool(t, Options{Path: path, Synchronous: Normal})
+	a := storetest.Allocation("acme", storetest.AllocationID(1), storetest.Virtual(1), storetest.People(1), storetest.People(2))
+	if err := storetest.Create(t.Context(), s, a, storetest.Start()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openTemp(t, Options{Path: path})
+	var zones []*time.Location
+	for range 2 {
+		err := s.View(t.Context(), func(ctx context.Context, tx store.Reader) error {
+			r, err := tx.Route(ctx, storetest.Virtual(1), storetest.Person(2))
+			if err == nil && (len(r.Found) != 1 || r.Found[0].ID != a.ID) {
+				err = fmt.Errorf("found %v", r.Found)
+			}
+			zones = append(zones, r.Tenant.Settings.Zone)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if zones[0] != zones[1] || zones[0].String() != masking.DefaultZoneName {
+		t.Errorf("zones %v and %v, loaded twice", zones[0], zones[1])
+	}
+}
+
+// corruptions are changes of a stored allocation, number, tenant, call, event,
+// trunk, token or replay into what nobody wrote.
+func corruptions() []string {
+	const secret = "+919955501234 and more"
+	return []string{
+		`UPDATE virtual_number SET sharing = '` + secret + `'`,
+		`UPDATE allocation SET usage = '` + secret + `'`,
+		`UPDATE allocation SET from_numbers = ''`,
+		`UPDATE allocation SET from_numbers = '` + secret + `'`,
+		`UPDATE allocation SET to_numbers = '+91 99555 01234'`,
+		`UPDATE allocation SET virtual_number = '919955501234'`,
+		`UPDATE tenant SET zone = '` + secret + `'`,
+		`UPDATE tenant SET zone = 'Local'`,
+		`UPDATE tenant SET ring_each = -5`,
+		`UPDATE tenant SET max_duration = 9223372036854775807`,
+		`UPDATE call SET attempts = '[{"target": "` + secret + `"}]'`,
+		`UPDATE call SET attempts = '` + secret + `'`,
+		`UPDATE call SET attempts = '[{"ring_ms": -1}]'`,
+		`UPDATE call SET caller = '` + secret + `'`,
+		`UPDATE call SET talk_time = -1`,
+		`UPDATE event SET data = '` + secret + `'`,
+		`UPDATE trunk SET sources = '` + secret + `'`,
+		`UPDATE trunk SET targets = '` + secret + `'`,
+		`UPDATE trunk SET transport = 'carrier pigeon'`,
+		`UPDATE trunk SET number_format = ''`,
+		`UPDATE token SET hash = x'00'`,
+		`UPDATE replay SET digest = x'00'`,
+		`PRAGMA foreign_keys = 0; DELETE FROM allocation`, // the claims stay
+	}
+}
+
+func TestACorruptRowIsAnErrorThatTellsNoValue(t *testing.T) {
+	for _, change := range corruptions() {
+		t.Run(change, func(t *testing.T) {
+			s := withPool(t, Options{})
+			fillForCorruption(t, s)
+			if err := readAll(t, s); err != nil {
+				t.Fatalf("before the corruption: %v", err)
+			}
+			// On the writer's own connection, between its transactions.
+			if _, err := s.sessions[len(s.sessions)-1].conn.ExecContext(t.Context(), change); err != nil {
+				t.Fatal(err)
+			}
+			err := readAll(t, s)
+			if err == nil || masking.KindOf(err) != "" {
+				t.Fatalf("got %v, want a plain error", err)
+			}
+			if strings.Contains(err.Error(), "99555") {
+				t.Errorf("the error tells the value: %v", err)
+			}
+		})
+	}
+}
+
+func fillForCorruption(t *testing.T, s *Store) {
+	t.Helper()
+	a := storetest.Allocation("acme", storetest.AllocationID(1), storetest.Virtual(1), storetest.People(1), storetest.People(2))
+	if err := storetest.Create(t.Context(), s, a, storetest.Start()); err != nil {
+		t.Fatal(err)
+	}
+	c := storetest.Call(a, storetest.CallID(1), storetest.Person(1))
+	c.Attempts = []masking.Attempt{{Target: storetest.Person(2), Trunk: "carrier", Ring: time.Second}}
+	err := s.Update(t.Context(), func(ctx context.Context, tx store.Tx) error {
+		_, err := tx.BeginCall(ctx, c)
+		return errors.Join(err, tx.InsertToken(ctx, storetest.Token("acme", "tok_1")),
+			tx.InsertTrunk(ctx, masking.Trunk{Name: "carrier", Transport: masking.UDP, NumberFormat: masking.FormatE164}),
+			tx.KeepReplay(ctx, store.Replay{Tenant: "acme", Key: "k", CreatedAt: storetest.Start()}))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// readAll reads everything and gives the first error.
+func readAll(t *testing.T, s *Store) error {
+	t.Helper()
+	return s.Update(t.Context(), func(ctx context.Context, tx store.Tx) error {
+		if _, err := tx.Replay(ctx, "acme", "k", time.Time{}); err != nil {
+			return err
+		}
+		for _, read := range []func() error{
+			func() error { _, err := tx.Route(ctx, storetest.Virtual(1), storetest.Person(1)); return err },
+			func() error { _, err := tx.Tenants(ctx); return err },
+			func() error { _, err := tx.Tokens(ctx, "acme"); return err },
+			func() error { _, err := tx.Numbers(ctx, "acme", "", 0); return err },
+			func() error { _, err := tx.Allocations(ctx, store.AllocationFilter{Tenant: "acme"}); return err },
+			func() error { _, err := tx.Calls(ctx, store.CallFilter{Tenant: "acme"}); return err },
+			func() error { _, err := tx.Events(ctx, store.EventFilter{Tenant: "acme"}); return err },
+			func() error { _, err := tx.Trunks(ctx); return err },
+		} {
+			if err := read(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,92 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"tandem/internal/masking"
+)
+
+const trunkColumns = `name, sources, targets, transport, country, number_format, trust_identity, priority, weight,
+	max_calls, max_cps, caller_ids, created_at, updated_at`
+
+// trunkDest are the destinations of trunkColumns.
+func trunkDest(t *masking.Trunk) []any {
+	return []any{&t.Name, fieldsCol[netip.Prefix]{&t.Sources, "prefix", netip.ParsePrefix},
+		fieldsCol[netip.AddrPort]{&t.Targets, "address", netip.ParseAddrPort},
+		wordCol[masking.Transport]{&t.Transport, "transport", []masking.Transport{masking.UDP, masking.TCP}}, &t.Country,
+		wordCol[masking.NumberFormat]{&t.NumberFormat, "number format",
+			[]masking.NumberFormat{masking.FormatE164, masking.FormatPlain, masking.FormatNational}},
+		&t.TrustIdentity, &t.Priority, &t.Weight, &t.MaxCalls, &t.MaxCPS,
+		fieldsCol[string]{&t.CallerIDs, "caller ID", func(s string) (string, error) { return s, nil }},
+		timeCol{&t.CreatedAt}, timeCol{&t.UpdatedAt}}
+}
+
+func scanTrunk(_ *reader, row scanner) (t masking.Trunk, err error) {
+	return t, row.Scan(trunkDest(&t)...)
+}
+
+// fieldsCol scans a list whose elements have one space between them.
+type fieldsCol[T any] struct {
+	to    *[]T
+	what  string
+	parse func(string) (T, error)
+}
+
+func (c fieldsCol[T]) Scan(src any) error {
+	s, err := textOf(src, c.what)
+	if err != nil {
+		return err
+	}
+	*c.to = nil
+	for _, part := range strings.Fields(s) {
+		v, err := c.parse(part)
+		if err != nil {
+			return corrupt(c.what)
+		}
+		*c.to = append(*c.to, v)
+	}
+	return nil
+}
+
+func joinFields[T fmt.Stringer](list []T) string {
+	parts := make([]string, len(list))
+	for i, v := range list {
+		parts[i] = v.String()
+	}
+	return strings.Join(parts, " ")
+}
+
+// Trunk reads one trunk.
+func (r *reader) Trunk(ctx context.Context, name string) (t masking.Trunk, err error) {
+	err = r.row(ctx, `SELECT `+trunkColumns+` FROM trunk WHERE name = ?`, []any{name}, trunkDest(&t)...)
+	return t, absent(err)
+}
+
+// Trunks are all trunks, by name.
+func (r *reader) Trunks(ctx context.Context) ([]masking.Trunk, error) {
+	return list(ctx, r, `SELECT `+trunkColumns+` FROM trunk ORDER BY name`, nil, scanTrunk)
+}
+
+// InsertTrunk writes a new trunk.
+func (t *tx) InsertTrunk(ctx context.Context, v masking.Trunk) error {
+	_, err := t.exec(ctx, `INSERT INTO trunk (`+trunkColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		v.Name, joinFields(v.Sources), joinFields(v.Targets), v.Transport, v.Country, v.NumberFormat, v.TrustIdentity,
+		v.Priority, v.Weight, v.MaxCalls, v.MaxCPS, strings.Join(v.CallerIDs, " "), millis(v.CreatedAt), millis(v.UpdatedAt))
+	return inserted("a trunk with this name", err)
+}
+
+// UpdateTrunk writes everything but the creation.
+func (t *tx) UpdateTrunk(ctx context.Context, v masking.Trunk) error {
+	return exactlyOne(t.exec(ctx, `UPDATE trunk SET sources = ?, targets = ?, transport = ?, country = ?, number_format = ?,
+		trust_identity = ?, priority = ?, weight = ?, max_calls = ?, max_cps = ?, caller_ids = ?, updated_at = ? WHERE name = ?`,
+		joinFields(v.Sources), joinFields(v.Targets), v.Transport, v.Country, v.NumberFormat, v.TrustIdentity,
+		v.Priority, v.Weight, v.MaxCalls, v.MaxCPS, strings.Join(v.CallerIDs, " "), millis(v.UpdatedAt), v.Name))
+}
+
+// DeleteTrunk removes a trunk.
+func (t *tx) DeleteTrunk(ctx context.Context, name string) error {
+	return exactlyOne(t.exec(ctx, `DELETE FROM trunk WHERE name = ?`, name))
+}

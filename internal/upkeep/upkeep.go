@@ -1,0 +1,69 @@
+// Package upkeep does periodic work: it writes the end of expired allocations
+// and forgets what is kept for a while only. Nothing depends on it being prompt;
+// what a call or a request may do is decided by the clock when it comes.
+package upkeep
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// Job is one kind of work. Run does some of it and tells how much; it is run
+// again at once while it says that it did as much as it may in one go.
+type Job struct {
+	Name  string
+	Every time.Duration
+	Batch int // how much Run does at the most
+	Run   func(ctx context.Context, batch int) (done int, err error)
+}
+
+// Keeper runs jobs until it is stopped.
+type Keeper struct {
+	log  *slog.Logger
+	stop context.CancelFunc
+	wg   sync.WaitGroup
+}
+
+// Start runs each job in a goroutine of its own.
+func Start(log *slog.Logger, jobs ...Job) *Keeper {
+	ctx, stop := context.WithCancel(context.Background())
+	k := &Keeper{log: log, stop: stop}
+	for _, j := range jobs {
+		k.wg.Add(1)
+		go func() {
+			defer k.wg.Done()
+			k.run(ctx, j)
+		}()
+	}
+	return k
+}
+
+// Stop ends all jobs and waits for what is under way.
+func (k *Keeper) Stop() {
+	k.stop()
+	k.wg.Wait()
+}
+
+func (k *Keeper) run(ctx context.Context, j Job) {
+	tick := time.NewTicker(j.Every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for ctx.Err() == nil {
+			done, err := j.Run(ctx, j.Batch)
+			if err != nil && ctx.Err() == nil {
+				k.log.Warn("upkeep failed and will be tried again", "job", j.Name, "error", err.Error())
+			}
+			if err != nil || done < j.Batch {
+				break
+			}
+			k.log.Debug("upkeep goes on", "job", j.Name, "done", done)
+		}
+	}
+}

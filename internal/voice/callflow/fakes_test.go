@@ -1,0 +1,204 @@
+package callflow
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"tandem/internal/e164"
+	"tandem/internal/masking"
+	"tandem/internal/store"
+)
+
+var (
+	alice    = e164.MustParse("+919812345671")
+	bob      = e164.MustParse("+919812345682")
+	carol    = e164.MustParse("+919812345693")
+	stranger = e164.MustParse("+919812345604")
+	virtual  = e164.MustParse("+914012345615")
+	oneway   = e164.MustParse("+914012345626")
+	nobodys  = e164.MustParse("+914012345637")
+	parties  = []e164.Number{alice, bob, carol, stranger, virtual, oneway, nobodys}
+)
+
+var errAway = errors.New("the database is away")
+
+func kolkata(t testing.TB) *time.Location {
+	t.Helper()
+	zone, err := time.LoadLocation(masking.DefaultZoneName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return zone
+}
+
+// memory is a store of what callflow writes, which can be made to fail. What an
+// Update did before its error is undone.
+type memory struct {
+	mu       sync.Mutex
+	rows     rows
+	routes   map[[2]string]masking.Route
+	away     bool // nothing works
+	full     bool // reading works, writing does not
+	hang     bool // Update waits for its context
+	forgets  int  // so many Updates are durable and say that they failed
+	poison   map[masking.CallID]error
+	batches  []int // entries of each Update
+	readying int
+}
+
+type rows struct {
+	calls  map[masking.CallID]masking.Call
+	log    []string // what was written, in order
+	events []masking.Event
+}
+
+func newMemory() *memory {
+	return &memory{rows: rows{calls: map[masking.CallID]masking.Call{}}, poison: map[masking.CallID]error{}}
+}
+
+func (m *memory) set(change func(*memory)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	change(m)
+}
+
+func (m *memory) View(ctx context.Context, fn func(context.Context, store.Reader) error) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.away {
+		return errAway
+	}
+	return fn(ctx, &memoryTx{m: m, rows: &m.rows})
+}
+
+func (m *memory) Update(ctx context.Context, fn func(context.Context, store.Tx) error) error {
+	m.mu.Lock()
+	if m.hang {
+		m.mu.Unlock()
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	defer m.mu.Unlock()
+	if m.away || m.full {
+		return errAway
+	}
+	next := rows{calls: maps.Clone(m.rows.calls), log: slices.Clone(m.rows.log), events: slices.Clone(m.rows.events)}
+	tx := &memoryTx{m: m, rows: &next}
+	err := fn(ctx, tx)
+	m.batches = append(m.batches, tx.writes)
+	if err != nil {
+		return err
+	}
+	m.rows = next
+	if m.forgets > 0 {
+		m.forgets--
+		return errAway
+	}
+	return nil
+}
+
+func (m *memory) Ready(ctx context.Context) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.readying++
+	if m.away {
+		return errAway
+	}
+	return ctx.Err()
+}
+
+func (m *memory) Close() error { return nil }
+
+// written is what has been written of a call, in order; of all with "".
+func (m *memory) written(id masking.CallID) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var of []string
+	for _, l := range m.rows.log {
+		call, what, _ := strings.Cut(l, " ")
+		switch {
+		case id == "":
+			of = append(of, l)
+		case call == string(id):
+			of = append(of, what)
+		}
+	}
+	return strings.Join(of, ", ")
+}
+
+// memoryTx is one transaction. What callflow does not use is not there.
+type memoryTx struct {
+	store.Tx
+	m      *memory
+	rows   *rows
+	writes int
+}
+
+func (tx *memoryTx) write(id masking.CallID, what string) error {
+	tx.writes++
+	if err := tx.m.poison[id]; err != nil {
+		return err
+	}
+	tx.rows.log = append(tx.rows.log, string(id)+" "+what)
+	return nil
+}
+
+func (tx *memoryTx) BeginCall(_ context.Context, c masking.Call) (bool, error) {
+	if _, there := tx.rows.calls[c.ID]; there {
+		return false, nil
+	}
+	if err := tx.write(c.ID, "began"); err != nil {
+		return false, err
+	}
+	tx.rows.calls[c.ID] = c
+	return true, nil
+}
+
+func (tx *memoryTx) AnswerCall(_ context.Context, c masking.Call) (bool, error) {
+	have, there := tx.rows.calls[c.ID]
+	if !there {
+		return false, masking.ErrNotFound()
+	}
+	if !have.AnsweredAt.IsZero() || !have.EndedAt.IsZero() {
+		return false, nil
+	}
+	tx.rows.calls[c.ID] = c
+	return true, tx.write(c.ID, "answered")
+}
+
+func (tx *memoryTx) EndCall(_ context.Context, c masking.Call) (bool, error) {
+	have, there := tx.rows.calls[c.ID]
+	if !there {
+		return false, masking.ErrNotFound()
+	}
+	if !have.EndedAt.IsZero() {
+		return false, nil
+	}
+	tx.rows.calls[c.ID] = c
+	return true, tx.write(c.ID, "ended")
+}
+
+func (tx *memoryTx) AppendEvent(_ context.Context, e masking.Event) error {
+	tx.rows.events = append(tx.rows.events, e)
+	return tx.write(e.Call, string(e.Type))
+}
+
+func (tx *memoryTx) Route(_ context.Context, called, caller e164.Number) (masking.Route, error) {
+	if r, ok := tx.m.routes[[2]string{called.E164(), caller.E164()}]; ok {
+		return r, nil
+	}
+	if r, ok := tx.m.routes[[2]string{called.E164(), ""}]; ok {
+		return r, nil
+	}
+	return masking.Route{}, masking.ErrNotFound()
+}
+
+func (tx *memoryTx) OneWayTo(context.Context, e164.Number, e164.Number, time.Time) (masking.AllocationID, bool, error) {
+	return "", false, nil
+}

@@ -1,0 +1,184 @@
+package phone
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+)
+
+// maxGap is how far a timestamp may jump and still mean a pause that is heard as
+// silence: an hour. What jumps farther is taken as a new stream.
+const maxGap = 3600 * Rate
+
+// An ear keeps the RTP packets that a call has received. What they sound like is
+// worked out when somebody asks, since the answer that names their sender may
+// arrive after them.
+type ear struct {
+	mu      sync.Mutex
+	arrived chan struct{} // closed and replaced with every packet
+	packets []heard
+	from    map[netip.AddrPort]bool // senders that a description has named
+	codecs  [128]string             // what payload numbers mean to us
+	clocks  [128]int
+}
+
+type heard struct {
+	from netip.AddrPort
+	packet
+}
+
+func newEar() *ear {
+	e := &ear{arrived: make(chan struct{}), from: make(map[netip.AddrPort]bool)}
+	for _, f := range known {
+		e.codecs[f.payload], e.clocks[f.payload] = f.name, f.clock
+	}
+	return e
+}
+
+func (e *ear) take(from netip.AddrPort, p packet) {
+	e.mu.Lock()
+	e.packets = append(e.packets, heard{from, p})
+	close(e.arrived)
+	e.arrived = make(chan struct{})
+	e.mu.Unlock()
+}
+
+// next gives a channel that is closed with the next packet, and how many there are.
+func (e *ear) next() (<-chan struct{}, int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.arrived, len(e.packets)
+}
+
+// hears waits until enough of what is heard says so. It looks at every fifth
+// packet, and a last time when the call is over.
+func (c *Call) hears(ctx context.Context, enough func([]int16) bool) error {
+	c.mu.Lock()
+	v := c.voice
+	c.mu.Unlock()
+	if v == nil {
+		return errState
+	}
+	for looked := -5; ; {
+		arrived, n := v.ear.next()
+		if n >= looked+5 {
+			if pcm, _ := v.ear.listen(); enough(pcm) {
+				return nil
+			}
+			looked = n
+		}
+		select {
+		case <-arrived:
+		case <-c.done:
+			if pcm, _ := v.ear.listen(); !enough(pcm) {
+				return errState
+			}
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (e *ear) expect(from netip.AddrPort) {
+	e.mu.Lock()
+	e.from[from] = true
+	e.mu.Unlock()
+}
+
+// learn says what payload numbers mean that the far side has chosen.
+func (e *ear) learn(formats []format) {
+	e.mu.Lock()
+	for _, f := range formats {
+		e.codecs[f.payload], e.clocks[f.payload] = f.name, f.clock
+	}
+	e.mu.Unlock()
+}
+
+// A Hearing counts the RTP that a call has received.
+type Hearing struct {
+	Packets int // from the address the far side has named
+	Strays  int // from others: not heard
+	Lost    int // numbers missing between the first and the last of a stream
+	Streams int // SSRCs
+}
+
+// A stream is one SSRC: where it begins in what is heard, and the timestamp and
+// sequence number that unwrap the next ones.
+type stream struct {
+	start          int // of the sample with timestamp first
+	first, highest int64
+	last           uint32
+	lowestSeq      int64
+	highestSeq     int64
+	seen           map[int64]bool
+}
+
+// listen puts all packets in order. Each stream begins where the one before ends.
+func (e *ear) listen() (pcm []int16, h Hearing) {
+	e.mu.Lock()
+	packets := e.packets[:len(e.packets):len(e.packets)]
+	from, codecs, clocks := make(map[netip.AddrPort]bool, len(e.from)), e.codecs, e.clocks
+	for a := range e.from {
+		from[a] = true
+	}
+	e.mu.Unlock()
+
+	streams := make(map[uint32]*stream)
+	var all []*stream
+	for _, p := range packets {
+		if !from[p.from] {
+			h.Strays++
+			continue
+		}
+		h.Packets++
+		clock := int64(clocks[p.payload])
+		if clock == 0 || codecs[p.payload] == telephoneEvent {
+			continue
+		}
+		s := streams[p.ssrc]
+		if s == nil || jump(s.last, p.timestamp)*Rate/clock > maxGap || jump(s.last, p.timestamp)*Rate/clock < -maxGap {
+			s = &stream{start: len(pcm), first: int64(p.timestamp), highest: int64(p.timestamp), last: p.timestamp,
+				lowestSeq: int64(p.sequence), highestSeq: int64(p.sequence), seen: make(map[int64]bool)}
+			streams[p.ssrc], all = s, append(all, s)
+		}
+		at := s.highest + jump(s.last, p.timestamp)
+		if at > s.highest {
+			s.highest, s.last = at, p.timestamp
+		}
+		s.count(p.sequence)
+		pcm = place(pcm, s, int((at-s.first)*Rate/clock), decode(codecs[p.payload], p.body))
+	}
+	h.Streams = len(streams)
+	for _, s := range all {
+		h.Lost += int(s.highestSeq-s.lowestSeq) + 1 - len(s.seen)
+	}
+	return pcm, h
+}
+
+// jump is the signed distance between two timestamps (RFC 3550 §A.1 for sequence numbers).
+func jump(from, to uint32) int64 { return int64(int32(to - from)) }
+
+func (s *stream) count(sequence uint16) {
+	n := s.highestSeq + int64(int16(sequence-uint16(s.highestSeq)))
+	s.highestSeq, s.lowestSeq = max(s.highestSeq, n), min(s.lowestSeq, n)
+	s.seen[n] = true
+}
+
+// place writes samples at an offset from the start of a stream. What precedes the
+// first packet of a stream, by arriving late, moves the later ones back.
+func place(pcm []int16, s *stream, offset int, samples []int16) []int16 {
+	at := s.start + offset
+	if offset < 0 {
+		moved := make([]int16, len(pcm)-offset)
+		copy(moved, pcm[:s.start])
+		copy(moved[s.start-offset:], pcm[s.start:])
+		pcm, at = moved, s.start
+		s.first += int64(offset)
+	}
+	if missing := at + len(samples) - len(pcm); missing > 0 {
+		pcm = append(pcm, make([]int16, missing)...)
+	}
+	copy(pcm[at:], samples)
+	return pcm
+}

@@ -1,0 +1,400 @@
+package relay
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Side names the two legs of a session.
+type Side int
+
+// The leg that called and the leg that is called.
+const (
+	A Side = iota
+	B
+)
+
+// Other is the opposite side.
+func (s Side) Other() Side { return 1 - s }
+
+// String is "A" or "B".
+func (s Side) String() string {
+	if s == A {
+		return "A"
+	}
+	return "B"
+}
+
+// Remote is what signalling says about one side.
+type Remote struct {
+	// RTP and RTCP are where the peer wants packets. An unspecified RTP host
+	// (hold in the style of RFC 2543) leaves the address learned before; an
+	// invalid RTCP means that no reports are sent.
+	RTP, RTCP netip.AddrPort
+	// Payloads maps the numbers that arrive on the other side to those that
+	// leave to this one; above 127 = dropped. The zero value maps all to 0.
+	Payloads [128]uint8
+	// Clock is the RTP clock in Hz of the numbers that arrive from this side;
+	// 0 = 8000.
+	Clock   [128]uint32
+	Send    bool // we send to this side; false while it holds
+	Receive bool // what this side sends goes on; false while it may not send
+}
+
+// Activity is when RTP of each side last arrived; zero = never.
+type Activity struct {
+	Opened time.Time
+	Last   [2]time.Time // by Side
+}
+
+// SideStats is what one side sent and got.
+type SideStats struct {
+	PacketsIn, BytesIn   uint64        // admitted RTP and its media bytes, before any drop below
+	PacketsOut, BytesOut uint64        // sent to this side
+	Lost                 uint64        // expected from this side and not arrived
+	Jitter               time.Duration // of arrival (RFC 3550 A.8)
+	Payloads             []uint8       // numbers that arrived, ascending
+	RoundTrip            time.Duration // to this side and back, from its last RTCP; 0 = unknown
+	PeerLost             uint64        // of what we sent, as this side reports
+	PeerJitter           time.Duration // same
+	Strays               uint64        // from other addresses than this side's, RTP and RTCP
+	Malformed            uint64        // neither RTP nor RTCP
+	Unmapped             uint64        // payload number not negotiated, dropped
+	Held                 uint64        // dropped for a hold, or before the other side was connected
+	Unsent               uint64        // the system refused to send to this side
+}
+
+// end is one side of a session: its sockets, its peer, what arrives, and the
+// flow of what arrives to the other side.
+type end struct {
+	*pair
+	ssrc  uint32 // ours towards this side
+	cname string // ours towards this side, random (RFC 7022 §4.2)
+
+	// Read by the other side's goroutine without a lock; nil = nowhere.
+	rtpTo, rtcpTo atomic.Pointer[netip.AddrPort]
+
+	lastRTP              atomic.Int64 // nanoseconds since the epoch, 0 = never
+	packetsOut, bytesOut atomic.Uint64
+	unsent               atomic.Uint64
+
+	mu         sync.Mutex // guards the rest
+	send, open bool       // of Remote.Send, Remote.Receive
+	rtpSource  source
+	rtcpSource source
+	clock      [128]uint32
+	in         reception
+	flow       flow // from this side to the other
+	report     reports
+	packets    uint64
+	bytes      uint64
+	seen       [128]bool
+	strays     uint64
+	malformed  uint64
+	unmapped   uint64
+	held       uint64
+}
+
+// Session is the media of one call. Its methods may be called from any
+// goroutine; Close ends it.
+type Session struct {
+	engine *Engine
+	opened time.Duration
+	ends   [2]end
+	wg     sync.WaitGroup
+
+	mu     sync.Mutex // signalling: Connect and Close, one at a time
+	closed bool
+	once   sync.Once
+	final  [2]SideStats
+}
+
+// newSession makes a session around two pairs; start runs it.
+func newSession(e *Engine, a, b *pair) *Session {
+	s := &Session{engine: e, opened: e.elapsed()}
+	for side, p := range []*pair{a, b} {
+		n := &s.ends[side]
+		n.pair = p
+		n.ssrc = uint32(randomUint64())
+		n.cname = randomName()
+		n.rtpSource.patience, n.rtcpSource.patience = rtpPatience, rtcpPatience
+	}
+	for side := range s.ends {
+		first := randomUint64()
+		s.ends[side].flow = flow{
+			ssrc:      s.ends[Side(side).Other()].ssrc,
+			sequence:  uint16(first) & 0x7FFF, // room before the first wrap, RFC 3711 §3.3.1
+			timestamp: uint32(first >> 32),
+		}
+	}
+	return s
+}
+
+// randomName gives a CNAME of 96 random bits.
+func randomName() string {
+	var b [16]byte
+	for i, x := range [2]uint64{randomUint64(), randomUint64()} {
+		for j := range 8 {
+			b[8*i+j] = byte(x >> (8 * j))
+		}
+	}
+	return hex.EncodeToString(b[:12])
+}
+
+// start runs the session's goroutines; Close waits for them.
+func (s *Session) start() {
+	for _, side := range []Side{A, B} {
+		s.wg.Go(func() { s.forward(side) })
+		s.wg.Go(func() { s.control(side) })
+	}
+}
+
+// Local is the RTP address of a side, to be put into its description. RTCP is
+// the next port.
+func (s *Session) Local(side Side) netip.AddrPort {
+	return netip.AddrPortFrom(s.engine.advertise, s.ends[side].port)
+}
+
+// Connect takes what a peer's description says, at first and after each change
+// of it. A changed address makes the source be learned anew; the same one
+// changes nothing of it.
+//
+// It refuses, changing nothing, an address of another family than the
+// engine's, one that no phone can have, and one of this session's own.
+func (s *Session) Connect(side Side, r Remote) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	r.RTP, r.RTCP = unmap(r.RTP), unmap(r.RTCP)
+	if err := s.usable(r.RTP); err != nil {
+		return fmt.Errorf("connect side %v: %w", side, err)
+	}
+	if s.usable(r.RTCP) != nil {
+		r.RTCP = netip.AddrPort{} // reports are not worth refusing a call for
+	}
+	from := &s.ends[side.Other()]
+	from.mu.Lock()
+	from.flow.payloads = r.Payloads
+	from.mu.Unlock()
+
+	n, now := &s.ends[side], s.engine.elapsed()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.send, n.open, n.clock = r.Send, r.Receive, r.Clock
+	if r.RTP.Addr().IsUnspecified() {
+		n.send = false
+		n.rtcpTo.Store(nil)
+	} else {
+		n.rtpSource.signal(r.RTP, now)
+		n.rtcpSource.signal(r.RTCP, now)
+		n.aimRTCP()
+	}
+	n.aimRTP()
+	return nil
+}
+
+// unmap turns an IPv4 address inside IPv6 into IPv4.
+func unmap(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}
+
+// usable refuses an address that we cannot or must not send to. The address is
+// not named in the error: it can tell where a person is.
+func (s *Session) usable(a netip.AddrPort) error {
+	host := a.Addr()
+	switch {
+	case !a.IsValid() || a.Port() == 0 || host.Zone() != "":
+		return errors.New("no media address")
+	case host.Is4() != s.engine.advertise.Is4():
+		return errors.New("media address of another family than the relay's")
+	case host.IsMulticast() || host == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return errors.New("media address of a group")
+	}
+	for i := range s.ends {
+		if (host == s.engine.advertise || host == s.engine.ports.ip) && a.Port()&^1 == s.ends[i].port {
+			return errors.New("media address is the call's own")
+		}
+	}
+	return nil
+}
+
+// aimRTP sets where the other side's packets go, in one step: a packet must not
+// meet a moment without an address. The caller holds mu.
+func (n *end) aimRTP() {
+	if to := n.rtpSource.target(); n.send && to.IsValid() {
+		n.rtpTo.Store(&to)
+	} else {
+		n.rtpTo.Store(nil)
+	}
+}
+
+// aimRTCP sets where our reports go; a hold does not stop them (RFC 3264
+// §5.1). The caller holds mu.
+func (n *end) aimRTCP() {
+	if to := n.rtcpSource.target(); to.IsValid() {
+		n.rtcpTo.Store(&to)
+	} else {
+		n.rtcpTo.Store(nil)
+	}
+}
+
+// forward moves the RTP that one side sends, until its socket closes.
+func (s *Session) forward(side Side) {
+	in, out := &s.ends[side], &s.ends[side.Other()]
+	buf := make([]byte, maxPacket+1)
+	faults := 0
+	for {
+		n, from, err := in.rtp.ReadFromUDPAddrPort(buf)
+		if err != nil {
+			if faults++; s.givenUp(side, err, faults) {
+				return
+			}
+			continue
+		}
+		faults = 0
+		packet, to := s.rewrite(side, buf[:n], from)
+		if packet == nil {
+			continue
+		}
+		if _, err := out.rtp.WriteToUDPAddrPort(packet, *to); err != nil {
+			out.unsent.Add(1)
+			continue
+		}
+		out.packetsOut.Add(1)
+		out.bytesOut.Add(uint64(len(packet) - headerSize))
+	}
+}
+
+// givenUp reports whether a read error ends a goroutine: the socket is closed,
+// or a fault of the system has lasted so long that going on would only burn
+// its time.
+func (s *Session) givenUp(side Side, err error, faults int) bool {
+	if errors.Is(err, net.ErrClosed) {
+		return true
+	}
+	if faults < 1000 {
+		return false
+	}
+	s.engine.log.Warn("media socket failed", "side", side.String(), "port", s.ends[side].port, "error", err)
+	return true
+}
+
+// rewrite decides about one packet that came to a side: it gives what leaves
+// to the other side, in b's memory, and where to; nil when it is dropped. It
+// allocates only when the source is learned or moves.
+func (s *Session) rewrite(side Side, b []byte, from netip.AddrPort) ([]byte, *netip.AddrPort) {
+	now := s.engine.elapsed()
+	n := &s.ends[side]
+	h, ok := parseHeader(b)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !ok {
+		n.malformed++
+		return nil, nil
+	}
+	admitted, moved := n.rtpSource.admit(from, h.ssrc, now)
+	if !admitted {
+		n.strays++
+		return nil, nil
+	}
+	if moved {
+		n.aimRTP()
+	}
+	clock := n.clock[h.payload]
+	if clock == 0 {
+		clock = 8000
+	}
+	n.packets++
+	n.bytes += uint64(h.end - h.start)
+	n.seen[h.payload] = true
+	n.lastRTP.Store(max(1, int64(now)))
+	n.in.packet(h, clock, now)
+
+	to := s.ends[side.Other()].rtpTo.Load()
+	if to == nil || !n.open {
+		n.held++
+		n.flow.skip(h)
+		return nil, nil
+	}
+	packet := n.flow.rewrite(b, h, clock, now)
+	if packet == nil {
+		n.unmapped++
+		return nil, nil
+	}
+	return packet, to
+}
+
+// Activity tells when each side was last heard. It takes no lock.
+func (s *Session) Activity() Activity {
+	a := Activity{Opened: s.engine.epoch.Add(s.opened)}
+	for side := range s.ends {
+		if at := s.ends[side].lastRTP.Load(); at != 0 {
+			a.Last[side] = s.engine.epoch.Add(time.Duration(at))
+		}
+	}
+	return a
+}
+
+// Stats gives the counts of both sides so far, by Side.
+func (s *Session) Stats() [2]SideStats {
+	return [2]SideStats{s.ends[A].stats(), s.ends[B].stats()}
+}
+
+func (n *end) stats() SideStats {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	st := SideStats{
+		PacketsIn: n.packets, BytesIn: n.bytes,
+		PacketsOut: n.packetsOut.Load(), BytesOut: n.bytesOut.Load(),
+		Lost: n.in.totalLost(), Jitter: n.in.jitterTime(),
+		RoundTrip: n.report.roundTrip, PeerLost: n.report.peerLost, PeerJitter: n.report.peerJitter,
+		Strays: n.strays, Malformed: n.malformed, Unmapped: n.unmapped, Held: n.held, Unsent: n.unsent.Load(),
+	}
+	for payload, seen := range n.seen {
+		if seen {
+			st.Payloads = append(st.Payloads, uint8(payload))
+		}
+	}
+	return st
+}
+
+// totals sums what an engine counts over its sessions.
+func (s *Session) totals() Totals {
+	var t Totals
+	for i := range s.ends {
+		n := &s.ends[i]
+		n.mu.Lock()
+		t.add(Totals{PacketsIn: n.packets, PacketsOut: n.packetsOut.Load(), Strays: n.strays, Malformed: n.malformed})
+		n.mu.Unlock()
+	}
+	return t
+}
+
+// Close says BYE to both peers (RFC 3550 §6.6), closes the sockets, waits for
+// the session's goroutines and lets the ports rest. Every call gives the same
+// final counts.
+func (s *Session) Close() [2]SideStats {
+	s.once.Do(func() {
+		s.mu.Lock()
+		s.closed = true
+		s.mu.Unlock()
+		for _, side := range []Side{A, B} {
+			s.sendReport(side, true)
+		}
+		for i := range s.ends {
+			s.ends[i].close()
+		}
+		s.wg.Wait()
+		s.final = s.Stats()
+		s.engine.forget(s, s.totals())
+	})
+	return s.final
+}

@@ -1,0 +1,174 @@
+package siptx
+
+import (
+	"bytes"
+	"crypto/rand"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+)
+
+const (
+	maxMessage  = 64 << 10 // head and body; a longer message is refused, over TCP with the connection
+	maxDatagram = 65507    // what UDP over IPv4 can carry
+	maxHead     = 32 << 10 // start line and header fields
+	maxFields   = 256      // header field lines
+
+	magicCookie = "z9hG4bK" // RFC 3261 §8.1.1.7
+)
+
+// A flow is the way to a peer: our socket and his address, or a connection.
+type flow struct {
+	socket *socket // UDP
+	conn   *conn   // TCP
+	remote netip.AddrPort
+}
+
+func (f flow) network() string {
+	if f.conn != nil {
+		return "tcp"
+	}
+	return "udp"
+}
+
+func (f flow) local() netip.AddrPort {
+	if f.conn != nil {
+		return f.conn.localAddr()
+	}
+	return f.socket.local
+}
+
+// transmit sends raw, which must not change afterwards: a connection queues it.
+func (l *Layer) transmit(f flow, raw []byte, again bool) error {
+	if l.o.Trace != nil {
+		l.o.Trace(Traced{Out: true, Retransmission: again, Network: f.network(),
+			Local: f.local(), Remote: f.remote, Raw: raw, At: time.Now()})
+	}
+	if again {
+		l.count.sentAgain.Add(1)
+	}
+	var err error
+	if f.conn != nil {
+		err = f.conn.send(raw)
+	} else {
+		err = f.socket.send(raw, f.remote)
+	}
+	if err != nil {
+		l.count.sendFailures.Add(1)
+		return fmt.Errorf("%w: %w", ErrTransport, err)
+	}
+	return nil
+}
+
+// route finds the way to a target, and the address that Via is to name.
+func (l *Layer) route(to Target) (f flow, sentBy netip.AddrPort, err error) {
+	addr := unmap(to.Addr)
+	if !addr.IsValid() || addr.Port() == 0 {
+		return flow{}, netip.AddrPort{}, fmt.Errorf("%w: target without address or port", ErrTransport)
+	}
+	switch to.Network {
+	case "udp":
+		s := l.socketFor(addr.Addr())
+		if s == nil {
+			return flow{}, netip.AddrPort{}, fmt.Errorf("%w: no UDP socket of the target's address family", ErrTransport)
+		}
+		return flow{socket: s, remote: addr}, l.advertised(s.local), nil
+	case "tcp":
+		sentBy, ok := l.Advertise("tcp")
+		if !ok { // nothing can connect to us: name what there is
+			sentBy, ok = l.Advertise("udp")
+		}
+		if !ok {
+			return flow{}, netip.AddrPort{}, fmt.Errorf("%w: not listening", ErrTransport)
+		}
+		return flow{remote: addr}, sentBy, nil
+	}
+	return flow{}, netip.AddrPort{}, fmt.Errorf("%w: network %q is neither udp nor tcp", ErrTransport, to.Network)
+}
+
+// connect completes a flow to a TCP target: it takes the connection there is, or
+// starts dialling. It does not wait.
+func (l *Layer) connect(f flow) (flow, error) {
+	if f.socket != nil || f.conn != nil {
+		return f, nil
+	}
+	c, err := l.connTo(f.remote)
+	if err != nil {
+		return flow{}, err
+	}
+	f.conn = c
+	return f, nil
+}
+
+// pushVia makes our Via the only one of req: a user agent's request has no other
+// (RFC 3261 §8.1.1.7), and one left from an earlier sending would come back in the
+// response.
+func pushVia(req *sip.Request, network string, sentBy netip.AddrPort) {
+	for req.RemoveHeader("Via") {
+	}
+	req.PrependHeader(&sip.ViaHeader{
+		ProtocolName:    "SIP",
+		ProtocolVersion: "2.0",
+		Transport:       strings.ToUpper(network),
+		Host:            sentBy.Addr().String(),
+		Port:            int(sentBy.Port()),
+		Params:          sip.HeaderParams{{K: "branch", V: newBranch()}, {K: "rport"}},
+	})
+}
+
+func newBranch() string { return magicCookie + rand.Text() }
+
+type outgoing interface {
+	sip.Message
+	Headers() []sip.Header
+}
+
+// render returns the bytes of m, with a Content-Length that is right, and has them
+// checked. It refuses a message whose values would break out of their lines.
+func (l *Layer) render(m outgoing, limit int) ([]byte, error) {
+	if n := m.ContentLength(); n == nil || int(*n) != len(m.Body()) {
+		m.SetBody(m.Body())
+	}
+	buf, _ := l.spare.Get().(*bytes.Buffer)
+	if buf == nil {
+		buf = new(bytes.Buffer)
+	}
+	defer l.spare.Put(buf)
+	buf.Reset()
+	m.StringWrite(buf)
+	raw := bytes.Clone(buf.Bytes())
+
+	if len(raw) > limit {
+		return nil, fmt.Errorf("%w: %d bytes of at most %d", ErrTooLarge, len(raw), limit)
+	}
+	head, lines := raw[:len(raw)-len(m.Body())], len(m.Headers())+2
+	if bytes.Count(head, []byte{'\n'}) != lines || bytes.Count(head, []byte{'\r'}) != lines {
+		return nil, fmt.Errorf("%w: a value holds a line break", ErrMalformed)
+	}
+	callID := ""
+	if id := m.CallID(); id != nil {
+		callID = string(*id)
+	}
+	return raw, l.check(callID, raw)
+}
+
+func (l *Layer) check(callID string, raw []byte) error {
+	if l.o.Check == nil {
+		return nil
+	}
+	if err := l.o.Check(callID, raw); err != nil {
+		l.count.blocked.Add(1)
+		return fmt.Errorf("%w: %w", ErrBlocked, err)
+	}
+	return nil
+}
+
+func (l *Layer) limit(network string) int {
+	if network == "udp" {
+		return maxDatagram
+	}
+	return maxMessage
+}

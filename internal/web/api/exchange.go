@@ -1,0 +1,293 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"path"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"tandem/internal/masking"
+	"tandem/internal/web/auth"
+	"tandem/internal/web/ratelimit"
+)
+
+// The security schemes of the document.
+const (
+	tenantScheme   = "tenant"
+	operatorScheme = "operator"
+)
+
+// exchange is one request on its way and what is known of it so far. The
+// goroutine that serves the request owns it.
+type exchange struct {
+	http.ResponseWriter
+	id        string // X-Request-Id
+	operation string // "none" until a route matched
+	tenant    masking.Tenant
+	body      []byte
+	key       string // Idempotency-Key
+	digest    [32]byte
+	status    int // 0 until the header is written
+}
+
+// WriteHeader notes the status for the log.
+func (e *exchange) WriteHeader(status int) {
+	if e.status == 0 {
+		e.status = status
+	}
+	e.ResponseWriter.WriteHeader(status)
+}
+
+// Write sends 200 first if nothing else was sent.
+func (e *exchange) Write(b []byte) (int, error) {
+	if e.status == 0 {
+		e.status = http.StatusOK
+	}
+	return e.ResponseWriter.Write(b)
+}
+
+// Unwrap serves http.ResponseController.
+func (e *exchange) Unwrap() http.ResponseWriter { return e.ResponseWriter }
+
+type exchangeKey struct{}
+
+// exchangeOf gives the exchange that ctx belongs to; every handler runs in one.
+func exchangeOf(ctx context.Context) *exchange {
+	e, _ := ctx.Value(exchangeKey{}).(*exchange)
+	if e == nil {
+		return &exchange{operation: "none"} // only while the document is made
+	}
+	return e
+}
+
+// ServeHTTP takes a request in: it gives it an id, routes it, and writes its
+// one line in the log. The line names the operation and never the path or the
+// query, which may hold a number.
+func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	e := &exchange{ResponseWriter: w, id: s.requestID(r), operation: "none"}
+	r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, e))
+	h := w.Header()
+	h.Set("X-Request-Id", e.id)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	defer func() {
+		if cause := recover(); cause != nil {
+			s.panicked(e, r, cause)
+		}
+		took := time.Since(start)
+		s.Log.LogAttrs(r.Context(), levelOf(e.status), "request", requestAttrs(e, r, took)...)
+		if s.Observe != nil {
+			s.Observe(e.operation, e.status, took)
+		}
+	}()
+	if clean := path.Clean(r.URL.Path); clean != r.URL.Path {
+		s.refuse(e, r, masking.ErrNotFound()) // the mux would redirect
+		return
+	}
+	s.mux.ServeHTTP(e, r)
+}
+
+// panicked answers 500 for a fault of ours. The value of a panic may hold
+// anything, so the log gets its type and where it happened.
+func (s *server) panicked(e *exchange, r *http.Request, cause any) {
+	if cause == http.ErrAbortHandler {
+		panic(cause)
+	}
+	s.Log.ErrorContext(r.Context(), "panic", "request", e.id, "operation", e.operation,
+		"type", typeName(cause), "stack", string(debug.Stack()))
+	if e.status == 0 {
+		s.refuse(e, r, errInternal())
+	}
+}
+
+// guarded judges a request before its operation sees it.
+func (s *server) guarded(op *huma.Operation, next http.HandlerFunc) http.HandlerFunc {
+	admit := func(http.ResponseWriter, *http.Request, *exchange) error { return nil }
+	switch scheme := schemeOf(op); scheme {
+	case tenantScheme:
+		admit = s.admitTenant
+	case operatorScheme:
+		admit = s.admitOperator
+	}
+	hasBody := op.RequestBody != nil
+	jsonOnly := []string{"application/json"}
+	return func(w http.ResponseWriter, r *http.Request) {
+		e := exchangeOf(r.Context())
+		e.operation = op.OperationID
+		err := admit(w, r, e)
+		if err == nil {
+			err = e.take(w, r, hasBody)
+		}
+		if err != nil {
+			s.refuse(w, r, err)
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(e.body))
+		r.Header["Content-Type"] = jsonOnly // judged already; huma knows it in one spelling
+		next(w, r)
+	}
+}
+
+func schemeOf(op *huma.Operation) string {
+	for _, requirement := range op.Security {
+		for scheme := range requirement {
+			return scheme
+		}
+	}
+	return ""
+}
+
+// admitTenant finds the tenant, counts the request against his rate, and
+// refuses a path that is not his with the answer to an unknown one.
+func (s *server) admitTenant(w http.ResponseWriter, r *http.Request, e *exchange) error {
+	t, err := s.guard.Tenant(r)
+	if err != nil {
+		return authError(err, auth.BasicChallenge)
+	}
+	e.tenant = t
+	if err := s.limit(w, t); err != nil {
+		return err
+	}
+	if r.PathValue("tenant_id") != string(t.ID) {
+		return masking.ErrNotFound()
+	}
+	return nil
+}
+
+func (s *server) admitOperator(_ http.ResponseWriter, r *http.Request, _ *exchange) error {
+	if err := s.guard.Admin(r); err != nil {
+		return authError(err, auth.BearerChallenge)
+	}
+	return nil
+}
+
+// limit counts a request against its tenant's rate and says how it stands
+// (RateLimit-* as draft-ietf-httpapi-ratelimit-headers-06 names them).
+func (s *server) limit(w http.ResponseWriter, t masking.Tenant) error {
+	rate := t.Settings.RateLimit
+	limit, err := ratelimit.NewLimit(float64(rate.PerSecond), rate.Burst)
+	if err != nil {
+		return err // settings that masking's Check lets through do not come here
+	}
+	d := s.tenants.Take(t.ID, limit, s.Clock())
+	h := w.Header()
+	h["Ratelimit-Limit"] = []string{strconv.Itoa(rate.Burst)}
+	h["Ratelimit-Remaining"] = []string{strconv.Itoa(d.Remaining)}
+	h["Ratelimit-Reset"] = []string{strconv.FormatInt(wholeSeconds(d.Reset), 10)}
+	if !d.Allowed {
+		return &limited{d.RetryAfter}
+	}
+	return nil
+}
+
+// take reads the body and the Idempotency-Key. A body must say that it is
+// JSON, if it says anything; one that is compressed is refused, not unpacked.
+func (e *exchange) take(w http.ResponseWriter, r *http.Request, hasBody bool) error {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return nil
+	}
+	if err := e.takeKey(r.Header["Idempotency-Key"]); err != nil {
+		return err
+	}
+	if hasBody {
+		if err := checkMediaType(r.Header); err != nil {
+			return err
+		}
+	}
+	body, err := readBody(w, r)
+	if err != nil {
+		return err
+	}
+	e.body = body
+	if e.key != "" {
+		h := sha256.New()
+		_, _ = io.WriteString(h, r.Method+"\n"+r.URL.RequestURI()+"\n")
+		h.Write(body)
+		h.Sum(e.digest[:0])
+	}
+	return nil
+}
+
+// takeKey reads an Idempotency-Key: 1 to 255 visible ASCII characters.
+func (e *exchange) takeKey(values []string) error {
+	if len(values) == 0 {
+		return nil
+	}
+	e.key = values[0]
+	ok := len(values) == 1 && len(e.key) >= 1 && len(e.key) <= 255
+	for i := 0; ok && i < len(e.key); i++ {
+		ok = e.key[i] > ' ' && e.key[i] < 0x7f
+	}
+	if !ok {
+		return invalidField("Idempotency-Key", "Idempotency-Key must be 1 to 255 visible ASCII characters")
+	}
+	return nil
+}
+
+func checkMediaType(h http.Header) error {
+	if ct := h.Get("Content-Type"); ct != "" {
+		media, params, err := mime.ParseMediaType(ct)
+		charset := params["charset"]
+		if err != nil || media != "application/json" || (charset != "" && !equalFold(charset, "utf-8")) {
+			return invalidBody("the body must be application/json in UTF-8")
+		}
+	}
+	if enc := h.Get("Content-Encoding"); enc != "" && !equalFold(enc, "identity") {
+		return invalidBody("the body must not be compressed")
+	}
+	return nil
+}
+
+// readBody reads at most maxBody bytes. MaxBytesReader makes the server close
+// the connection of one who sends more, instead of reading on.
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
+		return nil, nil
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, invalidBody("the body must be at most 65536 bytes")
+	case err != nil:
+		return nil, invalidBody("the body ended before its time")
+	}
+	return body, nil
+}
+
+// requestID accepts the client's id if it is fit for a log line, or makes one.
+func (s *server) requestID(r *http.Request) string {
+	if id := r.Header.Get("X-Request-Id"); fitForLog(id) {
+		return id
+	}
+	var random [16]byte
+	if _, err := io.ReadFull(s.Random, random[:]); err != nil {
+		return "req_unknown"
+	}
+	return "req_" + hex.EncodeToString(random[:])
+}
+
+// fitForLog accepts 1 to 64 letters, digits, hyphens, underscores and dots.
+func fitForLog(id string) bool {
+	if id == "" || len(id) > 64 {
+		return false
+	}
+	for i := range len(id) {
+		c := id[i]
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_' || c == '.') {
+			return false
+		}
+	}
+	return true
+}

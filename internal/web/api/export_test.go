@@ -1,0 +1,20 @@
+package api
+
+import (
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// MaxBody is the bound of a body, for tests.
+const MaxBody = maxBody
+
+// AttemptsAtOnce is the bound of failed attempts, for tests.
+const AttemptsAtOnce = attemptsAtOnce
+
+// Declared gives the OpenAPI document as huma holds it, for checking answers
+// against it.
+func Declared() *huma.OpenAPI {
+	s := &server{mux: http.NewServeMux()}
+	return s.routes().OpenAPI()
+}

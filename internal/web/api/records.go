@@ -1,0 +1,229 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"time"
+
+	"tandem/internal/control"
+	"tandem/internal/masking"
+)
+
+// CallRecord is one incoming call. Names and words are those of the published
+// call callback where it has them.
+type CallRecord struct {
+	CallSID          masking.CallID       `json:"call_sid"`
+	TenantID         masking.TenantID     `json:"tenant_id,omitempty" doc:"only in the operator's list"`
+	Node             string               `json:"node,omitempty" doc:"only in the operator's list: which node carries it"`
+	GreenVNID        masking.AllocationID `json:"greenvn_id,omitempty" doc:"left out when no allocation matched"`
+	GreenVN          string               `json:"greenvn" doc:"the virtual number that was called"`
+	From             string               `json:"from,omitempty" doc:"left out when withheld; hidden in the operator's list"`
+	To               string               `json:"to,omitempty" doc:"who was rung last, or answered; hidden in the operator's list"`
+	Direction        masking.Direction    `json:"direction,omitempty" enum:"from_to,to_from"`
+	Status           control.CallStatus   `json:"status" enum:"live,ended"`
+	CallType         masking.CallType     `json:"call_type" enum:"completed,incomplete,client-hangup,call-attempt"`
+	DialCallStatus   masking.DialStatus   `json:"dial_call_status,omitempty" enum:"completed,busy,no-answer,failed,canceled"`
+	StartTime        string               `json:"start_time" format:"date-time"`
+	AnswerTime       string               `json:"answer_time,omitempty" format:"date-time"`
+	EndTime          string               `json:"end_time,omitempty" format:"date-time"`
+	DialCallDuration int64                `json:"dial_call_duration" doc:"seconds of ringing"`
+	OnCallDuration   int64                `json:"on_call_duration" doc:"seconds of talk"`
+	Cause            masking.Cause        `json:"cause,omitempty" doc:"why it ended"`
+	Reason           masking.Refusal      `json:"reason,omitempty" doc:"why it was never routed"`
+	CustomField      string               `json:"custom_field,omitempty"`
+	Legs             []CallLeg            `json:"legs,omitempty" doc:"each attempt to ring a number; only of a single call"`
+}
+
+// CallLeg is one attempt to ring one number over one trunk.
+type CallLeg struct {
+	To          string        `json:"to"`
+	Trunk       string        `json:"trunk"`
+	Rang        bool          `json:"rang"`
+	Answered    bool          `json:"answered"`
+	SIPStatus   int64         `json:"sip_status,omitempty" doc:"the final response, if one came"`
+	Cause       masking.Cause `json:"cause,omitempty"`
+	RingSeconds int64         `json:"ring_seconds"`
+}
+
+// EventRecord is one event, as a webhook would carry it, with its time.
+type EventRecord struct {
+	ID        masking.EventID      `json:"id"`
+	Type      masking.EventType    `json:"type"`
+	Timestamp string               `json:"timestamp" format:"date-time"`
+	GreenVNID masking.AllocationID `json:"greenvn_id,omitempty"`
+	CallSID   masking.CallID       `json:"call_sid,omitempty"`
+	Data      json.RawMessage      `json:"data" doc:"an object; its fields depend on type"`
+}
+
+// CallsInput is the request of the list of calls.
+type CallsInput struct {
+	TenantPath
+	Paged
+	GreenVNID string `query:"greenvn_id" doc:"calls of this allocation"`
+	Status    string `query:"status" enum:"live,ended"`
+	Since     string `query:"since" doc:"calls that started at this time or later (RFC 3339)"`
+	Until     string `query:"until" doc:"calls that started before this time (RFC 3339)"`
+}
+
+// CallInput is the request of one call.
+type CallInput struct {
+	TenantPath
+	CallSID string `path:"call_sid"`
+}
+
+// EventsInput is the request of the list of events.
+type EventsInput struct {
+	TenantPath
+	Paged
+	Since string `query:"since" doc:"events of this time or later (RFC 3339)"`
+	Until string `query:"until" doc:"events before this time (RFC 3339)"`
+}
+
+// LiveInput is the request of the operator's list of calls.
+type LiveInput struct{ Paged }
+
+// records declares the operations on what happened.
+func (r *router) records() {
+	operation[CallsInput, list[CallRecord]](r, tenantOp("GET", "/calls", "calls-list", "List calls, newest first"), r.calls)
+	operation[CallInput, CallRecord](r, tenantOp("GET", "/calls/{call_sid}", "calls-get", "Get a call with its legs"), r.call)
+	operation[EventsInput, list[EventRecord]](r, tenantOp("GET", "/events", "events-list", "Replay events, oldest first"), r.events)
+	operation[LiveInput, list[CallRecord]](r, operatorOp("GET", "/calls", "admin-calls-live", "List the calls that are up"), r.live)
+}
+
+func (s *server) calls(ctx context.Context, in *CallsInput) (control.Answer, error) {
+	q := control.CallQuery{Status: control.CallStatus(in.Status), Limit: in.Limit}
+	var err error
+	if in.GreenVNID != "" {
+		if q.Allocation, err = parseID[masking.AllocationID](masking.PrefixAllocation, in.GreenVNID); err != nil {
+			return control.Answer{}, invalidField("greenvn_id", "greenvn_id is not an allocation's id")
+		}
+	}
+	if q.Since, err = queryTime("since", in.Since); err != nil {
+		return control.Answer{}, err
+	}
+	if q.Until, err = queryTime("until", in.Until); err != nil {
+		return control.Answer{}, err
+	}
+	if q.After, err = cursorID[masking.CallID](masking.PrefixCall, in.Cursor); err != nil {
+		return control.Answer{}, err
+	}
+	t := exchangeOf(ctx).tenant
+	page, more, err := s.Plane.Records.Calls(ctx, t.ID, q)
+	if err != nil {
+		return control.Answer{}, err
+	}
+	present := func(c masking.Call) CallRecord { return callRecord(c, t.Settings.Zone) }
+	return render(http.StatusOK, newList(page, present, more, callCursor)), nil
+}
+
+func callCursor(c masking.Call) string { return cursor(string(c.ID)) }
+
+func (s *server) call(ctx context.Context, in *CallInput) (control.Answer, error) {
+	id, err := parseID[masking.CallID](masking.PrefixCall, in.CallSID)
+	if err != nil {
+		return control.Answer{}, err
+	}
+	t := exchangeOf(ctx).tenant
+	c, err := s.Plane.Records.Call(ctx, t.ID, id)
+	if err != nil {
+		return control.Answer{}, err
+	}
+	v := callRecord(c, t.Settings.Zone)
+	for _, a := range c.Attempts {
+		v.Legs = append(v.Legs, CallLeg{To: a.Target.E164(), Trunk: a.Trunk, Rang: a.Rang, Answered: a.Answered,
+			SIPStatus: int64(a.Status), Cause: a.Cause, RingSeconds: int64(a.Ring / time.Second)})
+	}
+	return render(http.StatusOK, v), nil
+}
+
+// live shows the operator which calls are up. Whose numbers they are is the
+// tenant's business: they are hidden.
+func (s *server) live(ctx context.Context, in *LiveInput) (control.Answer, error) {
+	after, err := cursorID[masking.CallID](masking.PrefixCall, in.Cursor)
+	if err != nil {
+		return control.Answer{}, err
+	}
+	page, more, err := s.Plane.Records.Live(ctx, after, in.Limit)
+	if err != nil {
+		return control.Answer{}, err
+	}
+	present := func(c masking.Call) CallRecord {
+		v := callRecord(c, time.UTC)
+		v.TenantID, v.Node, v.CustomField = c.Tenant, c.Node, ""
+		v.From, v.To = c.Caller.Hidden(), c.Callee.Hidden()
+		return v
+	}
+	return render(http.StatusOK, newList(page, present, more, callCursor)), nil
+}
+
+func callRecord(c masking.Call, zone *time.Location) CallRecord {
+	v := CallRecord{CallSID: c.ID, GreenVNID: c.Allocation, GreenVN: c.VirtualNumber.E164(),
+		From: c.Caller.E164(), To: c.Callee.E164(), Direction: c.Direction, Status: control.EndedCalls,
+		CallType: c.Type(), DialCallStatus: c.DialStatus(), StartTime: masking.Stamp(c.StartedAt, zone),
+		AnswerTime: optionalStamp(c.AnsweredAt, zone), EndTime: optionalStamp(c.EndedAt, zone),
+		DialCallDuration: int64(c.RingTime / time.Second), OnCallDuration: int64(c.TalkTime / time.Second),
+		Cause: c.Cause, Reason: c.Refusal, CustomField: c.CustomField}
+	if c.EndedAt.IsZero() {
+		v.Status = control.LiveCalls
+	}
+	return v
+}
+
+func optionalStamp(t time.Time, zone *time.Location) string {
+	if t.IsZero() {
+		return ""
+	}
+	return masking.Stamp(t, zone)
+}
+
+// events replays the outbox. Unlike other lists it always gives a cursor, the
+// one it was asked with if nothing came: events go on, and a reader that keeps
+// asking with it misses none.
+func (s *server) events(ctx context.Context, in *EventsInput) (control.Answer, error) {
+	q := control.EventQuery{Limit: in.Limit}
+	var err error
+	if q.Since, err = queryTime("since", in.Since); err != nil {
+		return control.Answer{}, err
+	}
+	if q.Until, err = queryTime("until", in.Until); err != nil {
+		return control.Answer{}, err
+	}
+	if q.After, err = eventCursor(in.Cursor); err != nil {
+		return control.Answer{}, err
+	}
+	t := exchangeOf(ctx).tenant
+	page, more, err := s.Plane.Records.Events(ctx, t.ID, q)
+	if err != nil {
+		return control.Answer{}, err
+	}
+	at := func(e control.StoredEvent) string { return cursor(eventPrefix + strconv.FormatInt(e.Cursor, 10)) }
+	l := newList(page, eventRecord(t.Settings.Zone), more, at)
+	if l.NextCursor = in.Cursor; len(page) > 0 {
+		l.NextCursor = at(page[len(page)-1])
+	}
+	return render(http.StatusOK, l), nil
+}
+
+// eventPrefix tells a cursor of events from those of other lists.
+const eventPrefix = "at_"
+
+func eventCursor(text string) (int64, error) {
+	last, err := cursorID[string](eventPrefix, text)
+	if err != nil || last == "" {
+		return 0, err
+	}
+	n, err := strconv.ParseInt(last[len(eventPrefix):], 10, 64)
+	if err != nil || n < 0 {
+		return 0, errCursor()
+	}
+	return n, nil
+}
+
+func eventRecord(zone *time.Location) func(control.StoredEvent) EventRecord {
+	return func(e control.StoredEvent) EventRecord {
+		return EventRecord{ID: e.ID, Type: e.Type, Timestamp: masking.Stamp(e.At, zone),
+			GreenVNID: e.Allocation, CallSID: e.Call, Data: e.Data}
+	}
+}

@@ -1,0 +1,237 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"tandem/internal/control"
+	"tandem/internal/masking"
+)
+
+// TrunkBody describes a trunk. Made with it, a trunk gets defaults for what is
+// omitted; changed with it, what is omitted keeps its value.
+type TrunkBody struct {
+	Sources       []string     `json:"sources,omitempty" doc:"addresses and networks that may send us requests" example:"[\"192.0.2.0/24\"]"`
+	Targets       []string     `json:"targets,omitempty" doc:"address:port in order of preference; host names are refused in this release" example:"[\"192.0.2.1:5060\"]"`
+	Transport     *string      `json:"transport,omitempty" enum:"udp,tcp" doc:"default udp; tls is refused in this release"`
+	Country       *string      `json:"country,omitempty" doc:"ISO 3166 alpha-2, for numbers written nationally" example:"IN"`
+	NumberFormat  *string      `json:"number_format,omitempty" enum:"e164,plain,national" doc:"how numbers are sent: +91…, 91…, 0…; default e164"`
+	TrustIdentity *bool        `json:"trust_identity,omitempty" doc:"believe P-Asserted-Identity and Remote-Party-ID; default false"`
+	EarlyMedia    *bool        `json:"early_media,omitempty" doc:"true is refused in this release"`
+	Priority      *int64       `json:"priority,omitempty" minimum:"0" doc:"lower is tried first; default 1"`
+	Weight        *int64       `json:"weight,omitempty" minimum:"0" doc:"share among equals; default 1"`
+	MaxCalls      *int64       `json:"max_calls,omitempty" minimum:"0" doc:"simultaneous outgoing calls; 0 is no limit"`
+	MaxCPS        *int64       `json:"max_cps,omitempty" minimum:"0" doc:"outgoing calls started a second; 0 is no limit"`
+	CallerIDs     []string     `json:"caller_ids,omitempty" doc:"virtual numbers it may show, prefixes with *; default all"`
+	Auth          *Unsupported `json:"auth,omitempty" doc:"digest credentials: refused in this release"`
+	Register      *Unsupported `json:"register,omitempty" doc:"registration: refused in this release"`
+}
+
+// NewTrunkBody names a trunk and describes it.
+type NewTrunkBody struct {
+	Name string `json:"name" pattern:"^[a-z0-9][a-z0-9_.-]{0,62}$"`
+	TrunkBody
+}
+
+// Unsupported is an object that the contract knows and this release refuses.
+type Unsupported struct{}
+
+// Trunk is a trunk as the operator sees it.
+type Trunk struct {
+	Name          string               `json:"name"`
+	Sources       []string             `json:"sources"`
+	Targets       []string             `json:"targets"`
+	Transport     masking.Transport    `json:"transport"`
+	Country       string               `json:"country"`
+	NumberFormat  masking.NumberFormat `json:"number_format"`
+	TrustIdentity bool                 `json:"trust_identity"`
+	EarlyMedia    bool                 `json:"early_media"`
+	Priority      int64                `json:"priority"`
+	Weight        int64                `json:"weight"`
+	MaxCalls      int64                `json:"max_calls"`
+	MaxCPS        int64                `json:"max_cps"`
+	CallerIDs     []string             `json:"caller_ids"`
+	CreatedAt     string               `json:"created_at" format:"date-time"`
+	UpdatedAt     string               `json:"updated_at" format:"date-time"`
+	Health        any                  `json:"health,omitempty" doc:"what this node knows of it now"`
+}
+
+// NewTrunkInput is the request of adding a trunk.
+type NewTrunkInput struct {
+	Keyed
+	Body document[NewTrunkBody]
+}
+
+// TrunkPath names one trunk.
+type TrunkPath struct {
+	Name string `path:"name"`
+}
+
+// ChangeTrunkInput is the request of changing a trunk.
+type ChangeTrunkInput struct {
+	TrunkPath
+	Keyed
+	Body document[TrunkBody]
+}
+
+// RemoveTrunkInput is the request of removing a trunk.
+type RemoveTrunkInput struct {
+	TrunkPath
+	Keyed
+}
+
+// trunkRoutes declares the operations on trunks.
+func (r *router) trunkRoutes() {
+	operation[NewTrunkInput, Trunk](r, operatorOp("POST", "/trunks", "admin-trunks-create", "Add a trunk"), r.addTrunk)
+	operation[struct{}, list[Trunk]](r, operatorOp("GET", "/trunks", "admin-trunks-list", "List trunks"), r.listTrunks)
+	operation[TrunkPath, Trunk](r, operatorOp("GET", "/trunks/{name}", "admin-trunks-get", "Get a trunk"), r.getTrunk)
+	operation[ChangeTrunkInput, Trunk](r, operatorOp("PUT", "/trunks/{name}", "admin-trunks-change", "Change a trunk"), r.changeTrunk)
+	operation[RemoveTrunkInput, Removed](r, operatorOp("DELETE", "/trunks/{name}", "admin-trunks-remove", "Remove a trunk"), r.removeTrunk)
+}
+
+func (s *server) addTrunk(ctx context.Context, in *NewTrunkInput) (control.Answer, error) {
+	body, err := in.Body.decode()
+	if err != nil {
+		return control.Answer{}, err
+	}
+	t, err := body.apply(masking.Trunk{Name: body.Name, Transport: masking.UDP, NumberFormat: masking.FormatE164,
+		Priority: 1, Weight: 1, CallerIDs: []string{"*"}})
+	if err != nil {
+		return control.Answer{}, err
+	}
+	return s.Plane.Trunks.Create(ctx, t, once(ctx, s, http.StatusCreated, s.presentTrunk))
+}
+
+// apply changes a trunk by what the body names. It refuses what this release
+// cannot do, rather than take it and not do it.
+func (b TrunkBody) apply(t masking.Trunk) (masking.Trunk, error) {
+	if err := b.checkSupported(); err != nil {
+		return t, err
+	}
+	var err error
+	if b.Sources != nil {
+		if t.Sources, err = parseSources(b.Sources); err != nil {
+			return t, err
+		}
+	}
+	if b.Targets != nil {
+		if t.Targets, err = parseTargets(b.Targets); err != nil {
+			return t, err
+		}
+	}
+	if b.Transport != nil {
+		t.Transport = masking.Transport(*b.Transport)
+	}
+	if b.NumberFormat != nil {
+		t.NumberFormat = masking.NumberFormat(*b.NumberFormat)
+	}
+	if b.CallerIDs != nil {
+		t.CallerIDs = b.CallerIDs
+	}
+	set(&t.Country, b.Country)
+	set(&t.TrustIdentity, b.TrustIdentity)
+	setInt(&t.Priority, b.Priority)
+	setInt(&t.Weight, b.Weight)
+	setInt(&t.MaxCalls, b.MaxCalls)
+	setInt(&t.MaxCPS, b.MaxCPS)
+	return t, t.Check()
+}
+
+func (b TrunkBody) checkSupported() error {
+	switch {
+	case b.Auth != nil:
+		return invalidField("auth", "digest authentication of trunks is not supported in this release")
+	case b.Register != nil:
+		return invalidField("register", "registration is not supported in this release")
+	case value(b.EarlyMedia):
+		return invalidField("early_media", "early_media true is not supported in this release")
+	case value(b.Transport) == "tls":
+		return invalidField("transport", `transport "tls" is not supported in this release`)
+	}
+	return nil
+}
+
+// parseSources reads addresses and networks; an address is a network of one.
+func parseSources(texts []string) ([]netip.Prefix, error) {
+	out := make([]netip.Prefix, len(texts))
+	for i, text := range texts {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			addr, err := netip.ParseAddr(text)
+			if err != nil || addr.Zone() != "" {
+				return nil, invalidField("sources", fmt.Sprintf("sources[%d] must be an address or a network such as 192.0.2.0/24", i))
+			}
+			addr = addr.Unmap()
+			p = netip.PrefixFrom(addr, addr.BitLen())
+		}
+		out[i] = p.Masked()
+	}
+	return out, nil
+}
+
+func parseTargets(texts []string) ([]netip.AddrPort, error) {
+	out := make([]netip.AddrPort, len(texts))
+	for i, text := range texts {
+		ap, err := netip.ParseAddrPort(text)
+		if err != nil || ap.Port() == 0 || ap.Addr().Zone() != "" || ap.Addr().IsUnspecified() {
+			return nil, invalidField("targets", fmt.Sprintf("targets[%d] must be address:port; host names are not supported in this release", i))
+		}
+		out[i] = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	}
+	return out, nil
+}
+
+func (s *server) presentTrunk(t masking.Trunk) Trunk {
+	v := Trunk{Name: t.Name, Sources: make([]string, len(t.Sources)), Targets: make([]string, len(t.Targets)),
+		Transport: t.Transport, Country: t.Country, NumberFormat: t.NumberFormat, TrustIdentity: t.TrustIdentity,
+		Priority: int64(t.Priority), Weight: int64(t.Weight), MaxCalls: int64(t.MaxCalls), MaxCPS: int64(t.MaxCPS),
+		CallerIDs: append([]string{}, t.CallerIDs...),
+		CreatedAt: masking.Stamp(t.CreatedAt, time.UTC), UpdatedAt: masking.Stamp(t.UpdatedAt, time.UTC)}
+	for i, p := range t.Sources {
+		v.Sources[i] = p.String()
+	}
+	for i, ap := range t.Targets {
+		v.Targets[i] = ap.String()
+	}
+	return v
+}
+
+// healthyTrunk adds what this node knows of the trunk.
+func (s *server) healthyTrunk(t masking.Trunk) Trunk {
+	v := s.presentTrunk(t)
+	if s.TrunkHealth != nil {
+		v.Health = s.TrunkHealth(t.Name)
+	}
+	return v
+}
+
+func (s *server) listTrunks(ctx context.Context, _ *struct{}) (control.Answer, error) {
+	trunks, err := s.Plane.Trunks.List(ctx)
+	if err != nil {
+		return control.Answer{}, err
+	}
+	return render(http.StatusOK, newList(trunks, s.healthyTrunk, false, nil)), nil
+}
+
+func (s *server) getTrunk(ctx context.Context, in *TrunkPath) (control.Answer, error) {
+	t, err := s.Plane.Trunks.Get(ctx, in.Name)
+	if err != nil {
+		return control.Answer{}, err
+	}
+	return render(http.StatusOK, s.healthyTrunk(t)), nil
+}
+
+func (s *server) changeTrunk(ctx context.Context, in *ChangeTrunkInput) (control.Answer, error) {
+	body, err := in.Body.decode()
+	if err != nil {
+		return control.Answer{}, err
+	}
+	return s.Plane.Trunks.Update(ctx, in.Name, body.apply, once(ctx, s, http.StatusOK, s.presentTrunk))
+}
+
+func (s *server) removeTrunk(ctx context.Context, in *RemoveTrunkInput) (control.Answer, error) {
+	return s.Plane.Trunks.Remove(ctx, in.Name, once(ctx, s, http.StatusOK, removed[string]))
+}

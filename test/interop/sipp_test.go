@@ -1,0 +1,204 @@
+package interop
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"tandem/test/world"
+)
+
+// callers is how many callers take turns in a load; nobody calls twice at once.
+const callers = 500
+
+func TestSippPlacesAThousandCallsAtFiftyASecond(t *testing.T) {
+	for _, network := range []string{"udp", "tcp"} {
+		t.Run(network, func(t *testing.T) {
+			calls := 1000
+			if network == "tcp" {
+				calls = 200
+			}
+			placeCalls(t, network, calls)
+		})
+	}
+}
+
+func placeCalls(t *testing.T, network string, calls int) {
+	w, err := world.Start(world.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := w.Close(20 * time.Second); err != nil {
+			t.Error(err)
+		}
+	}()
+	far := startSipp(t, network, "-sn", "uas")
+	if err := w.AddTrunk("carrier", map[string]any{"transport": network, "targets": []string{far.addr}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.NewTenant("acme", "shared", "+914000000001"); err != nil {
+		t.Fatal(err)
+	}
+	numbers := filepath.Join(t.TempDir(), "callers.csv")
+	csv := "SEQUENTIAL\n"
+	for i := range callers {
+		from, to := fmt.Sprintf("+9199000%05d", i), fmt.Sprintf("+9188000%05d", i)
+		if _, err := w.Allocate("acme", "+914000000001", []string{from}, []string{to}, nil); err != nil {
+			t.Fatal(err)
+		}
+		csv += from + ";\n"
+	}
+	if err := os.WriteFile(numbers, []byte(csv), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before := runtime.NumGoroutine()
+	caller := startSipp(t, network, "-sf", absolute(t, "testdata/uac.xml"), "-inf", numbers, "-s", "+914000000001",
+		"-m", strconv.Itoa(calls), "-r", "50", "-d", "2000", w.SIP(network).String())
+	defer func() {
+		if t.Failed() {
+			t.Logf("%.6000s", w.Log.Lines("\"call\""))
+		}
+	}()
+	caller.wait(t, 3*time.Minute)
+	checkRecords(t, w, calls)
+	settled(t, before+10, runtime.NumGoroutine)
+	if log := w.Log.String(); strings.Contains(log, "99000") || strings.Contains(log, "88000") {
+		t.Error("a party's number stands in the log")
+	}
+}
+
+// checkRecords holds records, counts and events against the calls that were made.
+func checkRecords(t *testing.T, w *world.World, calls int) {
+	settled(t, 0, w.App.LiveCalls)
+	events, err := w.Events("acme")
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := map[string]int{}
+	for _, e := range events {
+		count[e.Type]++
+	}
+	for _, typ := range []string{"call.ringing", "call.answered", "call.completed"} {
+		if count[typ] != calls {
+			t.Errorf("%d events %s of %d calls", count[typ], typ, calls)
+		}
+	}
+	records, err := w.Calls("acme")
+	if err != nil {
+		t.Fatal(err)
+	}
+	causes := map[string]int{}
+	for _, c := range records {
+		causes[c.Cause]++
+	}
+	if len(records) != calls || causes["caller_hung_up"] != calls {
+		t.Errorf("%d records of %d calls, causes %v", len(records), calls, causes)
+	}
+	counted, err := w.CallCounts("acme")
+	if err != nil || counted != calls {
+		t.Errorf("call_count adds up to %d of %d calls (%v)", counted, calls, err)
+	}
+}
+
+// settled waits until now gives at most want: what a call leaves behind goes with
+// its last transaction, not with its BYE.
+func settled(t *testing.T, want int, now func() int) {
+	t.Helper()
+	deadline := time.After(90 * time.Second)
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for now() > want {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("still %d, want at most %d", now(), want)
+		}
+	}
+}
+
+// sipp is a running sipp.
+type sipp struct {
+	cmd  *exec.Cmd
+	addr string
+	out  string
+	done chan error
+}
+
+// startSipp starts sipp on a free port of loopback and ends it with the test.
+func startSipp(t *testing.T, network string, args ...string) *sipp {
+	t.Helper()
+	dir := t.TempDir()
+	port, media := freePort(t), freePort(t)
+	transport := map[string]string{"udp": "u1", "tcp": "t1"}[network]
+	base := []string{"-i", "127.0.0.1", "-mi", "127.0.0.1", "-p", strconv.Itoa(port), "-mp", strconv.Itoa(media), "-t", transport, "-nostdin",
+		"-trace_err", "-error_file", filepath.Join(dir, "errors"), "-max_socket", "2048"}
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &sipp{addr: fmt.Sprintf("127.0.0.1:%d", port), out: filepath.Join(dir, "errors"), done: make(chan error, 1)}
+	s.cmd = exec.CommandContext(ctx, "sipp", append(base, args...)...)
+	s.cmd.Dir = dir
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { s.done <- s.cmd.Wait() }()
+	t.Cleanup(func() {
+		cancel()
+		if s.cmd.ProcessState == nil {
+			<-s.done
+		}
+	})
+	return s
+}
+
+// wait waits for sipp's end: exit code 0 says that every call went as its
+// scenario says, with no unexpected message.
+func (s *sipp) wait(t *testing.T, most time.Duration) {
+	t.Helper()
+	select {
+	case err := <-s.done:
+		s.done <- nil
+		if err != nil {
+			errors, _ := os.ReadFile(s.out)
+			t.Fatalf("sipp: %v\n%.4000s", err, errors)
+		}
+	case <-time.After(most):
+		t.Fatal("sipp did not end")
+	}
+}
+
+// freePort finds a port that is free now, both for UDP and TCP.
+func freePort(t *testing.T) int {
+	t.Helper()
+	for range 50 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := l.Addr().(*net.TCPAddr).Port
+		u, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
+		_ = l.Close()
+		if err == nil {
+			_ = u.Close()
+			return port
+		}
+	}
+	t.Fatal("no free port")
+	return 0
+}
+
+func absolute(t *testing.T, path string) string {
+	t.Helper()
+	p, err := filepath.Abs(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}

@@ -1,0 +1,291 @@
+// Package world starts a whole server in the test's process, on free ports of
+// loopback and a temporary folder, and sets it up over HTTP as an operator would.
+// It is for the tests and benchmarks below test/.
+package world
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"tandem/internal/app"
+	"tandem/internal/config"
+)
+
+// World is a running server and the credentials for it.
+type World struct {
+	App     *app.App
+	Dir     string
+	Log     *Log
+	options app.Options
+	tenants map[string]Tenant
+}
+
+// Tenant is a tenant's credentials.
+type Tenant struct{ ID, AccountSID, Token string }
+
+// Options changes what a world is made of.
+type Options struct {
+	Environ []string           // TANDEM_… settings besides the defaults of a world
+	Edit    func(*app.Options) // last word on the app's options
+	Dir     string             // an earlier world's folder; "" makes a new one
+}
+
+// Start starts a server. Close it.
+func Start(o Options) (*World, error) {
+	w := &World{Dir: o.Dir, Log: &Log{}, tenants: map[string]Tenant{}}
+	if w.Dir == "" {
+		dir, err := os.MkdirTemp("", "tandem-world-")
+		if err != nil {
+			return nil, err
+		}
+		w.Dir = dir
+	}
+	environ := append([]string{"TANDEM_DATA_DIR=" + w.Dir, "TANDEM_HTTP_LISTEN=127.0.0.1:0", "TANDEM_OPS_LISTEN=127.0.0.1:0",
+		"TANDEM_SIP_LISTEN=udp://127.0.0.1:0,tcp://127.0.0.1:0", "TANDEM_MEDIA_PORTS=0"}, o.Environ...)
+	c, err := config.Load(config.Sources{Environ: environ})
+	if err != nil {
+		return nil, err
+	}
+	w.options = app.Options{Config: c, Version: "test", Log: slog.New(slog.NewJSONHandler(w.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	if o.Edit != nil {
+		o.Edit(&w.options)
+	}
+	if w.App, err = app.Start(context.Background(), w.options); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// Close stops the server, hanging up what is left after grace, and removes its folder.
+func (w *World) Close(grace time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	err := w.App.Stop(ctx)
+	if e := os.RemoveAll(w.Dir); err == nil {
+		err = e
+	}
+	return err
+}
+
+// SIP is the server's SIP address for a network.
+func (w *World) SIP(network string) netip.AddrPort {
+	for _, a := range w.App.Addrs().SIP {
+		if rest, ok := strings.CutPrefix(a, network+"://"); ok {
+			return netip.MustParseAddrPort(rest)
+		}
+	}
+	return netip.AddrPort{}
+}
+
+// Status is what an HTTP request came to, if not 2xx.
+type Status struct {
+	Code int
+	Body string
+}
+
+func (s *Status) Error() string { return fmt.Sprintf("HTTP %d: %s", s.Code, s.Body) }
+
+// Do sends a request as the admin (tenant "") or as a tenant, and decodes
+// "response" into out unless that is nil.
+func (w *World) Do(tenant, method, path string, body, out any) error {
+	var send io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		send = bytes.NewReader(b)
+	}
+	req, err := http.NewRequest(method, "http://"+w.App.Addrs().HTTP+path, send)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if tenant == "" {
+		token, _ := w.App.AdminToken()
+		req.Header.Set("Authorization", "Bearer "+token)
+	} else {
+		t := w.tenants[tenant]
+		req.SetBasicAuth(t.AccountSID, t.Token)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		return err
+	}
+	if res.StatusCode/100 != 2 {
+		return &Status{res.StatusCode, string(b)}
+	}
+	if out == nil {
+		return nil
+	}
+	return json.Unmarshal(b, &struct {
+		Response any `json:"response"`
+	}{out})
+}
+
+// NewTenant makes a tenant with virtual numbers of one sharing mode. Its rate
+// limit is out of the way of tests.
+func (w *World) NewTenant(id, sharing string, numbers ...string) (Tenant, error) {
+	var made struct {
+		AccountSID string `json:"account_sid"`
+		Token      string `json:"token"`
+	}
+	err := w.Do("", "POST", "/v1/admin/tenants", map[string]any{"tenant_id": id, "name": id,
+		"rate_limit": map[string]int{"per_second": 100000, "burst": 100000}}, &made)
+	if err != nil {
+		return Tenant{}, err
+	}
+	t := Tenant{id, made.AccountSID, made.Token}
+	w.tenants[id] = t
+	return t, w.AddNumbers(id, sharing, numbers...)
+}
+
+// AddNumbers puts numbers into a tenant's pool.
+func (w *World) AddNumbers(tenant, sharing string, numbers ...string) error {
+	var list []map[string]string
+	for _, n := range numbers {
+		list = append(list, map[string]string{"number": n, "sharing": sharing})
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	return w.Do("", "POST", "/v1/admin/tenants/"+tenant+"/numbers", map[string]any{"numbers": list}, nil)
+}
+
+// AddTrunk makes a trunk and waits until the server uses it.
+func (w *World) AddTrunk(name string, fields map[string]any) error {
+	body := map[string]any{"name": name, "sources": []string{"127.0.0.1/32"}, "transport": "udp", "country": "IN",
+		"number_format": "e164", "trust_identity": true, "priority": 1, "weight": 1, "caller_ids": []string{"*"}}
+	for k, v := range fields {
+		body[k] = v
+	}
+	if err := w.Do("", "POST", "/v1/admin/trunks", body, nil); err != nil {
+		return err
+	}
+	return w.App.ReloadTrunks(context.Background())
+}
+
+// Allocation is what a created allocation is known by.
+type Allocation struct {
+	ID            string `json:"greenvn_id"`
+	VirtualNumber string `json:"virtual_number"`
+}
+
+// Allocate maps from and to over a virtual number for a day.
+func (w *World) Allocate(tenant, virtual string, from, to []string, more map[string]any) (Allocation, error) {
+	body := map[string]any{"caller_id_number": virtual, "from": from, "to": to}
+	for k, v := range more {
+		body[k] = v
+	}
+	var a Allocation
+	err := w.Do(tenant, "POST", "/v1/tenants/"+tenant+"/greenvn", body, &a)
+	return a, err
+}
+
+// Call is a call record as the API shows it.
+type Call struct {
+	ID         string `json:"call_sid"`
+	Status     string `json:"status"`
+	Cause      string `json:"cause"`
+	Reason     string `json:"reason"`
+	From       string `json:"from"`
+	To         string `json:"to"`
+	Allocation string `json:"greenvn_id"`
+}
+
+// Event is an event as the API shows it.
+type Event struct {
+	Type string          `json:"type"`
+	Data json.RawMessage `json:"data"`
+}
+
+// Log keeps what the server logs, for tests that read it.
+type Log struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+// Write takes a line of the log.
+func (l *Log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+// String is the whole log so far.
+func (l *Log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// page is one page of a list.
+type page[T any] struct {
+	Items []T    `json:"items"`
+	Next  string `json:"next_cursor"`
+}
+
+// all reads every page of a tenant's list.
+func all[T any](w *World, tenant, path string) ([]T, error) {
+	var items []T
+	cursor := ""
+	for {
+		var p page[T]
+		if err := w.Do(tenant, "GET", path+"?limit=100&cursor="+cursor, nil, &p); err != nil {
+			return nil, err
+		}
+		items = append(items, p.Items...)
+		if p.Next == "" || len(p.Items) == 0 { // a list of events always tells where to go on
+			return items, nil
+		}
+		cursor = p.Next
+	}
+}
+
+// Events are all events of a tenant, oldest first.
+func (w *World) Events(tenant string) ([]Event, error) {
+	return all[Event](w, tenant, "/v1/tenants/"+tenant+"/events")
+}
+
+// Calls are all call records of a tenant, newest first.
+func (w *World) Calls(tenant string) ([]Call, error) {
+	return all[Call](w, tenant, "/v1/tenants/"+tenant+"/calls")
+}
+
+// CallCounts adds up call_count over all allocations of a tenant.
+func (w *World) CallCounts(tenant string) (int, error) {
+	list, err := all[struct {
+		CallCount int `json:"call_count"`
+	}](w, tenant, "/v1/tenants/"+tenant+"/greenvn")
+	total := 0
+	for _, a := range list {
+		total += a.CallCount
+	}
+	return total, err
+}
+
+// Lines are those of the log that hold text.
+func (l *Log) Lines(text string) string {
+	var found []string
+	for line := range strings.Lines(l.String()) {
+		if strings.Contains(line, text) {
+			found = append(found, line)
+		}
+	}
+	return strings.Join(found, "")
+}
