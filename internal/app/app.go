@@ -105,6 +105,19 @@ func (a *App) AdminToken() (token string, fresh bool) { return a.admin, a.newAdm
 // LiveCalls is how many calls are up.
 func (a *App) LiveCalls() int { return a.exchange.Live() }
 
+// Leftovers are what calls may leave behind for a moment and never for good.
+type Leftovers struct {
+	Calls, Legs, Sessions, Entries int // calls, SIP legs, media sessions, record entries not yet written
+}
+
+// Leftovers counts them; all are zero when no call is up and all is written.
+func (a *App) Leftovers() Leftovers {
+	return Leftovers{a.exchange.Live(), a.agent.Legs(), a.relay.Stats().Sessions, a.journal.Waiting()}
+}
+
+// DroppedSources is how many SIP packets and connections of strangers were dropped.
+func (a *App) DroppedSources() uint64 { return a.agent.Stats().DroppedSource }
+
 // Stop refuses new calls at once and lets those that are up go on until ctx is
 // done; then it hangs up. Everything is closed when it returns.
 func (a *App) Stop(ctx context.Context) error {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -246,6 +247,30 @@ func (s *session) print(columns []string) error {
 		return err
 	}
 	return nil
+}
+
+// pick makes the answer to a list the answer to a question for one of its items,
+// where the client offers lists only. It tells whether the item is there.
+func (s *session) pick(name, value string) bool {
+	var answer struct {
+		Response page `json:"response"`
+	}
+	if json.Unmarshal(s.answers.last, &answer) != nil {
+		return false
+	}
+	for _, item := range answer.Response.Items {
+		fields, err := fieldsOf(item)
+		if err != nil {
+			return false
+		}
+		for _, f := range fields {
+			if f.name == name && cell(f.value) == value {
+				s.answers.last = slices.Concat([]byte(`{"response":`), item, []byte("}"))
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // answers is a transport that keeps the body of the last answer. What a command

@@ -97,7 +97,9 @@ func (p *program) root() *cobra.Command {
 	root.AddCommand(p.serveCommand(), p.callCommand(), p.demoCommand(), p.healthCommand(), p.configCommand(), p.versionCommand())
 	root.AddCommand(p.tenantCommand(), p.tokenCommand(), p.numberCommand(), p.trunkCommand(), p.allocationCommand(),
 		p.callsCommand(), p.contextCommand())
-	needSubcommand(root)
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	strict(root)
 	return root
 }
 
@@ -163,12 +165,12 @@ func misusef(cmd *cobra.Command, format string, args ...any) error {
 
 // exactly wants one argument for each name, no more and no fewer.
 func exactly(names ...string) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
+	return func(_ *cobra.Command, args []string) error {
 		switch {
 		case len(args) < len(names):
-			return misusef(cmd, "%s is missing", names[len(args)])
+			return fmt.Errorf("%s is missing", names[len(args)])
 		case len(args) > len(names):
-			return misusef(cmd, "%q is too much", args[len(names)])
+			return fmt.Errorf("%q is too much", args[len(names)])
 		}
 		return nil
 	}
@@ -176,36 +178,48 @@ func exactly(names ...string) cobra.PositionalArgs {
 
 // atLeastOne wants one argument or more.
 func atLeastOne(name string) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
+	return func(_ *cobra.Command, args []string) error {
 		if len(args) == 0 {
-			return misusef(cmd, "%s is missing", name)
+			return fmt.Errorf("%s is missing", name)
 		}
 		return nil
 	}
 }
 
-// needSubcommand makes a command that is only a group refuse to run alone or
-// with a word that is none of its commands; cobra would print help and succeed.
-func needSubcommand(cmd *cobra.Command) {
+// strict makes all commands refuse what cobra would let pass, and refuse it as
+// misuse: arguments that do not fit, and a group without one of its commands or
+// with a word that is none of them (cobra prints help and succeeds).
+func strict(cmd *cobra.Command) {
 	for _, c := range cmd.Commands() {
-		needSubcommand(c)
+		strict(c)
 	}
-	if cmd.Runnable() || !cmd.HasSubCommands() {
-		return
+	if cmd.HasSubCommands() && !cmd.Runnable() {
+		cmd.Args = cobra.ArbitraryArgs
+		cmd.RunE = whichOne
 	}
-	cmd.Args = cobra.ArbitraryArgs
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if len(args) == 0 {
-			cmd.SetOut(cmd.ErrOrStderr())
-			_ = cmd.Help() // it only fails where the complaint below fails too
-			return misusef(cmd, "which one? A command is missing")
+	if fits := cmd.Args; fits != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if err := fits(cmd, args); err != nil {
+				return misuse(cmd, err)
+			}
+			return nil
 		}
-		cmd.SuggestionsMinimumDistance = 2
+	}
+}
+
+// whichOne refuses a group that was called without one of its commands.
+func whichOne(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		cmd.SetOut(cmd.ErrOrStderr())
+		_ = cmd.Help() // it only fails where the complaint below fails too
+		return misusef(cmd, "which one? A command is missing")
+	}
+	for cmd.SuggestionsMinimumDistance = 1; cmd.SuggestionsMinimumDistance <= 2; cmd.SuggestionsMinimumDistance++ {
 		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 			return misusef(cmd, "no command %q; did you mean %q?", args[0], near[0])
 		}
-		return misusef(cmd, "no command %q", args[0])
 	}
+	return misusef(cmd, "no command %q", args[0])
 }
 
 func indent(text string) string { return "  " + strings.ReplaceAll(text, "\n", "\n  ") }

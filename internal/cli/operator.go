@@ -2,10 +2,12 @@ package cli
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"tandem/internal/client"
+	"tandem/internal/e164"
 )
 
 func (p *program) tenantCommand() *cobra.Command {
@@ -88,6 +90,20 @@ func (p *program) tokenCommand() *cobra.Command {
 			}
 			return err
 		}})
+	g.add(verb{use: "get TOKEN_ID", short: "Show a token, without its secret", args: exactly("TOKEN_ID"),
+		run: func(ctx context.Context, s *session, args []string) error {
+			tenant, err := s.operatorFor()
+			if err != nil {
+				return err
+			}
+			if _, err = s.Tokens(ctx, tenant); err != nil {
+				return err
+			}
+			if !s.pick("token_id", args[0]) {
+				return fmt.Errorf("tenant %s has no such token", tenant)
+			}
+			return nil
+		}})
 	var label string
 	create := g.add(verb{use: "create", short: "Make a token; prints it, once", args: exactly(),
 		run: func(ctx context.Context, s *session, _ []string) error {
@@ -129,7 +145,36 @@ func (p *program) numberCommand() *cobra.Command {
 			return err
 		}})
 	at = paging(list)
+	g.add(verb{use: "get NUMBER", short: "Show a number of the pool", args: exactly("NUMBER"), run: numberGet})
+	numberWriters(g)
+	return g.cmd
+}
 
+// numberGet looks through the pool page by page.
+func numberGet(ctx context.Context, s *session, args []string) error {
+	tenant, err := s.operatorFor()
+	if err != nil {
+		return err
+	}
+	number, err := e164.Parse(args[0])
+	if err != nil {
+		return misuse(s.cmd, err)
+	}
+	for at := (client.Page{Limit: 100}); ; {
+		numbers, err := s.NumbersOf(ctx, tenant, at)
+		if err != nil {
+			return err
+		}
+		if s.pick("number", number.E164()) {
+			return nil
+		}
+		if at.Cursor = numbers.NextCursor; at.Cursor == "" {
+			return fmt.Errorf("no such number in the pool of %s", tenant)
+		}
+	}
+}
+
+func numberWriters(g *apiGroup) {
 	var kind client.NewNumber
 	create := g.add(verb{use: "create NUMBER…", short: "Add numbers to a pool, all or none", args: atLeastOne("NUMBER"),
 		columns: []string{"number", "sharing", "region", "type"},
@@ -168,7 +213,6 @@ func (p *program) numberCommand() *cobra.Command {
 			}
 			return err
 		}})
-	return g.cmd
 }
 
 func numberFlags(cmd *cobra.Command, n *client.NewNumber) {
@@ -198,7 +242,7 @@ func (p *program) trunkCommand() *cobra.Command {
 		}})
 	var fresh, change trunkFlags
 	create := g.add(verb{use: "create NAME", short: "Add a trunk", args: exactly("NAME"),
-		example: "  tandem trunk create carrier-a --source 198.51.100.0/28 --target 198.51.100.4:5060 --trust-identity",
+		example: "  tandem trunk create carrier-a --source 198.51.100.0/28 --target 198.51.100.4:5060 --country IN",
 		run: func(ctx context.Context, s *session, args []string) error {
 			if err := s.asOperator(); err != nil {
 				return err

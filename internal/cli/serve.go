@@ -82,7 +82,7 @@ type drainOptions struct {
 
 // drain stops the server and says how many calls it still waits for.
 func drain(server *app.App, o drainOptions) error {
-	o.log.Info("draining: no new calls", "calls_left", server.LiveCalls(), "at_most", o.limit)
+	o.log.Info("draining: no new calls", "calls_left", server.LiveCalls(), "at_most_seconds", o.limit.Seconds())
 	patience, hangUp := context.WithTimeout(context.Background(), o.limit)
 	defer hangUp()
 	stopped := make(chan error, 1)

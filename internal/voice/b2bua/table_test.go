@@ -145,3 +145,18 @@ func checkStep(t *testing.T, from State, e Event, to State) {
 func documented(from State, k EventKind, to State) bool {
 	return from == to || slices.Contains(table[from][k].to, to)
 }
+
+func TestWhatASideCannotSayOrANumberOfBeforeIsIgnored(t *testing.T) {
+	_, c := drive(t)
+	c.route()
+	c.handle(fails) // now the second number
+	for _, e := range []Event{
+		{Kind: EvRinging, Side: A}, {Kind: EvAnswered, Side: A, Body: []byte(answerOfB)}, {Kind: EvFailed, Side: A},
+		{Kind: EvCancelled, Side: B, Attempt: 2}, {Kind: EvRingTime, Attempt: 1}, {Kind: EvRingTime}, answers, rings, fails,
+		{Kind: EvAllocEnded, Allocation: "gvn_2"}, {Kind: EvTerminate},
+	} {
+		if c.handle(e); c.state != Dialing || c.attempt != 2 {
+			t.Fatalf("%v of side %d leads to %v, attempt %d", e.Kind, e.Side, c.state, c.attempt)
+		}
+	}
+}

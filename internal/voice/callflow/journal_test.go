@@ -334,3 +334,25 @@ func TestARefusalThatTheStoreDoesNotKnowTheNumberOfIsNotWritten(t *testing.T) {
 		}
 	})
 }
+
+func TestTheEntryThatShowsThatTheStoreWritesIsWrittenOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		m.poison["call_0001"] = errors.New("corrupt row")
+		j, _ := newJournal(m)
+		j.Note(masking.Began, record(2), time.UTC)
+		synctest.Wait()
+		m.set(func(m *memory) { m.away = true })
+		j.Note(masking.Began, record(1), time.UTC)
+		j.Note(masking.Began, record(3), time.UTC)
+		j.Note(masking.Rang, record(2), time.UTC)
+		synctest.Wait()
+		m.set(func(m *memory) { m.away = false })
+		if err := j.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := m.written(""); got != "call_0002 began, call_0003 began, call_0002 call.ringing" {
+			t.Errorf("written %s", got)
+		}
+	})
+}

@@ -99,12 +99,22 @@ func (c *Call) Resume(ctx context.Context) error {
 	return c.Reinvite(ctx, Offer{Direction: sdp.SendRecv})
 }
 
-// Reinvite makes an offer within the call and waits for the answer. A refusal, 491
+// Reinvite makes an offer within the call, once no other is under way here, and waits
+// for the answer. A refusal, 491
 // among them, is a *StatusError and leaves everything as it was but for the port;
 // 408, 481 and a time-out end the call (RFC 3261 §12.2.1.2).
 func (c *Call) Reinvite(ctx context.Context, o Offer) error {
 	result := make(chan error, 1)
-	if err := c.reoffer(o, result); err != nil {
+	err := c.await(ctx, func() (bool, error) {
+		switch {
+		case c.phase != talking || c.cancelled:
+			return false, errState
+		case !c.confirmed || c.session.pending || len(c.unacked) > 0:
+			return false, nil
+		}
+		return true, c.reoffer(o, result)
+	})
+	if err != nil {
 		return err
 	}
 	select {
@@ -115,12 +125,8 @@ func (c *Call) Reinvite(ctx context.Context, o Offer) error {
 	}
 }
 
+// reoffer sends the offer. The caller holds c.mu.
 func (c *Call) reoffer(o Offer, result chan<- error) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.phase != talking || !c.confirmed || c.session.pending || len(c.unacked) > 0 {
-		return errState
-	}
 	before := c.session
 	if o.Codecs != nil {
 		formats, err := formatsNamed(o.Codecs)
@@ -178,6 +184,7 @@ func (r *reinvite) onOutcome(o siptx.Outcome) {
 	if !r.settled {
 		r.settled = true
 		r.result <- r.settle(o)
+		c.notify()
 		return
 	}
 	if o.Err == nil && o.Res.StatusCode < 300 && o.Res.CSeq().MethodName == sip.INVITE {

@@ -288,9 +288,10 @@ func (tx *ClientTx) apply(e event, o Outcome) effect {
 	if do&doPass != 0 || do&(doTimeout|doFail) != 0 {
 		tx.pending = append(tx.pending, o)
 	}
-	if do&doQuiet != 0 {
+	if do&doQuiet != 0 { // answered: nothing will be sent again
 		tx.repeat.stop()
 		tx.end.stop()
+		tx.raw = nil
 	}
 	if do&doLinger != 0 {
 		if d := tx.linger(); d > 0 {

@@ -287,17 +287,13 @@ func TestARequestThatComesByAnotherWayTooGets482(t *testing.T) {
 		}
 		none(t, r.tu.requests)
 		// In a dialog (To tag) it is another matter, and the method and CSeq count.
-		for i, other := range []string{
+		for _, other := range []string{
 			strings.Replace(incoming("INVITE", "z9hG4bK3"), "us@192.0.2.1>", "us@192.0.2.1>;tag=t", 1),
 			strings.Replace(incoming("INVITE", "z9hG4bK4"), "CSeq: 3", "CSeq: 4", 1),
 			incoming("OPTIONS", "z9hG4bK5"),
 			strings.Replace(incoming("INVITE", "z9hG4bK6"), "tag=theirs", "tag=other", 1),
 		} {
 			r.peer.send(t, r.us, other)
-			if i < 3 {
-				next(t, r.tu.requests)
-				continue
-			}
 			next(t, r.tu.requests)
 		}
 		respond(t, tx, 200, "t")

@@ -74,7 +74,8 @@ type Options struct {
 	Advertise netip.Addr
 
 	// MaxServerTx bounds the live server transactions; a new request beyond it is
-	// answered 503 without keeping state. 0 = 131072, what 2000 calls a second leave
+	// answered 503 without keeping state. CANCELs and requests with a To tag (in a
+	// dialog, as a BYE is) may use a quarter more. 0 = 131072, what 2000 calls a second leave
 	// behind over UDP: an INVITE and a BYE each, lingering for 32 s.
 	MaxServerTx int
 

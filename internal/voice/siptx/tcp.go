@@ -93,7 +93,8 @@ func (l *Layer) takeIn(nc net.Conn) {
 		return
 	}
 	l.mu.Lock()
-	if l.closed || l.inbound >= l.o.MaxConns || l.conns[remote] != nil {
+	old := l.conns[remote] // on its way out, if the peer has its port back already
+	if l.closed || l.inbound >= l.o.MaxConns || old != nil && !old.closed() {
 		closed := l.closed
 		l.mu.Unlock()
 		if !closed {

@@ -38,7 +38,7 @@ func TestTenantsAreRefusedByName(t *testing.T) {
 		`{"tenant_id":"x","rate_limit":{"per_second":0}}`: "rate_limit", `{"tenant_id":"x","rate_limit":{"burst":"9"}}`: "rate_limit.burst",
 		`{"tenant_id":"x","rate_limit":5}`: "rate_limit", `{"tenant_id":"x","max_duration":0}`: "max_duration",
 		`{"tenant_id":"x","ring_seconds":4}`: "ring_seconds", `{"tenant_id":"x","ring_total_seconds":9}`: "ring_total_seconds",
-		`{"tenant_id":"x","ring_total_seconds":9223372036854775807}`: "ring_total_seconds",
+		`{"tenant_id":"x","ring_total_seconds":9223372036854775807}`:  "ring_total_seconds",
 		`{"tenant_id":"x","name":"` + strings.Repeat("n", 129) + `"}`: "name",
 	} {
 		if a := h.admin("POST", "/v1/admin/tenants", body); a.status != 400 || a.text("field") != field {

@@ -64,7 +64,8 @@ type Options struct {
 	// Observe is told of every answered request. The operation is one of a
 	// closed list, or "none".
 	Observe func(operation string, status int, took time.Duration)
-	// Version of the program, for the OpenAPI document; "" leaves it out.
+	// Version of the program, told by the served OpenAPI document as x-release;
+	// "" leaves it out.
 	Version string
 }
 
@@ -140,6 +141,9 @@ func (s *server) routes() *router {
 		},
 		Formats:       map[string]huma.Format{"application/json": {Marshal: marshal, Unmarshal: unmarshal}},
 		DefaultFormat: "application/json",
+	}
+	if s.Version != "" {
+		config.Info.Extensions = map[string]any{"x-release": s.Version}
 	}
 	config.AllowAdditionalPropertiesByDefault = true // unknown fields are ignored (api.md §1)
 	r := &router{s, huma.NewAPI(config, adapter{s})}

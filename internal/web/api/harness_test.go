@@ -42,7 +42,7 @@ const (
 
 // harness is the whole API on a real database behind a real server.
 type harness struct {
-	*testing.T
+	testing.TB
 	server *httptest.Server
 	store  *sqlite.Store
 	plane  *control.Plane
@@ -95,9 +95,9 @@ func (e *endings) all() []string {
 // publishedTime is when the published example creates its allocation.
 var publishedTime = time.Date(2024, 6, 15, 10, 30, 0, 0, time.FixedZone("", 19800))
 
-func newHarness(t *testing.T) *harness {
+func newHarness(t testing.TB) *harness {
 	t.Helper()
-	h := &harness{T: t, logs: &lockedBuffer{}, ended: &endings{}, now: publishedTime}
+	h := &harness{TB: t, logs: &lockedBuffer{}, ended: &endings{}, now: publishedTime}
 	log := slog.New(slog.NewJSONHandler(h.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	var err error
 	h.store, err = sqlite.Open(context.Background(), sqlite.Options{Path: filepath.Join(t.TempDir(), "api.db"), Log: log, Synchronous: sqlite.Normal})

@@ -166,14 +166,22 @@ func TestABreakingChangeOfThePublishedOperationsIsSeen(t *testing.T) {
 	}
 	schema := func(s spec, name string) object { return s.at(s.object, "components", "schemas", name) }
 	for name, change := range map[string]func(s spec){
-		"a path":             func(s spec) { delete(s.at(s.object, "paths"), "/v1/tenants/{tenant_id}/greenvn") },
-		"a method":           func(s spec) { delete(s.at(s.object, "paths", "/v1/tenants/{tenant_id}/greenvn/{greenvn_id}"), "delete") },
-		"a success":          func(s spec) { delete(s.at(s.object, "paths", "/v1/tenants/{tenant_id}/greenvn", "post", "responses"), "201") },
-		"a status":           func(s spec) { s.at(s.object, "paths", "/v1/tenants/{tenant_id}/greenvn", "post", "responses")["422"] = object{} },
-		"a type":             func(s spec) { s.at(schema(s, "CreateBody"), "properties", "duration")["type"] = "string" },
-		"an item type":       func(s spec) { s.at(schema(s, "CreateBody"), "properties", "from", "items")["type"] = "integer" },
-		"a field":            func(s spec) { delete(s.at(schema(s, "Updated"), "properties"), "expires_at") },
-		"a new need":         func(s spec) { schema(s, "CreateBody")["required"] = []any{"caller_id_number", "from", "to", "duration"} },
+		"a path": func(s spec) { delete(s.at(s.object, "paths"), "/v1/tenants/{tenant_id}/greenvn") },
+		"a method": func(s spec) {
+			delete(s.at(s.object, "paths", "/v1/tenants/{tenant_id}/greenvn/{greenvn_id}"), "delete")
+		},
+		"a success": func(s spec) {
+			delete(s.at(s.object, "paths", "/v1/tenants/{tenant_id}/greenvn", "post", "responses"), "201")
+		},
+		"a status": func(s spec) {
+			s.at(s.object, "paths", "/v1/tenants/{tenant_id}/greenvn", "post", "responses")["422"] = object{}
+		},
+		"a type":       func(s spec) { s.at(schema(s, "CreateBody"), "properties", "duration")["type"] = "string" },
+		"an item type": func(s spec) { s.at(schema(s, "CreateBody"), "properties", "from", "items")["type"] = "integer" },
+		"a field":      func(s spec) { delete(s.at(schema(s, "Updated"), "properties"), "expires_at") },
+		"a new need": func(s spec) {
+			schema(s, "CreateBody")["required"] = []any{"caller_id_number", "from", "to", "duration"}
+		},
 		"a lost need":        func(s spec) { schema(s, "NumberBody")["required"] = []any{} },
 		"an optional answer": func(s spec) { schema(s, "Allocation")["required"] = []any{"greenvn_id"} },
 	} {

@@ -18,14 +18,14 @@ type refusal struct {
 	code, field              string
 }
 
-func (h *harness) refuseAll(cases []refusal) {
+func (h *harness) refuseAll(t *testing.T, cases []refusal) {
 	h.Helper()
 	for _, c := range cases {
 		if c.name == "" {
 			c.name = c.method + " " + c.path + " " + c.body
 		}
-		h.T.Run(strings.ReplaceAll(c.name[:min(len(c.name), 60)], "/", "·"), func(t *testing.T) {
-			inner := &harness{T: t, server: h.server, sid: h.sid, token: h.token}
+		t.Run(strings.ReplaceAll(c.name[:min(len(c.name), 60)], "/", "·"), func(t *testing.T) {
+			inner := &harness{TB: t, server: h.server, sid: h.sid, token: h.token}
 			inner.own(c.method, c.path, c.body, c.options...).refused(c.status, c.code, c.field)
 		})
 	}
@@ -124,7 +124,7 @@ func TestCreateRefusesWhatIsWrongAndNamesTheField(t *testing.T) {
 	}
 	cases = append(cases,
 		refusal{name: "in use", method: "POST", path: "/greenvn", body: body(vn1, carol, dave), status: 409, code: "virtual_number_in_use", field: "caller_id_number"})
-	h.refuseAll(cases)
+	h.refuseAll(t, cases)
 	h.own("POST", "/greenvn", with("", "")).want(201) // nothing of the refused remained
 }
 
@@ -163,7 +163,7 @@ func TestABodyThatIsNotOneJSONObjectIsRefused(t *testing.T) {
 		refusal{name: "too large and chunked", method: "POST", path: "/greenvn", body: good, options: []option{func(r *http.Request) {
 			r.Body, r.ContentLength = io.NopCloser(strings.NewReader(strings.Repeat(" ", 70000)+good)), -1
 		}}, status: 400, code: "invalid_body"})
-	h.refuseAll(cases)
+	h.refuseAll(t, cases)
 	h.own("POST", "/greenvn", good, header("Content-Type", "Application/JSON; charset=UTF-8")).want(201)
 	h.own("POST", "/greenvn", body(vn1, carol, dave), func(r *http.Request) { r.Header.Del("Content-Type") }).want(201)
 }
@@ -191,7 +191,7 @@ func TestUpdatesRefuseWhatIsWrongAndChangeNothing(t *testing.T) {
 	h.own("DELETE", "/greenvn/"+gone, "").want(200)
 	before := h.own("GET", "/greenvn/"+mine, "").body
 	party, number, one := "/greenvn/"+mine+"/call-party", "/greenvn/"+mine+"/vn", "/greenvn/"+mine
-	h.refuseAll([]refusal{
+	h.refuseAll(t, []refusal{
 		{method: "PUT", path: party, body: `{}`, status: 400, code: "missing_field"},
 		{method: "PUT", path: party, body: `{"FROM":["+919911000001"]}`, status: 400, code: "missing_field"},
 		{method: "PUT", path: party, body: `{"from":[]}`, status: 400, code: "invalid_field", field: "from"},
@@ -312,7 +312,7 @@ func TestQueriesAreRefusedByName(t *testing.T) {
 	cases = append(cases, refusal{method: "GET", path: "/greenvn?party=9900", status: 400, code: "invalid_number", field: "party"},
 		refusal{method: "GET", path: "/greenvn?virtual_number=x", status: 400, code: "invalid_number", field: "virtual_number"},
 		refusal{method: "DELETE", path: "/greenvn/gvn_abc123?terminate_calls=perhaps", status: 400, code: "invalid_field", field: "terminate_calls"})
-	h.refuseAll(cases)
+	h.refuseAll(t, cases)
 }
 
 func TestATenantsOwnMaximumIsNamed(t *testing.T) {

@@ -1,0 +1,294 @@
+package phone
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"math"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// The 1 kHz sequences of ITU-T G.711, tables 5 and 6: 0 dBm0, by definition.
+var (
+	milliwattA = []byte{0x34, 0x21, 0x21, 0x34, 0xb4, 0xa1, 0xa1, 0xb4}
+	milliwattU = []byte{0x1e, 0x0b, 0x0b, 0x1e, 0x9e, 0x8b, 0x8b, 0x9e}
+)
+
+func TestG711GivesTheValuesOfTheStandard(t *testing.T) {
+	for _, test := range []struct {
+		decode func(byte) int16
+		code   byte
+		want   int16
+	}{ // ends of the scale and around zero: tables 1a, 1b (×8) and 2a, 2b (×4)
+		{decodeALaw, 0xd5, 8}, {decodeALaw, 0x55, -8}, {decodeALaw, 0xaa, 32256}, {decodeALaw, 0x2a, -32256},
+		{decodeALaw, 0xc5, 264}, {decodeALaw, 0x80, 5504},
+		{decodeULaw, 0xff, 0}, {decodeULaw, 0x7f, 0}, {decodeULaw, 0x80, 32124}, {decodeULaw, 0x00, -32124},
+		{decodeULaw, 0xfe, 8}, {decodeULaw, 0xef, 132},
+	} {
+		if got := test.decode(test.code); got != test.want {
+			t.Errorf("%#x is %d, want %d", test.code, got, test.want)
+		}
+	}
+	for codec, period := range map[string][]byte{"PCMA": milliwattA, "PCMU": milliwattU} {
+		pcm := decode(codec, bytes.Repeat(period, 1000))
+		if r := Tone(pcm, 1000); r < 0.99 {
+			t.Errorf("%s: the digital milliwatt is a tone of 1 kHz by %.3f", codec, r)
+		}
+		var energy float64
+		for _, s := range pcm {
+			energy += float64(s) * float64(s)
+		}
+		// Full scale is +3.14 dBm0 in A-law and +3.17 dBm0 in µ-law (§2).
+		peak := math.Sqrt(2 * energy / float64(len(pcm)))
+		full := map[string]float64{"PCMA": 3.14, "PCMU": 3.17}[codec]
+		if level := 20*math.Log10(peak/32768) + full; math.Abs(level) > 0.1 {
+			t.Errorf("%s: the digital milliwatt has %.2f dBm0", codec, level)
+		}
+		if !bytes.Equal(encode(codec, pcm[:8]), period) {
+			t.Errorf("%s: encoded again it is % x", codec, encode(codec, pcm[:8]))
+		}
+	}
+}
+
+func TestG711OfItsOwnValuesLosesNothing(t *testing.T) {
+	for i := range 256 {
+		code := byte(i)
+		if got := encodeALaw(decodeALaw(code)); got != code {
+			t.Errorf("A-law %#x comes back as %#x", code, got)
+		}
+		if got := encodeULaw(decodeULaw(code)); got != code && code != 0x7f { // the second zero
+			t.Errorf("µ-law %#x comes back as %#x", code, got)
+		}
+	}
+}
+
+func TestG711ErrsByHalfAStepAtMost(t *testing.T) {
+	for v := math.MinInt16; v <= math.MaxInt16; v++ {
+		mag := math.Abs(float64(v))
+		for codec, most := range map[string]float64{"PCMA": max(8, mag/32), "PCMU": max(4, (mag+132)/32)} {
+			clipped := math.Abs(float64(v)) > 32124
+			if got := float64(Through(codec, []int16{int16(v)})[0]); math.Abs(got-float64(v)) > most && !clipped {
+				t.Fatalf("%s: %d is heard as %.0f", codec, v, got)
+			}
+		}
+	}
+}
+
+func TestToneTellsHowMuchOfTheSoundItIs(t *testing.T) {
+	one, two := make([]int16, Rate), make([]int16, Rate)
+	Sine(440, 8000).Read(one)
+	Sine(880, 8000).Read(two)
+	mixed, paused := make([]int16, Rate), slices.Clone(one)
+	for i := range mixed {
+		mixed[i] = one[i]/2 + two[i]/2
+	}
+	clear(paused[1600:4000])
+	for name, test := range map[string]struct {
+		pcm       []int16
+		hz        float64
+		low, high float64
+	}{
+		"itself": {one, 440, 0.999, 1.001}, "another": {one, 880, 0, 0.001}, "10 Hz beside": {one, 450, 0, 0.001}, "half": {mixed, 440, 0.49, 0.51},
+		"with a pause": {paused, 440, 0.99, 1.001}, "silence": {make([]int16, Rate), 440, 0, 0}, "nothing": {nil, 440, 0, 0},
+		"noise": {Noise(1, Rate), 440, 0, 0.05}, "through A-law": {Through("PCMA", one), 440, 0.99, 1.001},
+	} {
+		if r := Tone(test.pcm, test.hz); r < test.low || r > test.high {
+			t.Errorf("%s: %.4f", name, r)
+		}
+	}
+}
+
+func TestAWAVFileComesBackAsItWasWritten(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		pcm := rapid.SliceOf(rapid.Int16()).Draw(t, "pcm")
+		var b bytes.Buffer
+		if err := WriteWAV(&b, pcm); err != nil {
+			t.Fatal(err)
+		}
+		got, err := ReadWAV(&b)
+		if err != nil || !slices.Equal(got, pcm) {
+			t.Fatalf("%v, %v", got, err)
+		}
+	})
+}
+
+// wav builds a file by hand, with a chunk that nobody knows before the data.
+func wav(rate, channels int, extensible bool, pcm []int16) []byte {
+	le := binary.LittleEndian
+	format := le.AppendUint16(nil, 1)
+	format = le.AppendUint16(format, uint16(channels))
+	format = le.AppendUint32(format, uint32(rate))
+	format = le.AppendUint32(format, uint32(2*channels*rate))
+	format = le.AppendUint16(format, uint16(2*channels))
+	format = le.AppendUint16(format, 16)
+	if extensible {
+		le.PutUint16(format, 0xfffe)
+		format = append(format, 22, 0, 16, 0, 3, 0, 0, 0, 1, 0)
+		format = append(format, make([]byte, 14)...)
+	}
+	b := []byte("RIFF\x00\x00\x00\x00WAVE")
+	chunk := func(name string, body []byte) {
+		b = append(le.AppendUint32(append(b, name...), uint32(len(body))), body...)
+		if len(body)%2 == 1 {
+			b = append(b, 0)
+		}
+	}
+	chunk("fmt ", format)
+	chunk("LIST", []byte("odd"))
+	var data []byte
+	for _, s := range pcm {
+		data = le.AppendUint16(data, uint16(s))
+	}
+	chunk("data", data)
+	return b
+}
+
+func TestWAVFilesOfOtherRatesAndChannelsKeepTheirTone(t *testing.T) {
+	for _, rate := range []int{8000, 11025, 16000, 22050, 44100, 48000} {
+		for _, channels := range []int{1, 2} {
+			pcm := make([]int16, 2*rate*channels)
+			for i := range pcm {
+				pcm[i] = int16(8000 * math.Sin(2*math.Pi*440*float64(i/channels)/float64(rate)))
+			}
+			got, err := ReadWAV(bytes.NewReader(wav(rate, channels, rate == 48000, pcm)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(got) != 2*Rate {
+				t.Errorf("%d Hz, %d channels: %d samples", rate, channels, len(got))
+			}
+			if r := Tone(got, 440); r < 0.97 {
+				t.Errorf("%d Hz, %d channels: the tone is %.3f of it", rate, channels, r)
+			}
+		}
+	}
+}
+
+func TestWhatIsNoWAVFileIsRefused(t *testing.T) {
+	good := wav(8000, 1, false, []int16{1, 2, 3})
+	alter := func(at int, b byte) []byte { c := bytes.Clone(good); c[at] = b; return c }
+	for name, b := range map[string][]byte{
+		"empty": nil, "text": []byte("not a wave file at all"), "no data": good[:40], "8 bit": alter(34, 8), "3 channels": alter(22, 3),
+		"no channel": alter(22, 0), "µ-law": alter(20, 7), "4 kHz": alter(25, 0x0f), "data first": append([]byte("RIFF....WAVEdata"), 0, 0, 0, 0),
+	} {
+		if _, err := ReadWAV(bytes.NewReader(b)); !errors.Is(err, errNotWAV) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if got, err := ReadWAV(bytes.NewReader(good[:len(good)-3])); err != nil || !slices.Equal(got, []int16{1}) {
+		t.Errorf("cut short: %v, %v", got, err)
+	}
+}
+
+func FuzzReadWAV(f *testing.F) {
+	f.Add(wav(44100, 2, true, []int16{1, 2, 3, 4, 5}))
+	f.Add(wav(8000, 1, false, nil))
+	f.Add([]byte("RIFF\xff\xff\xff\xffWAVEfmt \xff\xff\xff\xff"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if pcm, err := ReadWAV(bytes.NewReader(b)); err == nil && 2*len(pcm) > len(b) {
+			t.Errorf("%d samples of %d bytes", len(pcm), len(b))
+		}
+	})
+}
+
+func TestAPacketComesBackAsItWasSent(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := packet{marker: rapid.Bool().Draw(t, "marker"), payload: rapid.Uint8Range(0, 127).Draw(t, "payload"),
+			sequence: rapid.Uint16().Draw(t, "sequence"), timestamp: rapid.Uint32().Draw(t, "timestamp"), ssrc: rapid.Uint32().Draw(t, "ssrc"),
+			extension: bytes.Repeat([]byte{7}, 4*rapid.IntRange(0, 5).Draw(t, "words")), body: rapid.SliceOf(rapid.Byte()).Draw(t, "body")}
+		got, ok := parsePacket(p.marshal(nil))
+		if !ok || got.marker != p.marker || got.payload != p.payload || got.sequence != p.sequence || got.timestamp != p.timestamp ||
+			got.ssrc != p.ssrc || !bytes.Equal(got.extension, p.extension) || !bytes.Equal(got.body, p.body) {
+			t.Fatalf("sent %+v, got %+v", p, got)
+		}
+	})
+}
+
+func FuzzParsePacket(f *testing.F) {
+	f.Add(packet{payload: 8, extension: []byte("abcd"), body: []byte("efgh")}.marshal(nil))
+	f.Add([]byte{0xb2, 8, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0x10, 0, 0, 1, 1, 2, 3, 4, 5, 6, 0, 2})
+	f.Add([]byte{0xa0, 8, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 9})
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		p, ok := parsePacket(raw)
+		if ok && 12+len(p.extension)+len(p.body) > len(raw) {
+			t.Errorf("%d bytes of extension and %d of body in %d", len(p.extension), len(p.body), len(raw))
+		}
+	})
+}
+
+// Packets in any order, doubled, some lost, with numbers that wrap, sound as they were said.
+func TestPacketsInAnyOrderAreHeardInTheOrderOfTheirTimestamps(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(1, 20).Draw(t, "packets")
+		sequence, timestamp := rapid.Uint16().Draw(t, "sequence"), rapid.Uint32().Draw(t, "timestamp")
+		said := Through("PCMA", Noise(1, n*perFrame))
+		order := rapid.Permutation(slices.Collect(numbersTo(n))).Draw(t, "order")
+		kept := rapid.IntRange(1, n).Draw(t, "kept")
+		from := netip.MustParseAddrPort("127.0.0.1:4000")
+		e := newEar()
+		e.expect(from)
+		present := make([]bool, n)
+		for _, i := range order[:kept] {
+			p := packet{payload: 8, sequence: sequence + uint16(i), timestamp: timestamp + uint32(i*perFrame), ssrc: 1,
+				body: encode("PCMA", said[i*perFrame:(i+1)*perFrame])}
+			for range rapid.IntRange(1, 2).Draw(t, "times") {
+				e.take(from, p)
+			}
+			present[i] = true
+		}
+		first, last := slices.Index(present, true), n-1
+		for !present[last] {
+			last--
+		}
+		lost := 0
+		for i := first; i <= last; i++ {
+			if !present[i] {
+				clear(said[i*perFrame : (i+1)*perFrame])
+				lost++
+			}
+		}
+		got, h := e.listen()
+		if !slices.Equal(got, said[first*perFrame:(last+1)*perFrame]) || h.Lost != lost {
+			t.Fatalf("heard %d samples of %d, %d lost, want %d", len(got), (last-first+1)*perFrame, h.Lost, lost)
+		}
+	})
+}
+
+func numbersTo(n int) func(func(int) bool) {
+	return func(yield func(int) bool) {
+		for i := range n {
+			if !yield(i) {
+				return
+			}
+		}
+	}
+}
+
+func TestASecondStreamIsHeardAfterTheFirst(t *testing.T) {
+	from := netip.MustParseAddrPort("127.0.0.1:4000")
+	e := newEar()
+	e.expect(from)
+	for i, ssrc := range []uint32{1, 1, 2, 2} {
+		e.take(from, packet{payload: 0, sequence: uint16(i), timestamp: uint32(1e9*int(ssrc) + 160*i), ssrc: ssrc, body: bytes.Repeat([]byte{byte(i)}, 160)})
+	}
+	got, h := e.listen()
+	if len(got) != 640 || got[0] != decodeULaw(0) || got[639] != decodeULaw(3) || h.Streams != 2 || h.Lost != 0 {
+		t.Errorf("%d samples, %+v", len(got), h)
+	}
+}
+
+func TestATimestampThatJumpsFarDoesNotFillTheMemoryWithSilence(t *testing.T) {
+	from := netip.MustParseAddrPort("127.0.0.1:4000")
+	e := newEar()
+	e.expect(from)
+	for i := range uint32(8) {
+		e.take(from, packet{payload: 8, sequence: uint16(i), timestamp: i << 30, ssrc: 1, body: make([]byte, 160)})
+	}
+	if got, _ := e.listen(); len(got) != 8*160 {
+		t.Errorf("%d samples", len(got))
+	}
+}

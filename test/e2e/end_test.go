@@ -1,0 +1,148 @@
+package e2e
+
+import (
+	"testing"
+
+	"tandem/internal/voice/phone"
+)
+
+func TestDeletingAnAllocationCancelsWhatRingsAndLeavesWhatTalks(t *testing.T) {
+	st := newStage(t, setting{sharing: "shared"})
+	ringing := st.allocate(nil)
+	a := st.dial(st.in, alice)
+	b := st.called()
+	st.must(b.Ring(phone.Reply{}))
+	st.must(a.Ringing(st.ctx))
+	st.must(st.Do("acme", "DELETE", "/v1/tenants/acme/greenvn/"+ringing.ID, nil, nil))
+	if got := st.refused(a); got != 480 {
+		t.Errorf("the caller heard %d", got)
+	}
+	st.over(b)
+
+	talking := st.allocate(nil)
+	a, b = st.talk(alice, phone.Sine(440, 8000), nil)
+	st.must(st.Do("acme", "DELETE", "/v1/tenants/acme/greenvn/"+talking.ID, nil, nil))
+	st.must(b.HearsTone(st.ctx, 440))
+	st.must(a.Hangup(st.ctx))
+	st.over(a, b)
+
+	cut := st.allocate(nil)
+	a, b = st.talk(alice, nil, nil)
+	st.must(st.Do("acme", "DELETE", "/v1/tenants/acme/greenvn/"+cut.ID+"?terminate_calls=true", nil, nil))
+	for _, c := range []*phone.Call{a, b} {
+		if end, err := c.Ended(st.ctx); err != nil || end.ByUs {
+			t.Errorf("terminate_calls: %+v, %v", end, err)
+		}
+	}
+	st.settle()
+}
+
+func TestPartiesUpdatedWhileRingingCountFromTheNextCall(t *testing.T) {
+	st := newStage(t, setting{})
+	al := st.allocate(nil)
+	a := st.dial(st.in, alice)
+	b := st.called()
+	st.must(b.Ring(phone.Reply{}))
+	st.must(st.Do("acme", "PUT", "/v1/tenants/acme/greenvn/"+al.ID+"/call-party", map[string]any{"to": []string{carol}}, nil))
+	st.must(b.Answer(phone.Reply{}))
+	st.must(a.Answered(st.ctx))
+	st.must(a.Hangup(st.ctx))
+	st.over(a, b)
+	a, b = st.talk(alice, nil, nil)
+	if got := b.Seen().RequestUser; got != carol {
+		t.Errorf("the next call rang %q", got)
+	}
+	st.must(a.Hangup(st.ctx))
+	st.over(a, b)
+	if got := st.refused(st.dial(st.out, bob)); got != 403 {
+		t.Errorf("the party who was replaced got %d", got)
+	}
+	st.settle()
+}
+
+func TestTheCallerMayGiveUpAtAnyMoment(t *testing.T) {
+	st := newStage(t, setting{})
+	st.allocate(nil)
+	t.Run("before anything rings", func(t *testing.T) {
+		a := st.dial(st.in, alice)
+		st.must(a.Cancel())
+		if got := st.refused(a); got != 487 {
+			t.Errorf("status %d", got)
+		}
+		st.settle()
+		for len(st.incoming) > 0 {
+			st.over(<-st.incoming)
+		}
+	})
+	t.Run("while it rings", func(t *testing.T) {
+		a := st.dial(st.in, alice)
+		b := st.called()
+		st.must(b.Ring(phone.Reply{}))
+		st.must(a.Ringing(st.ctx))
+		st.must(a.Cancel())
+		if got := st.refused(a); got != 487 {
+			t.Errorf("status %d", got)
+		}
+		st.over(b)
+		st.settle()
+	})
+	t.Run("in the moment of the answer", func(t *testing.T) {
+		for range 25 {
+			a := st.dial(st.in, alice)
+			b := st.called()
+			st.must(b.Ring(phone.Reply{}))
+			st.must(a.Ringing(st.ctx))
+			answered := make(chan error, 1)
+			go func() { answered <- b.Answer(phone.Reply{}) }()
+			_ = a.Cancel()
+			<-answered // an error says that the CANCEL came first
+			st.over(a, b)
+			st.settle()
+		}
+	})
+	calls, err := st.Calls("acme")
+	st.must(err)
+	events, err := st.Events("acme")
+	st.must(err)
+	ends := map[string]int{}
+	for _, e := range events {
+		ends[e.Type]++
+	}
+	if ends["call.completed"] != len(calls) || len(calls) != 27 {
+		t.Errorf("%d records, %d terminal events, want 27 of each", len(calls), ends["call.completed"])
+	}
+	for _, c := range calls {
+		if c.Cause != "caller_cancelled" && c.Cause != "caller_hung_up" {
+			t.Errorf("cause %q", c.Cause)
+		}
+	}
+}
+
+func TestEitherSideMayHangUpBeforeTheOtherHasNoticedTheAnswer(t *testing.T) {
+	st := newStage(t, setting{})
+	st.allocate(nil)
+	for range 10 {
+		a := st.dial(st.in, alice)
+		b := st.called()
+		st.must(b.Answer(phone.Reply{}))
+		st.must(b.Answered(st.ctx))
+		st.must(b.Hangup(st.ctx))
+		st.over(a, b)
+		st.settle()
+	}
+}
+
+func TestACallThatIsLeftAloneEndsByItself(t *testing.T) {
+	st := newStage(t, setting{})
+	st.allocate(nil)
+	a, b := st.talk(alice, nil, nil)
+	_ = a
+	st.must(st.in.Close()) // the caller's carrier dies without a word
+	st.must(b.Hangup(st.ctx))
+	st.over(b)
+	// Its BYE stays unanswered for 64*T1; the record does not wait for that.
+	waitFor(t, st.ctx, func() bool {
+		calls, err := st.Calls("acme")
+		return err == nil && len(calls) == 1 && calls[0].Cause == "callee_hung_up"
+	}, "the record")
+}

@@ -1,0 +1,232 @@
+// Package e2e tests the whole program in process: a real server on free ports,
+// its API over HTTP, and phones that speak SIP and RTP with it.
+package e2e
+
+import (
+	"context"
+	"net/netip"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"tandem/internal/app"
+	"tandem/internal/voice/phone"
+	"tandem/test/world"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// The people of these tests. Their numbers have no run of digits in common.
+const (
+	alice   = "+919912345601"
+	bob     = "+918867676702"
+	carol   = "+917755443303"
+	dave    = "+916644221104"
+	virtual = "+914000000001"
+	second  = "+914000000002"
+)
+
+// stage is a server between two carriers: one that only calls in, and one that
+// is called and calls back. Each is a phone on a loopback address of its own.
+type stage struct {
+	*world.World
+	t        *testing.T
+	ctx      context.Context
+	network  string
+	in, out  *phone.Phone
+	incoming chan *phone.Call // calls that reach the out carrier
+}
+
+// setting changes the stage before it is built.
+type setting struct {
+	edit    func(*app.Options)
+	in, out func(*phone.Options)
+	network string
+	sharing string
+}
+
+func newStage(t *testing.T, s setting) *stage {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	t.Cleanup(cancel)
+	st := &stage{t: t, ctx: ctx, incoming: make(chan *phone.Call, 16)}
+	if s.network == "" {
+		s.network = "udp"
+	}
+	st.network = s.network
+	var err error
+	if st.World, err = world.Start(world.Options{Edit: s.edit}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := st.World.Close(5 * time.Second); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Logf("the server's log of calls:\n%s", st.Log.Lines(`"call"`))
+		}
+	})
+	in := phone.Options{Network: s.network, IP: netip.MustParseAddr("127.0.0.2")}
+	out := phone.Options{Network: s.network, IP: netip.MustParseAddr("127.0.0.3"), OnCall: st.reached}
+	if s.in != nil {
+		s.in(&in)
+	}
+	if s.out != nil {
+		s.out(&out)
+	}
+	st.in, st.out = st.newPhone(in), st.newPhone(out)
+	st.must(st.AddTrunk("carrier-in", map[string]any{"sources": []string{"127.0.0.2/32"}, "transport": s.network}))
+	st.must(st.AddTrunk("carrier-out", map[string]any{"sources": []string{"127.0.0.3/32"}, "transport": s.network,
+		"targets": []string{st.out.Addr().String()}}))
+	if s.sharing == "" {
+		s.sharing = "exclusive"
+	}
+	_, err = st.NewTenant("acme", s.sharing, virtual, second)
+	st.must(err)
+	return st
+}
+
+func (st *stage) newPhone(o phone.Options) *phone.Phone {
+	p, err := phone.New(o)
+	st.must(err)
+	st.t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			st.t.Error(err)
+		}
+	})
+	return p
+}
+
+// reached hands an incoming call to the test that waits for it.
+func (st *stage) reached(c *phone.Call) {
+	select {
+	case st.incoming <- c:
+	case <-st.ctx.Done():
+	}
+	<-c.Done()
+}
+
+func (st *stage) must(err error) {
+	st.t.Helper()
+	if err != nil {
+		st.t.Fatal(err)
+	}
+}
+
+// allocate maps alice and bob over the virtual number.
+func (st *stage) allocate(more map[string]any) world.Allocation {
+	st.t.Helper()
+	a, err := st.Allocate("acme", virtual, []string{alice}, []string{bob}, more)
+	st.must(err)
+	return a
+}
+
+// dial calls the virtual number from a carrier.
+func (st *stage) dial(p *phone.Phone, from string, edit ...func(*phone.Invite)) *phone.Call {
+	st.t.Helper()
+	in := phone.Invite{From: from, To: virtual, Via: st.SIP(st.network)}
+	for _, e := range edit {
+		e(&in)
+	}
+	c, err := p.Dial(st.ctx, in)
+	st.must(err)
+	return c
+}
+
+// called waits for the next call that reaches the out carrier.
+func (st *stage) called() *phone.Call {
+	st.t.Helper()
+	select {
+	case c := <-st.incoming:
+		return c
+	case <-st.ctx.Done():
+		st.t.Fatal("nobody was called")
+		return nil
+	}
+}
+
+// nobodyCalled fails if a call has reached the out carrier.
+func (st *stage) nobodyCalled() {
+	st.t.Helper()
+	select {
+	case c := <-st.incoming:
+		st.t.Fatalf("%s was called", c.Seen().RequestUser)
+	default:
+	}
+}
+
+// talk sets up a call from a party of the in carrier to whom it reaches.
+func (st *stage) talk(from string, audioA, audioB phone.Source) (a, b *phone.Call) {
+	st.t.Helper()
+	a = st.dial(st.in, from, func(in *phone.Invite) { in.Audio = audioA })
+	b = st.called()
+	st.must(b.Ring(phone.Reply{}))
+	st.must(b.Answer(phone.Reply{Audio: audioB}))
+	st.must(a.Answered(st.ctx))
+	st.must(b.Answered(st.ctx))
+	return a, b
+}
+
+// refused waits for the refusal of a call and gives its status.
+func (st *stage) refused(c *phone.Call) int {
+	st.t.Helper()
+	end, err := c.Ended(st.ctx)
+	st.must(err)
+	return end.Status
+}
+
+// over waits until both calls have ended.
+func (st *stage) over(calls ...*phone.Call) {
+	st.t.Helper()
+	for _, c := range calls {
+		_, err := c.Ended(st.ctx)
+		st.must(err)
+	}
+}
+
+// settle waits until the server has nothing left of any call: no call, no leg,
+// no media session, no record that is not written.
+func (st *stage) settle() {
+	st.t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		left := st.App.Leftovers()
+		if left == (app.Leftovers{}) {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-st.ctx.Done():
+			st.t.Fatalf("left of the calls: %+v", left)
+		}
+	}
+}
+
+// record settles and gives the one call record there is.
+func (st *stage) record() world.Call {
+	st.t.Helper()
+	st.settle()
+	calls, err := st.Calls("acme")
+	st.must(err)
+	if len(calls) != 1 {
+		st.t.Fatalf("%d call records, want one", len(calls))
+	}
+	return calls[0]
+}
+
+// types settles and gives the types of all call events in order.
+func (st *stage) types() []string {
+	st.t.Helper()
+	st.settle()
+	events, err := st.Events("acme")
+	st.must(err)
+	var types []string
+	for _, e := range events {
+		if e.Type[:5] == "call." {
+			types = append(types, e.Type)
+		}
+	}
+	return types
+}
