@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -45,12 +46,12 @@ type bench struct {
 // disturbed is a store whose Update a test may run otherwise.
 type disturbed struct {
 	store.Store
-	views  int
+	views  atomic.Int64
 	update func(ctx context.Context, real store.Store, fn func(context.Context, store.Tx) error) error
 }
 
 func (d *disturbed) View(ctx context.Context, fn func(context.Context, store.Reader) error) error {
-	d.views++
+	d.views.Add(1)
 	return d.Store.View(ctx, fn)
 }
 
@@ -277,13 +278,13 @@ func TestAnUnknownAccountCostsTheSameAsAWrongToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cost := func(sid masking.AccountSID, token string, want masking.Kind) int {
+	cost := func(sid masking.AccountSID, token string, want masking.Kind) int64 {
 		t.Helper()
-		before := b.disturbed.views
+		before := b.disturbed.views.Load()
 		if _, err := b.Tokens.Authenticate(t.Context(), sid, token); masking.KindOf(err) != want {
 			t.Errorf("error %v, want kind %q", err, want)
 		}
-		return b.disturbed.views - before
+		return b.disturbed.views.Load() - before
 	}
 	right, wrong, unknown := cost(b.tenant.AccountSID, secret, ""), cost(b.tenant.AccountSID, secret+"x", masking.NotFound), cost("ac_nobody", secret, masking.NotFound)
 	if right != 1 || wrong != 1 || unknown != 1 {

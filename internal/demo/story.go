@@ -53,7 +53,11 @@ func (d *demo) talk(ctx context.Context, caller, callee party) error {
 	defer cancel()
 	err := d.connect(ctx, &c)
 	if c.out != nil { // of a call that failed the ladder is what one wants to see
-		d.say.ladder(c)
+		l := legs{caller: caller.name, callee: callee.name, near: c.out.Ladder()}
+		if c.in != nil {
+			l.far = c.in.Ladder()
+		}
+		d.say.ladder(l)
 	}
 	if err != nil {
 		return err

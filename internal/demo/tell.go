@@ -86,28 +86,32 @@ type rung struct {
 	far bool // on the callee's leg
 }
 
+// legs are what both ends of a call have sent and received.
+type legs struct {
+	caller, callee string // names
+	near, far      []phone.Step
+}
+
 // ladder draws both legs of a call, the caller on the left. Numbers are shown:
 // they are invented.
-func (t *teller) ladder(c conversation) {
+func (t *teller) ladder(l legs) {
 	var rungs []rung
-	for _, s := range c.out.Ladder() {
+	for _, s := range l.near {
 		rungs = append(rungs, rung{Step: s})
 	}
-	if c.in != nil {
-		for _, s := range c.in.Ladder() {
-			rungs = append(rungs, rung{s, true})
-		}
+	for _, s := range l.far {
+		rungs = append(rungs, rung{s, true})
 	}
 	slices.SortStableFunc(rungs, func(a, b rung) int { return a.At.Compare(b.At) })
 	if len(rungs) == 0 {
 		return
 	}
-	t.line("  %9s  %-*s%-*s%s", "seconds", lane, c.caller.name, lane+1, " Tandem", c.callee.name)
+	t.line("  %9s  %-*s%-*s%s", "seconds", lane, l.caller, lane+1, " Tandem", l.callee)
 	talked := false
 	for _, r := range rungs {
 		if strings.HasPrefix(r.Line, "BYE ") && !talked {
 			talked = true
-			voice := t.paint(faint, centred("· voice both ways ·"))
+			voice := t.paint(faint, centred("· RTP ·"))
 			t.line("  %9s  |%s|%s|", "", voice, voice)
 		}
 		left, right := strings.Repeat(" ", lane-1), r.arrow()

@@ -54,13 +54,21 @@ func AssertGolden(t testing.TB, path string, got []byte) {
 		}
 		return
 	}
+	if err := compare(path, got); err != nil {
+		t.Errorf("%v\n(to take it as it is now, run the test with -update and look at the difference)", err)
+	}
+}
+
+// compare reports where got differs from a file.
+func compare(path string, got []byte) error {
 	want, err := os.ReadFile(path)
 	if err != nil {
-		t.Fatalf("%v (run the test with -update to write it)", err)
+		return err
 	}
 	if !bytes.Equal(got, want) {
-		t.Errorf("%s differs (run the test with -update, and look at the difference):\n%s", path, firstDifference(want, got))
+		return fmt.Errorf("%s differs:\n%s", path, firstDifference(want, got))
 	}
+	return nil
 }
 
 func moduleRoot(t testing.TB) string {

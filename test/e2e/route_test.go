@@ -159,7 +159,7 @@ func TestWhenNobodyAnswersTheCallerIsToldWhatTellsMost(t *testing.T) {
 }
 
 func TestTheNextTrunkIsTriedWhenOneIsDead(t *testing.T) {
-	st := newStage(t, setting{})
+	st := newStage(t, setting{edit: impatient})
 	dead := st.newPhone(phone.Options{IP: netip.MustParseAddr("127.0.0.4")})
 	addr := dead.Addr().String()
 	st.must(dead.Close())

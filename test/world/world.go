@@ -289,3 +289,14 @@ func (l *Log) Lines(text string) string {
 	}
 	return strings.Join(found, "")
 }
+
+// Metrics is the text of /metrics.
+func (w *World) Metrics() (string, error) {
+	res, err := http.Get("http://" + w.App.Addrs().Ops + "/metrics")
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	return string(b), err
+}

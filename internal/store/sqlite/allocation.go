@@ -46,21 +46,21 @@ func (r *reader) Allocations(ctx context.Context, f store.AllocationFilter) ([]m
 // in order from the cursor on: of the party, of the virtual number, of those
 // not ended, or of the tenant, whichever the filter makes shortest.
 func allocationQuery(f store.AllocationFilter) (text string, args []any) {
-	text, key := `SELECT `+allocationColumns+` FROM allocation a WHERE 1 = 1`, `a.id`
+	text = `SELECT ` + allocationColumns + ` FROM allocation a WHERE 1 = 1`
+	owner, id := `a`, `a.id`
+	if !f.Party.IsZero() {
+		text = `SELECT ` + allocationColumns + ` FROM party p JOIN allocation a ON a.id = p.allocation WHERE 1 = 1`
+		owner, id = `p`, `p.allocation`
+	}
 	and := func(condition string, values ...any) { text, args = text+` AND `+condition, append(args, values...) }
 	if !f.Party.IsZero() {
-		text = `SELECT ` + allocationColumns + ` FROM party p CROSS JOIN allocation a ON a.id = p.allocation WHERE 1 = 1`
-		key = `p.allocation`
 		and(`p.number = ?`, f.Party.E164())
-		if f.Tenant != "" {
-			and(`p.tenant = ?`, f.Tenant)
-		}
 	}
 	if f.Tenant != "" {
-		and(`a.tenant = ?`, f.Tenant)
+		and(owner+`.tenant = ?`, f.Tenant)
 	}
 	if !f.VirtualNumber.IsZero() {
-		and(`a.virtual_number = ?`, f.VirtualNumber.E164())
+		and(owner+`.virtual_number = ?`, f.VirtualNumber.E164())
 	}
 	switch f.Status {
 	case masking.Active:
@@ -69,9 +69,9 @@ func allocationQuery(f store.AllocationFilter) (text string, args []any) {
 		and(`(a.ended_at <> 0 OR a.expires_at <= ?)`, millis(f.Now))
 	}
 	if f.Before != "" {
-		and(key+` < ?`, f.Before)
+		and(id+` < ?`, f.Before)
 	}
-	return text + ` ORDER BY ` + key + ` DESC LIMIT ?`, append(args, most(f.Limit))
+	return text + ` ORDER BY ` + id + ` DESC LIMIT ?`, append(args, most(f.Limit))
 }
 
 // Overdue are allocations that have expired and whose end is not written,

@@ -186,20 +186,13 @@ func (t *tx) AnswerCall(ctx context.Context, c masking.Call) (changed bool, err 
 // EndCall writes the end of a call, once. An answer that the record does not
 // have yet (the store was away when it came) is written and counted with it.
 func (t *tx) EndCall(ctx context.Context, c masking.Call) (changed bool, err error) {
-	if !c.AnsweredAt.IsZero() {
-		if _, err := t.AnswerCall(ctx, c); err != nil {
+	allocation, err := t.writeEnd(ctx, c)
+	if errors.Is(err, sql.ErrNoRows) && !c.AnsweredAt.IsZero() {
+		if answered, err := t.AnswerCall(ctx, c); err != nil || !answered {
 			return false, err
 		}
+		allocation, err = t.writeEnd(ctx, c)
 	}
-	attempts, err := attemptsText(c.Attempts)
-	if err != nil {
-		return false, err
-	}
-	var allocation masking.AllocationID
-	err = t.row(ctx, `UPDATE call SET callee = ?, direction = ?, ended_at = ?, ring_time = ?, talk_time = ?, cause = ?, refusal = ?, attempts = ?
-		WHERE id = ? AND tenant = ? AND ended_at = 0 RETURNING allocation`,
-		[]any{c.Callee.E164(), c.Direction, millis(c.EndedAt), c.RingTime.Milliseconds(), c.TalkTime.Milliseconds(),
-			c.Cause, c.Refusal, attempts, c.ID, c.Tenant}, &allocation)
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, t.checkCall(ctx, c)
 	}
@@ -209,6 +202,20 @@ func (t *tx) EndCall(ctx context.Context, c masking.Call) (changed bool, err err
 	}
 	_, err = t.exec(ctx, `UPDATE allocation SET talk_seconds = talk_seconds + ? WHERE id = ?`, seconds, allocation)
 	return err == nil, err
+}
+
+// writeEnd writes the end into a record without one, unless c was answered and
+// the record does not know it: sql.ErrNoRows.
+func (t *tx) writeEnd(ctx context.Context, c masking.Call) (allocation masking.AllocationID, err error) {
+	attempts, err := attemptsText(c.Attempts)
+	if err != nil {
+		return "", err
+	}
+	err = t.row(ctx, `UPDATE call SET callee = ?, direction = ?, ended_at = ?, ring_time = ?, talk_time = ?, cause = ?, refusal = ?, attempts = ?
+		WHERE id = ? AND tenant = ? AND ended_at = 0 AND (answered_at <> 0 OR ? = 0) RETURNING allocation`,
+		[]any{c.Callee.E164(), c.Direction, millis(c.EndedAt), c.RingTime.Milliseconds(), c.TalkTime.Milliseconds(),
+			c.Cause, c.Refusal, attempts, c.ID, c.Tenant, millis(c.AnsweredAt)}, &allocation)
+	return allocation, err
 }
 
 // checkCall tells a call that has no record from one with nothing to change.

@@ -55,13 +55,16 @@ func (t *tx) Hold(ctx context.Context, id masking.AllocationID, claims []masking
 		return err
 	}
 	err := t.hold(ctx, id, claims, sharing, now)
-	if err != nil && t.failed == nil {
-		if _, back := t.exec(ctx, `ROLLBACK TO hold`); back != nil {
-			return errors.Join(err, back)
+	if t.failed != nil {
+		return err // the writer rolls all of it back
+	}
+	if err != nil {
+		if back := t.note(t.command(`ROLLBACK TO hold`)); back != nil {
+			return back
 		}
 	}
-	if _, release := t.exec(ctx, `RELEASE hold`); release != nil && t.failed == nil {
-		t.failed = release
+	if release := t.note(t.command(`RELEASE hold`)); release != nil {
+		return release
 	}
 	return err
 }

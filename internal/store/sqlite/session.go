@@ -30,6 +30,15 @@ func newSession(ctx context.Context, db *sql.DB, z *zones) (*session, error) {
 	return &session{conn: conn, stmts: make(map[string]*sql.Stmt), zones: z}, nil
 }
 
+// close gives the connection back to its handle, which closes it for good.
+func (s *session) close() error {
+	var errs []error
+	for _, st := range s.stmts {
+		errs = append(errs, st.Close())
+	}
+	return errors.Join(append(errs, s.conn.Close())...)
+}
+
 // background is the context of every statement. A caller's context is looked
 // at between statements, never inside one: SQLite answers the interruption of
 // a write by rolling back the whole transaction, other callers' work included.
@@ -62,7 +71,8 @@ type reader struct {
 	*session
 	// failed is the first error that was no broken rule. SQLite may have rolled
 	// the transaction back by itself then (a full disk, say), and the next
-	// statement would run outside of it; so there is no next statement.
+	// statement would run outside of it; so there is no next statement, and a
+	// closure that passes over the error commits nothing.
 	failed error
 }
 
@@ -82,7 +92,7 @@ func (r *reader) statement(ctx context.Context, text string) (*sql.Stmt, error) 
 		return nil, r.failed
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, err
+		return nil, r.note(err)
 	}
 	st, err := r.prepare(text)
 	return st, r.note(err)

@@ -244,8 +244,11 @@ func (s *Store) Close() error {
 
 func (s *Store) closeDatabases() error {
 	var errs []error
-	// The readers first: the last connection to close is the writer's, which
-	// moves the WAL into the database file.
+	for _, session := range s.sessions {
+		errs = append(errs, session.close())
+	}
+	// The last connection to close is the writer's: it moves the WAL into the
+	// database file.
 	for _, db := range []*sql.DB{s.readDB, s.db} {
 		if db != nil {
 			errs = append(errs, db.Close())

@@ -52,6 +52,23 @@ func TestEachRepetitionOfTheAnswerIsAcknowledged(t *testing.T) {
 	must(t, c.Answered(soon(t)))
 }
 
+// After Timer M no transaction is left to tell a phone of an answer.
+func TestAnswersThatComeAfterTheTransactionAreAcknowledgedToo(t *testing.T) {
+	c, x, in := dialPeer(t, phone.Invite{}, phone.Options{Timers: siptx.Timers{M: time.Nanosecond}})
+	for range 3 {
+		x.says(in, 200, "1", x.contact(), pcma(9))
+		next(t, x.acks)
+	}
+	must(t, c.Answered(soon(t)))
+	x.says(in, 200, "2", x.contact(), pcma(9))
+	if ack := next(t, x.acks); !strings.Contains(ack.To().Value(), "tag=2") {
+		t.Errorf("ACK to %s", ack.To().Value())
+	}
+	if bye := x.expect("BYE"); !strings.Contains(bye.req.To().Value(), "tag=2") {
+		t.Errorf("BYE to %s", bye.req.To().Value())
+	}
+}
+
 func TestAForkThatAnswersSecondIsAcknowledgedAndEnded(t *testing.T) {
 	onBoth(t, func(t *testing.T, network string) {
 		p := newPair(t, network)
@@ -270,4 +287,20 @@ func TestAPhoneAsksOutsideOfCalls(t *testing.T) {
 			t.Errorf("got %+v", res)
 		}
 	})
+}
+
+func TestAnsweringOnAClosedPhoneIsAnErrorAndNoMore(t *testing.T) {
+	p := newPair(t, "udp")
+	a, b := p.dial(t, phone.Invite{})
+	must(t, p.b.Close())
+	if b.Answer(phone.Reply{}) == nil || b.Ring(phone.Reply{Early: true}) == nil || b.Reject(486, "") == nil {
+		t.Error("no error")
+	}
+	if b.Heard() != nil || b.Said(soon(t)) == nil || b.Hears(soon(t), 1) == nil {
+		t.Error("media without a description")
+	}
+	must(t, p.a.Close())
+	if e := ended(t, a); e.Err == nil {
+		t.Errorf("A's end: %+v", e)
+	}
 }

@@ -55,8 +55,8 @@ type Options struct {
 	// once the call has ended (Call.Done), since Close waits for it. nil: 486.
 	OnCall func(*Call)
 
-	// Headers are added to every request and response of the phone, but for the
-	// ACK of a refusal and the 200 of a CANCEL, which siptx sends.
+	// Headers are added to every request and response of the phone but those that
+	// siptx makes by itself: 100, the ACK of a refusal, the 200 to a CANCEL.
 	Headers []Header
 	// ContactParams is appended to every Contact, such as ";x-owner=alice".
 	ContactParams string

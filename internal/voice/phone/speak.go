@@ -95,7 +95,10 @@ func newVoice(p *Phone, log *record) (*voice, error) {
 	v := &voice{p: p, ear: newEar(), log: log, source: Silence(), said: make(chan struct{}), stop: make(chan struct{}),
 		marker: true, sequence: binary.BigEndian.Uint16(seed[:]), timestamp: binary.BigEndian.Uint32(seed[2:]),
 		ssrc: binary.BigEndian.Uint32(seed[6:]), cname: hex.EncodeToString(seed[10:])}
-	return v, v.open()
+	if err := v.open(); err != nil {
+		return nil, err
+	}
+	return v, nil
 }
 
 // open moves the call to a new line.
