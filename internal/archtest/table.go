@@ -80,7 +80,8 @@ func House() Rules {
 			"client":  {"e164"},
 
 			"app":        {"*"},
-			"cli":        domain("app", "config", "obs", "voice/phone", "client"),
+			"demo":       domain("app", "config", "voice/phone", "client"),
+			"cli":        domain("app", "config", "obs", "voice/phone", "client", "demo"),
 			"cmd/tandem": {"cli"},
 
 			"archtest": nothing,

@@ -99,8 +99,8 @@ func (d *demo) connect(ctx context.Context, c *conversation) error {
 		{c.caller.name + " hears no ringing", func() error { return c.out.Ringing(ctx) }},
 		{c.callee.name + " is not connected", func() error { return c.in.Answered(ctx) }},
 		{c.caller.name + " is not connected", func() error { return c.out.Answered(ctx) }},
-		{c.caller.name + " does not hear " + c.callee.name, func() error { return c.out.HearsTone(ctx, c.callee.hz) }},
-		{c.callee.name + " does not hear " + c.caller.name, func() error { return c.in.HearsTone(ctx, c.caller.hz) }},
+		{c.caller.name + " does not hear " + c.callee.name, func() error { return hears(ctx, c.out, c.callee.hz) }},
+		{c.callee.name + " does not hear " + c.caller.name, func() error { return hears(ctx, c.in, c.caller.hz) }},
 		{c.caller.name + " hears too little", func() error { return c.out.Hears(ctx, samples(minimum)) }},
 		{c.callee.name + " hears too little", func() error { return c.in.Hears(ctx, samples(minimum)) }},
 		{c.caller.name + " cannot hang up", func() error { return c.out.Hangup(ctx) }},
@@ -109,6 +109,16 @@ func (d *demo) connect(ctx context.Context, c *conversation) error {
 		if err := moment.wait(); err != nil {
 			return fmt.Errorf("%s: %w", moment.what, err)
 		}
+	}
+	return nil
+}
+
+// hears waits for a tone. Without it, it tells what came instead.
+func hears(ctx context.Context, call *phone.Call, hz float64) error {
+	err := call.HearsTone(ctx, hz)
+	if err != nil {
+		h := call.Hearing()
+		return fmt.Errorf("%w (%d packets, %d from strangers)", err, h.Packets, h.Strays)
 	}
 	return nil
 }

@@ -206,6 +206,17 @@ type Call struct {
 	From       string `json:"from"`
 	To         string `json:"to"`
 	Allocation string `json:"greenvn_id"`
+	Legs       []Leg  `json:"legs"` // only of a single call
+}
+
+// Leg is one attempt to ring a number, as the API shows it.
+type Leg struct {
+	To        string `json:"to"`
+	Trunk     string `json:"trunk"`
+	Rang      bool   `json:"rang"`
+	Answered  bool   `json:"answered"`
+	SIPStatus int    `json:"sip_status"`
+	Cause     string `json:"cause"`
 }
 
 // Event is an event as the API shows it.
@@ -265,6 +276,13 @@ func (w *World) Events(tenant string) ([]Event, error) {
 // Calls are all call records of a tenant, newest first.
 func (w *World) Calls(tenant string) ([]Call, error) {
 	return all[Call](w, tenant, "/v1/tenants/"+tenant+"/calls")
+}
+
+// Call is one call record with its legs.
+func (w *World) Call(tenant, id string) (Call, error) {
+	var c Call
+	err := w.Do(tenant, "GET", "/v1/tenants/"+tenant+"/calls/"+id, nil, &c)
+	return c, err
 }
 
 // CallCounts adds up call_count over all allocations of a tenant.

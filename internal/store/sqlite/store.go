@@ -80,7 +80,7 @@ type Store struct {
 	log     *slog.Logger
 	db      *sql.DB // the writer's; goose runs on it too
 	readDB  *sql.DB
-	readers chan *session // the free ones; Close collects them all
+	readers *readers
 	writer  *writer
 
 	sessions []*session // all of them, the readers' and then the writer's
@@ -102,7 +102,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if err := makeFile(o.Path); err != nil {
 		return nil, fmt.Errorf("sqlite: %w", err)
 	}
-	s := &Store{log: o.Log, readers: make(chan *session, o.Readers), closing: make(chan struct{})}
+	s := &Store{log: o.Log, readers: newReaders(o.Readers), closing: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			_ = s.closeDatabases()
@@ -123,7 +123,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("sqlite: open reader: %w", err)
 		}
-		s.readers <- r
+		s.readers.put(r)
 		s.sessions = append(s.sessions, r)
 	}
 	w, err := newSession(ctx, s.db, zones)
@@ -180,20 +180,11 @@ func openDatabase(o Options, readOnly bool) (*sql.DB, error) {
 // View runs fn on one snapshot: that of its first read. It waits for a free
 // connection as long as ctx lasts.
 func (s *Store) View(ctx context.Context, fn func(context.Context, store.Reader) error) error {
-	var r *session
-	select {
-	case <-s.closing:
-		return ErrClosed
-	default:
+	r, err := s.readers.take(ctx, s.closing)
+	if err != nil {
+		return err
 	}
-	select {
-	case r = <-s.readers:
-	case <-s.closing:
-		return ErrClosed
-	case <-ctx.Done():
-		return fmt.Errorf("sqlite: wait for a reader: %w", ctx.Err())
-	}
-	defer func() { s.readers <- r }()
+	defer s.readers.put(r)
 	if err := r.command("BEGIN"); err != nil {
 		return fmt.Errorf("sqlite: begin view: %w", err)
 	}
@@ -234,9 +225,7 @@ func (s *Store) Close() error {
 	s.closeOnce.Do(func() {
 		close(s.closing)
 		s.writer.close()
-		for range cap(s.readers) {
-			<-s.readers // a View gives its reader back whatever happens in it
-		}
+		s.readers.drain()
 		s.closeErr = s.closeDatabases()
 	})
 	return s.closeErr

@@ -20,8 +20,13 @@ type target struct{ addr, credentials, id string }
 var serial atomic.Int64
 
 // load sends requests over so many connections, each after the answer to the
-// one before, and gives how many were answered well.
-func load(ctx context.Context, t target, work string, length time.Duration, clients int) (int64, error) {
+// one before and no faster than rate a second in all (0: as fast as it goes),
+// and gives how many were answered well.
+func load(ctx context.Context, t target, work string, length time.Duration, clients, rate int) (int64, error) {
+	var pace time.Duration
+	if rate > 0 {
+		pace = time.Duration(clients) * time.Second / time.Duration(rate)
+	}
 	ctx, cancel := context.WithTimeout(ctx, length)
 	defer cancel()
 	var total atomic.Int64
@@ -29,7 +34,7 @@ func load(ctx context.Context, t target, work string, length time.Duration, clie
 	var wg sync.WaitGroup
 	for i := range clients {
 		wg.Go(func() {
-			n, err := client(ctx, t, work)
+			n, err := connection(ctx, t, work, pace, pace*time.Duration(i)/time.Duration(clients))
 			total.Add(n)
 			errs[i] = err
 		})
@@ -43,7 +48,7 @@ func load(ctx context.Context, t target, work string, length time.Duration, clie
 	return total.Load(), nil
 }
 
-func client(ctx context.Context, t target, work string) (n int64, err error) {
+func connection(ctx context.Context, t target, work string, pace, offset time.Duration) (n int64, err error) {
 	conn, err := net.Dial("tcp", t.addr)
 	if err != nil {
 		return 0, err
@@ -57,7 +62,8 @@ func client(ctx context.Context, t target, work string) (n int64, err error) {
 		want = "HTTP/1.1 201"
 		request = func() []byte { return create(t) }
 	}
-	for ctx.Err() == nil {
+	next := time.Now().Add(offset)
+	for ; wait(ctx, next); next = next.Add(pace) {
 		if _, err := conn.Write(request()); err != nil {
 			return n, err
 		}
@@ -67,6 +73,19 @@ func client(ctx context.Context, t target, work string) (n int64, err error) {
 		n++
 	}
 	return n, nil
+}
+
+// wait waits for a time, which may have passed, and tells whether to go on.
+func wait(ctx context.Context, until time.Time) bool {
+	if d := time.Until(until); d > 0 {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+	}
+	return ctx.Err() == nil
 }
 
 func create(t target) []byte {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -20,7 +22,7 @@ func benchRoutes(ctx context.Context, o settings, out io.Writer) error {
 	var tables [2]*sqlite.Store
 	sizes := [2]int{o.small, o.large}
 	for i, claims := range sizes {
-		s, err := fill(ctx, o, fmt.Sprintf("routes%d.db", i), claims)
+		s, err := fill(ctx, o, "routes", claims)
 		if err != nil {
 			return err
 		}
@@ -52,10 +54,15 @@ func benchRoutes(ctx context.Context, o settings, out io.Writer) error {
 	return nil
 }
 
-// fill makes a database with that many claims, two an allocation.
+// fill makes a database with that many claims, two an allocation. One that an
+// earlier run with -dir left there is taken as it is.
 func fill(ctx context.Context, o settings, name string, claims int) (*sqlite.Store, error) {
 	o.synchronous = string(sqlite.Normal)
-	s, _, err := o.open(ctx, name, pool)
+	path := filepath.Join(o.dir, fmt.Sprintf("%s%d.db", name, claims))
+	if _, err := os.Stat(path); err == nil {
+		return sqlite.Open(ctx, sqlite.Options{Path: path})
+	}
+	s, _, err := o.open(ctx, filepath.Base(path), pool)
 	if err != nil {
 		return nil, err
 	}
