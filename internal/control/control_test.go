@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -40,7 +41,7 @@ type bench struct {
 	mu        sync.Mutex
 	now       time.Time
 	tenant    masking.Tenant
-	close     func()
+	first     int // index of the tenant's first number
 }
 
 // disturbed is a store whose Update a test may run otherwise.
@@ -69,20 +70,27 @@ func newBench(tb testing.TB) *bench {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	b.close = sync.OnceFunc(func() {
+	tb.Cleanup(func() {
 		if err := engine.Close(); err != nil {
 			tb.Error(err)
 		}
 	})
-	tb.Cleanup(b.close)
 	b.disturbed = &disturbed{Store: engine}
 	b.Plane, err = control.New(control.Options{Store: b.disturbed, Clock: b.clock, Random: rand.Reader,
 		Log: slog.New(slog.NewTextHandler(b.logs, nil)), TokenKey: bytes.Repeat([]byte{1}, 32)})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	b.tenant = storetest.Tenant(tb, "acme")
-	err = engine.Update(context.Background(), func(ctx context.Context, tx store.Tx) error {
+	b.move("acme", 0)
+	return b
+}
+
+// move makes a tenant with four numbers, from the one with index first on, and
+// works for him from then on.
+func (b *bench) move(id masking.TenantID, first int) {
+	b.Helper()
+	b.tenant, b.first = storetest.Tenant(b, id), first
+	err := b.disturbed.Store.Update(context.Background(), func(ctx context.Context, tx store.Tx) error {
 		if err := tx.InsertTenant(ctx, b.tenant); err != nil {
 			return err
 		}
@@ -91,16 +99,15 @@ func newBench(tb testing.TB) *bench {
 			if i >= 2 {
 				sharing = masking.Shared
 			}
-			if err := tx.InsertNumber(ctx, storetest.Number("acme", storetest.Virtual(i), sharing), b.now); err != nil {
+			if err := tx.InsertNumber(ctx, storetest.Number(id, storetest.Virtual(first+i), sharing), b.clock()); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
 	if err != nil {
-		tb.Fatal(err)
+		b.Fatal(err)
 	}
-	return b
 }
 
 func (b *bench) clock() time.Time {
@@ -380,10 +387,13 @@ func TestOptionsThatWouldFailLaterAreRefused(t *testing.T) {
 // party to the allocation that names him and nobody else, and each change is
 // told once.
 func TestLoadsClaimsAndEventsFollowAnySequenceOfChanges(t *testing.T) {
-	outer := t
+	b := newBench(t)
 	rapid.Check(t, func(t *rapid.T) {
-		b := newBench(outer)
-		defer b.close()
+		b.move(masking.TenantID(fmt.Sprint("t", b.first)), b.first+4)
+		b.pass(24 * time.Hour) // what the check before left has expired
+		if _, err := b.Allocations.Sweep(context.Background(), 1000); err != nil {
+			t.Fatal(err)
+		}
 		var ids []masking.AllocationID
 		changes := 0
 		did := func(err error) {
@@ -406,7 +416,7 @@ func TestLoadsClaimsAndEventsFollowAnySequenceOfChanges(t *testing.T) {
 		ctx := context.Background()
 		actions := map[string]func(*rapid.T){
 			"create": func(*rapid.T) {
-				want := on(rapid.IntRange(0, 3).Draw(t, "number"), people("from"), people("to"))
+				want := on(b.first+rapid.IntRange(0, 3).Draw(t, "number"), people("from"), people("to"))
 				want.Duration = time.Duration(rapid.IntRange(1, 5).Draw(t, "minutes")) * time.Minute
 				want.Usage = rapid.SampledFrom([]masking.Usage{masking.TwoWay, masking.OneWay}).Draw(t, "usage")
 				if rapid.Bool().Draw(t, "auto") {
@@ -429,7 +439,7 @@ func TestLoadsClaimsAndEventsFollowAnySequenceOfChanges(t *testing.T) {
 				if len(ids) == 0 {
 					return // nothing to change yet
 				}
-				_, err := b.Allocations.UpdateNumber(ctx, b.tenant, some(), storetest.Virtual(rapid.IntRange(0, 3).Draw(t, "number")), o)
+				_, err := b.Allocations.UpdateNumber(ctx, b.tenant, some(), storetest.Virtual(b.first+rapid.IntRange(0, 3).Draw(t, "number")), o)
 				did(err)
 			},
 			"patch": func(t *rapid.T) {
@@ -470,11 +480,11 @@ func TestLoadsClaimsAndEventsFollowAnySequenceOfChanges(t *testing.T) {
 func (b *bench) inspect(t *rapid.T, changes int) {
 	now := b.clock()
 	err := b.disturbed.Store.View(context.Background(), func(ctx context.Context, tx store.Reader) error {
-		active, err := tx.Allocations(ctx, store.AllocationFilter{Tenant: "acme", Status: masking.Active, Limit: 1000, Now: now})
+		active, err := tx.Allocations(ctx, store.AllocationFilter{Tenant: b.tenant.ID, Status: masking.Active, Limit: 1000, Now: now})
 		if err != nil {
 			return err
 		}
-		numbers, err := tx.Numbers(ctx, "acme", "", 100)
+		numbers, err := tx.Numbers(ctx, b.tenant.ID, "", 100)
 		if err != nil {
 			return err
 		}
@@ -490,7 +500,7 @@ func (b *bench) inspect(t *rapid.T, changes int) {
 				checkRoute(ctx, t, tx, vn.Number, storetest.Person(i), on, now)
 			}
 		}
-		events, err := tx.Events(ctx, store.EventFilter{Tenant: "acme", Limit: 10_000})
+		events, err := tx.Events(ctx, store.EventFilter{Tenant: b.tenant.ID, Limit: 10_000})
 		if len(events) != changes {
 			t.Errorf("%d events of %d changes", len(events), changes)
 		}

@@ -51,6 +51,7 @@ type call struct {
 	quiet  time.Time // silence before this counts for nothing: the answer, the last resume
 	sides  [2]negotiated
 	timers [3]*time.Timer // EvRingTime, EvTotalTime, EvMediaCheck; see arm
+	expiry *time.Timer    // ends what still rings with the allocation (calls.md §1.7)
 }
 
 // end is one leg of a call; A's has attempt 0.
@@ -173,6 +174,9 @@ func (c *call) begin() State {
 	}
 	c.targets, c.until = c.plan.Targets, time.Now().Add(c.plan.RingTotal)
 	c.arm(EvTotalTime, c.plan.RingTotal)
+	c.expiry = time.AfterFunc(c.plan.Allocation.ExpiresAt.Sub(c.x.o.Clock()), func() {
+		c.post(Event{Kind: EvAllocEnded, Allocation: c.plan.Allocation.ID})
+	})
 	return c.hunt(true)
 }
 

@@ -235,6 +235,36 @@ func TestTheEndOfAnAllocationCancelsWhatRingsAndLeavesWhatTalks(t *testing.T) {
 	}
 }
 
+func TestAnAllocationThatExpiresCancelsWhatRingsAndLeavesWhatTalks(t *testing.T) {
+	for _, answered := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newExchange(t, bob)
+			f.director.route.Found[0].ExpiresAt = time.Now().Add(10 * time.Second)
+			f.call()
+			f.tell(f.b(1), Event{Kind: EvRinging})
+			if answered {
+				f.tell(f.b(1), Event{Kind: EvAnswered, Body: []byte(answerOfB)})
+			}
+			wait(9 * time.Second)
+			if f.Live() != 1 {
+				t.Fatal("ended before its time")
+			}
+			wait(2 * time.Second)
+			if over := f.Live() == 0; over == answered {
+				t.Fatalf("answered %v, over %v", answered, over)
+			}
+			want := masking.CauseAllocationEnded
+			if answered {
+				want = masking.CauseCallerHungUp
+				f.tell(f.caller, Event{Kind: EvHungUp})
+			}
+			if r := f.ended(); r.Cause != want {
+				t.Errorf("answered %v: cause %s", answered, r.Cause)
+			}
+		})
+	}
+}
+
 func TestAnAllocationThatEndsWhileACallIsRoutedTakesTheCallAlong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newExchange(t, bob)
