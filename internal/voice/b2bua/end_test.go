@@ -186,6 +186,7 @@ func TestDurationsDoNotFollowTheWallClock(t *testing.T) {
 		f.o.Clock = func() time.Time { wall = wall.Add(-time.Hour); return wall }
 		in := f.invite()
 		in.Received = wall
+		f.director.route.Found[0].ExpiresAt = wall.Add(time.Hour) // synctest's clock stands in the year 2000
 		f.Incoming(in)
 		wait(6 * time.Second)
 		f.tell(f.b(1), Event{Kind: EvAnswered, Body: []byte(answerOfB)})

@@ -386,7 +386,7 @@ func newExchange(t *testing.T, to ...e164.Number) *exchange {
 	tr := &trace{}
 	tenant := masking.Tenant{ID: "acme", Settings: masking.DefaultSettings(time.UTC)}
 	allocation := masking.Allocation{ID: "gvn_1", Tenant: "acme", VirtualNumber: virtual, From: []e164.Number{alice},
-		To: to, Usage: masking.TwoWay, CustomField: "order 7", ExpiresAt: time.Now().Add(1000 * time.Hour)}
+		To: to, Usage: masking.TwoWay, CustomField: "order 7", ExpiresAt: time.Now().Add(time.Hour)}
 	f := &exchange{t: t, trace: tr, log: &strings.Builder{},
 		director: &fakeDirector{trace: tr, route: masking.Route{Tenant: tenant,
 			Number: masking.VirtualNumber{Number: virtual, Tenant: "acme"}, Found: []masking.Allocation{allocation}}},

@@ -4,9 +4,11 @@
 package sipua
 
 import (
-	"bytes"
 	"context"
-	"errors"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -38,15 +40,25 @@ type Options struct {
 
 // Agent speaks SIP with the trunks.
 type Agent struct {
-	o        Options
-	tx       *siptx.Layer
-	trunks   trunks
-	blocked  atomic.Int64
-	mu       sync.Mutex
-	legs     map[legKey]*leg
-	byCallID map[string][]*leg
-	invites  map[*siptx.ServerTx]*leg
-	empty    chan struct{} // closed and replaced whenever the last leg is gone
+	o       Options
+	key     []byte // of the tags of outgoing legs; see tagFor
+	tx      *siptx.Layer
+	trunks  trunks
+	guests  guests
+	blocked atomic.Int64
+
+	mu        sync.Mutex // guards what follows; nothing is called while it is held
+	listening []listening
+	legs      map[legKey]*leg
+	byCallID  map[string][]*leg
+	invites   map[*siptx.ServerTx]*leg
+	empty     chan struct{} // made by Close, closed when the last leg is gone
+}
+
+// listening is one socket, as a Contact names it.
+type listening struct {
+	network string
+	addr    netip.AddrPort
 }
 
 type legKey struct{ callID, localTag string }
@@ -59,17 +71,60 @@ func New(o Options) (*Agent, error) {
 	if o.Silence == 0 {
 		o.Silence = 4 * time.Second
 	}
-	ua := &Agent{o: o, trunks: trunks{states: map[string]*trunkState{}}, legs: map[legKey]*leg{},
+	ua := &Agent{o: o, key: make([]byte, sha256.Size), guests: guests{of: map[netip.Prefix]int{}}, trunks: trunks{states: map[string]*trunkState{}}, legs: map[legKey]*leg{},
 		byCallID: map[string][]*leg{}, invites: map[*siptx.ServerTx]*leg{}}
+	_, _ = rand.Read(ua.key) // never fails (crypto/rand)
 	var err error
-	ua.tx, err = siptx.New(siptx.Options{Log: o.Log, Timers: o.Timers, Accept: ua.trunks.admits, Check: ua.check,
+	ua.tx, err = siptx.New(siptx.Options{Log: o.Log, Timers: o.Timers, Accept: ua.admits, Check: ua.check,
 		Trace: o.Trace, Handler: ua, Advertise: o.Advertise})
 	return ua, err
 }
 
 // Listen opens a socket, network "udp" or "tcp", and gives the address it got.
 func (ua *Agent) Listen(network string, addr netip.AddrPort) (netip.AddrPort, error) {
-	return ua.tx.Listen(network, addr)
+	at, err := ua.tx.Listen(network, addr)
+	if err != nil {
+		return at, err
+	}
+	named := at
+	if ua.o.Advertise.IsValid() {
+		named = netip.AddrPortFrom(ua.o.Advertise.Unmap(), at.Port())
+	}
+	ua.mu.Lock()
+	defer ua.mu.Unlock()
+	ua.listening = append(ua.listening, listening{network, named})
+	return at, nil
+}
+
+// contact is our Contact for a peer: the first socket of its transport and
+// address family, else the nearest there is. A trunk may be reached over TCP by
+// an agent that takes no TCP connections in; its requests come over UDP then.
+func (ua *Agent) contact(peer siptx.Target) *sip.ContactHeader {
+	ua.mu.Lock()
+	defer ua.mu.Unlock()
+	var best listening
+	rank := -1
+	for _, l := range ua.listening {
+		fit := 0
+		if l.network == peer.Network {
+			fit += 2
+		}
+		if l.addr.Addr().Is4() == peer.Addr.Addr().Unmap().Is4() {
+			fit++
+		}
+		if fit > rank {
+			best, rank = l, fit
+		}
+	}
+	return contactAt(best.addr, best.network)
+}
+
+// tagFor is our tag on an outgoing leg. It is computed from the Call-ID, so that
+// a response that comes when the leg is forgotten shows that its INVITE was ours.
+func (ua *Agent) tagFor(callID string) string {
+	mac := hmac.New(sha256.New, ua.key)
+	_, _ = mac.Write([]byte(callID)) // never fails (hash.Hash)
+	return hex.EncodeToString(mac.Sum(nil)[:10])
 }
 
 // SetTrunks replaces the trunks. Calls that are up keep theirs.
@@ -115,7 +170,16 @@ func (ua *Agent) Close(ctx context.Context) error {
 	return ua.tx.Close()
 }
 
+// admits is the gate of the sockets. Besides the trunks' sources it lets in the
+// addresses that we send to, for their answers, and the peers of legs that are up,
+// whose trunk may have been changed or removed meanwhile.
+func (ua *Agent) admits(addr netip.Addr) bool {
+	addr = addr.Unmap()
+	return ua.trunks.knows(addr) || ua.guests.admits(addr)
+}
+
 func (ua *Agent) remember(l *leg) {
+	ua.guests.change(l, 1)
 	ua.mu.Lock()
 	defer ua.mu.Unlock()
 	ua.legs[legKey{l.dlg.callID, l.dlg.localTag}] = l
@@ -126,6 +190,7 @@ func (ua *Agent) remember(l *leg) {
 }
 
 func (ua *Agent) forget(l *leg) {
+	ua.guests.change(l, -1)
 	ua.mu.Lock()
 	defer ua.mu.Unlock()
 	delete(ua.legs, legKey{l.dlg.callID, l.dlg.localTag})
@@ -152,65 +217,3 @@ func (ua *Agent) find(callID, localTag string) *leg {
 	defer ua.mu.Unlock()
 	return ua.legs[legKey{callID, localTag}]
 }
-
-// errLeak is what the tripwire answers; it tells nothing of what it found.
-var errLeak = errors.New("a hidden number stood in the message")
-
-// check is the tripwire (calls.md §2): it sees every message before it is sent.
-// On a hit the message is not sent, the call is ended and an alarm raised.
-func (ua *Agent) check(callID string, raw []byte) error {
-	ua.mu.Lock()
-	legs := ua.byCallID[callID]
-	ua.mu.Unlock()
-	for _, l := range legs {
-		w := l.watch.Load()
-		if w == nil || !leaks(w.hidden, raw) {
-			continue
-		}
-		ua.blocked.Add(1)
-		ua.o.Log.Error("a message that would have shown a hidden number was stopped", "call", string(l.call), "leg", l.name)
-		w.inbox(b2bua.Event{Kind: b2bua.EvBlocked})
-		return errLeak
-	}
-	return nil
-}
-
-// leaks looks through what we wrote ourselves. What a message must repeat of the
-// peer's own words (the headers of a dialog) goes back to its writer; looking
-// there would let a caller test guesses of the hidden number.
-func leaks(f e164.Finder, raw []byte) bool {
-	head, body, _ := bytes.Cut(raw, []byte("\r\n\r\n"))
-	if f.Found(body) {
-		return true
-	}
-	ours := bytes.HasPrefix(raw, []byte("INVITE ")) && !inDialog(head)
-	for first := true; len(head) > 0; first = false {
-		var line []byte
-		line, head, _ = bytes.Cut(head, []byte("\r\n"))
-		if (ours || !(first || repeated(line))) && f.Found(line) {
-			return true
-		}
-	}
-	return false
-}
-
-func inDialog(head []byte) bool {
-	i := bytes.Index(head, []byte("\r\nTo: "))
-	if i < 0 {
-		return false
-	}
-	line, _, _ := bytes.Cut(head[i+2:], []byte("\r\n"))
-	return bytes.Contains(line, []byte(";tag="))
-}
-
-func repeated(line []byte) bool {
-	for _, name := range []string{"Via:", "From:", "To:", "Call-ID:", "CSeq:", "Record-Route:", "Route:"} {
-		if bytes.HasPrefix(line, []byte(name)) {
-			return true
-		}
-	}
-	return false
-}
-
-// OnStray gets responses that no transaction waits for; they are counted by siptx.
-func (ua *Agent) OnStray(*sip.Response, netip.AddrPort) {}
