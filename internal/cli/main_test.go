@@ -146,7 +146,9 @@ func fileMode(ts *testscript.TestScript, _ bool, args []string) {
 // carrier VARIABLE starts a phone that answers every call but those for a number
 // that ends in 486, and sets the variable to its address.
 func carrier(ts *testscript.TestScript, _ bool, args []string) {
+	made := make(chan struct{})
 	p, err := phone.New(phone.Options{IP: netip.MustParseAddr("127.0.0.1"), OnCall: func(c *phone.Call) {
+		<-made
 		if strings.HasSuffix(c.Seen().RequestUser, "486") {
 			_ = c.Reject(486, "") // whatever fails here the script sees at the other end
 			return
@@ -154,6 +156,7 @@ func carrier(ts *testscript.TestScript, _ bool, args []string) {
 		_ = c.Answer(phone.Reply{Audio: phone.Sine(660, 8000)})
 		<-c.Done()
 	}})
+	close(made)
 	ts.Check(err)
 	ts.Defer(func() { ts.Check(p.Close()) })
 	ts.Setenv(args[0], p.Addr().String())

@@ -83,13 +83,13 @@ func Run(ctx context.Context, o Options) (err error) {
 		}
 	}
 	d.whatNext()
-	if o.Once || d.say.err != nil {
-		return d.say.err
+	if err := d.say.failure(); o.Once || err != nil {
+		return err
 	}
 	<-ctx.Done()
 	d.say.line("")
 	d.say.line("Ended; the temporary folder is removed.")
-	return d.say.err
+	return d.say.failure()
 }
 
 // demo is one performance.

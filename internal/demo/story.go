@@ -233,6 +233,8 @@ func (d *demo) whatNext() {
 	})
 	d.say.title("Try it: the server and the phones stay up until Ctrl-C")
 	d.say.line("  the API, to read:     %s/docs", d.baseURL())
+	d.say.line("  for your shell:       server=%s sip=%s account_sid=%s token=%s", d.server.Addrs().HTTP, sip, d.credentials.AccountSID,
+		d.credentials.Token)
 	d.say.line("  call as A:            %s call --from %s --to %s --via %s --show-numbers", d.o.Command, partyA.number, virtualNumber, sip)
 	d.say.line("  the calls so far:     %s calls list --server %s --tenant %s --account-sid %s --token %s", d.o.Command, d.baseURL(),
 		tenant, d.credentials.AccountSID, d.credentials.Token)

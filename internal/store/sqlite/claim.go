@@ -47,8 +47,8 @@ func (r *reader) Route(ctx context.Context, virtual, caller e164.Number) (maskin
 // alone and not returned. So fewer rows than claims means a conflict.
 func (t *tx) Hold(ctx context.Context, id masking.AllocationID, claims []masking.Claim, sharing masking.Sharing, now time.Time) error {
 	for _, c := range claims {
-		if c.Allocation != id {
-			return errors.New("sqlite: hold: a claim names another allocation")
+		if c.Allocation != id || c.VirtualNumber != claims[0].VirtualNumber {
+			return errors.New("sqlite: hold: the claims are not of one allocation on one number")
 		}
 	}
 	if _, err := t.exec(ctx, `SAVEPOINT hold`); err != nil {
@@ -69,6 +69,7 @@ func (t *tx) Hold(ctx context.Context, id masking.AllocationID, claims []masking
 	return err
 }
 
+// hold is Hold without the way back.
 func (t *tx) hold(ctx context.Context, id masking.AllocationID, claims []masking.Claim, sharing masking.Sharing, now time.Time) error {
 	if t.unclaimed != id {
 		if err := t.releaseOthers(ctx, id, claims); err != nil {
@@ -105,17 +106,14 @@ func (t *tx) hold(ctx context.Context, id masking.AllocationID, claims []masking
 	return nil
 }
 
-// releaseOthers gives up the allocation's claims that are not among those given.
+// releaseOthers gives up the allocation's claims that are not among those to
+// keep, which are all on one number.
 func (t *tx) releaseOthers(ctx context.Context, id masking.AllocationID, keep []masking.Claim) error {
 	text, args := `DELETE FROM claim WHERE allocation = ?`, []any{id}
 	if len(keep) > 0 {
-		// All of an allocation's claims are on the one number it lives on.
 		text += ` AND NOT (virtual_number = ? AND caller IN (` + marks(len(keep)) + `))`
 		args = append(args, keep[0].VirtualNumber.E164())
 		for _, c := range keep {
-			if c.VirtualNumber != keep[0].VirtualNumber {
-				return errors.New("sqlite: hold: claims on two numbers")
-			}
 			args = append(args, c.Caller)
 		}
 	}

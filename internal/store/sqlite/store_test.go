@@ -273,7 +273,7 @@ func corruptions() []string {
 	return []string{
 		`UPDATE virtual_number SET sharing = '` + secret + `'`,
 		`UPDATE allocation SET usage = '` + secret + `'`,
-		`UPDATE allocation SET from_numbers = ''`,
+		`UPDATE allocation SET from_numbers = ' '`,
 		`UPDATE allocation SET from_numbers = '` + secret + `'`,
 		`UPDATE allocation SET to_numbers = '+91 99555 01234'`,
 		`UPDATE allocation SET virtual_number = '919955501234'`,

@@ -67,13 +67,18 @@ func (c numberCol) Scan(src any) error {
 	return nil
 }
 
-// numbersCol scans a list of numbers with one space between them.
+// numbersCol scans a list of numbers with one space between them; an empty
+// text is an empty list.
 type numbersCol struct{ to *[]e164.Number }
 
 func (c numbersCol) Scan(src any) error {
 	s, err := textOf(src, "list of numbers")
 	if err != nil {
 		return err
+	}
+	*c.to = nil
+	if s == "" {
+		return nil
 	}
 	list := make([]e164.Number, 0, 1+strings.Count(s, " "))
 	for part := range strings.SplitSeq(s, " ") {

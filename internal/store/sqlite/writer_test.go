@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"modernc.org/sqlite"
 
@@ -46,22 +47,24 @@ func (s *Store) queued(n int) {
 	}
 }
 
-// batch runs updates that share one transaction with an empty one, in their
-// order, and gives their errors.
+// batch runs updates in one transaction, in their order, after an empty one
+// that holds the writer until all of them wait. It gives their errors; that of
+// the empty one, which shares their fate, comes last.
 func (s *Store) batch(t *testing.T, fns ...func(context.Context, store.Tx) error) []error {
 	t.Helper()
-	release := s.hold(t)
-	errs := make([]error, len(fns))
+	busy, goOn := make(chan struct{}), make(chan struct{})
+	errs := make([]error, len(fns)+1)
 	var wg sync.WaitGroup
+	wg.Go(func() {
+		errs[len(fns)] = s.Update(t.Context(), func(context.Context, store.Tx) error { close(busy); <-goOn; return nil })
+	})
+	<-busy
 	for i, fn := range fns {
 		wg.Go(func() { errs[i] = s.Update(t.Context(), fn) })
 		s.queued(i + 1)
 	}
-	// The holder's own answer shares the fate of the batch: take it as it is.
-	func() {
-		defer func() { wg.Wait() }()
-		release()
-	}()
+	close(goOn)
+	wg.Wait()
 	return errs
 }
 
@@ -71,7 +74,7 @@ func insertTrunk(name string) func(context.Context, store.Tx) error {
 	}
 }
 
-// trunks are the names of the trunks that are there.
+// trunkNames are the names of the trunks that are there.
 func (s *Store) trunkNames(t *testing.T) string {
 	t.Helper()
 	var names []string
@@ -147,19 +150,9 @@ func TestAFailureInABatchTakesNobodyElseAlong(t *testing.T) {
 
 func TestAFailedCommitAnswersTheWholeBatchWithAnError(t *testing.T) {
 	s := openTemp(t, Options{})
-	var wg sync.WaitGroup
-	errs := make([]error, 3)
-	busy, goOn := make(chan struct{}), make(chan struct{})
-	wg.Go(func() {
-		errs[0] = s.Update(t.Context(), func(ctx context.Context, tx store.Tx) error {
-			close(busy)
-			<-goOn
-			return insertTrunk("a")(ctx, tx)
-		})
-	})
-	<-busy
-	wg.Go(func() {
-		errs[1] = s.Update(t.Context(), func(ctx context.Context, v store.Tx) error {
+	errs := s.batch(t,
+		insertTrunk("a"),
+		func(ctx context.Context, v store.Tx) error {
 			// An orphan that is noticed at the commit, for want of a broken disk.
 			w := v.(*tx)
 			if err := w.command("PRAGMA defer_foreign_keys = 1"); err != nil {
@@ -167,13 +160,8 @@ func TestAFailedCommitAnswersTheWholeBatchWithAnError(t *testing.T) {
 			}
 			_, err := w.exec(ctx, `INSERT INTO token (id, tenant, label, hash, created_at) VALUES ('t', 'nobody', '', x'', 0)`)
 			return err
-		})
-	})
-	s.queued(1)
-	wg.Go(func() { errs[2] = s.Update(t.Context(), insertTrunk("b")) })
-	s.queued(2)
-	close(goOn)
-	wg.Wait()
+		},
+		insertTrunk("b"))
 	for i, err := range errs {
 		if err == nil || masking.KindOf(err) != "" {
 			t.Errorf("update %d: %v, want a plain error", i, err)
@@ -187,31 +175,71 @@ func TestAFailedCommitAnswersTheWholeBatchWithAnError(t *testing.T) {
 	}
 }
 
-func TestATransactionThatSQLiteRolledBackIsNotGoneOnWith(t *testing.T) {
+func TestATransactionThatSQLiteRolledBackTakesTheBatchAlongAndIsNotGoneOnWith(t *testing.T) {
 	s := openTemp(t, Options{})
 	ran := false
-	err := s.Update(t.Context(), func(ctx context.Context, v store.Tx) error {
-		if err := insertTrunk("a")(ctx, v); err != nil {
-			return err
+	errs := s.batch(t,
+		insertTrunk("before"),
+		func(ctx context.Context, v store.Tx) error {
+			if err := insertTrunk("a")(ctx, v); err != nil {
+				return err
+			}
+			w := v.(*tx)
+			if err := w.command("ROLLBACK"); err != nil { // as SQLite does on a full disk
+				return err
+			}
+			_ = w.note(errors.New("database or disk is full"))
+			_ = insertTrunk("b")(ctx, v) // passes over the error
+			_ = v.Hold(ctx, "gvn_x", nil, masking.Shared, storetest.Start())
+			ran = true
+			return nil
+		})
+	if !ran {
+		t.Error("the closure did not run to its end")
+	}
+	for i, err := range errs {
+		if err == nil || masking.KindOf(err) != "" {
+			t.Errorf("update %d: %v, want a plain error", i, err)
 		}
-		w := v.(*tx)
-		if err := w.command("ROLLBACK"); err != nil { // as SQLite does on a full disk
-			return err
-		}
-		w.note(errors.New("database or disk is full"))
-		_ = insertTrunk("b")(ctx, v) // passes over the error
-		_ = v.Hold(ctx, "gvn_x", nil, masking.Shared, storetest.Start())
-		ran = true
-		return nil
-	})
-	if err == nil || masking.KindOf(err) != "" || !ran {
-		t.Errorf("got %v, ran %v", err, ran)
 	}
 	if got := s.trunkNames(t); got != "" {
 		t.Errorf("there are %q", got)
 	}
 	if err := s.Update(t.Context(), insertTrunk("c")); err != nil {
 		t.Errorf("after it: %v", err)
+	}
+}
+
+func TestAnUpdateInsideAnUpdateIsRefusedAndDoesNotHang(t *testing.T) {
+	s := openTemp(t, Options{})
+	err := s.Update(t.Context(), func(ctx context.Context, _ store.Tx) error {
+		return s.View(ctx, func(ctx context.Context, _ store.Reader) error {
+			return s.Update(ctx, insertTrunk("a"))
+		})
+	})
+	if !errors.Is(err, errNested) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestClaimsOfTwoAllocationsOrNumbersAreRefused(t *testing.T) {
+	s := withPool(t, Options{})
+	a := storetest.Allocation("acme", storetest.AllocationID(1), storetest.Virtual(2), storetest.People(1), storetest.People(2))
+	for what, spoil := range map[string]func(*masking.Claim){
+		"another allocation": func(c *masking.Claim) { c.Allocation = storetest.AllocationID(2) },
+		"another number":     func(c *masking.Claim) { c.VirtualNumber = storetest.Virtual(1) },
+	} {
+		claims := a.Claims(masking.Shared)
+		spoil(&claims[1])
+		err := s.Update(t.Context(), func(ctx context.Context, tx store.Tx) error {
+			if err := tx.InsertAllocation(ctx, a); err != nil {
+				return err
+			}
+			return tx.Hold(ctx, a.ID, claims, masking.Shared, storetest.Start())
+		})
+		if err == nil || masking.KindOf(err) != "" {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 }
 
@@ -262,27 +290,27 @@ func TestAFullDiskIsAPlainErrorAndTheStoreGoesOnWhenThereIsRoom(t *testing.T) {
 }
 
 func TestAFullQueueWaitsForTheContext(t *testing.T) {
-	s := openTemp(t, Options{QueueSize: 1})
-	release := s.hold(t)
-	var wg sync.WaitGroup
-	var waiting error
-	wg.Go(func() { waiting = s.Update(t.Context(), insertTrunk("a")) })
-	s.queued(1)
-	ctx, cancel := context.WithCancel(t.Context())
-	var refused error
-	wg.Go(func() { refused = s.Update(ctx, insertTrunk("b")) })
-	cancel()
-	for refused == nil && ctx.Err() == nil {
-		runtime.Gosched()
-	}
-	release()
-	wg.Wait()
-	if waiting != nil || !errors.Is(refused, context.Canceled) {
-		t.Errorf("waiting: %v, refused: %v", waiting, refused)
-	}
-	if got := s.trunkNames(t); got != "a" {
-		t.Errorf("there are %q", got)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		s := openTemp(t, Options{QueueSize: 1})
+		release := s.hold(t)
+		waiting, refused := make(chan error, 1), make(chan error, 1)
+		go func() { waiting <- s.Update(t.Context(), insertTrunk("a")) }()
+		synctest.Wait() // it waits in the queue, which is full now
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { refused <- s.Update(ctx, insertTrunk("b")) }()
+		synctest.Wait() // it waits for a place
+		cancel()
+		if err := <-refused; !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "queue is full") {
+			t.Errorf("got %v", err)
+		}
+		release()
+		if err := <-waiting; err != nil {
+			t.Errorf("the one in the queue: %v", err)
+		}
+		if got := s.trunkNames(t); got != "a" {
+			t.Errorf("there are %q", got)
+		}
+	})
 }
 
 func TestAnUpdateCancelledInTheQueueNeverRuns(t *testing.T) {
@@ -331,7 +359,7 @@ func TestAnUpdateCancelledWhileItRunsTellsWhatBecameOfIt(t *testing.T) {
 
 func TestAnUpdateThatEndsTheWritersGoroutineStopsTheStoreAndHangsNobody(t *testing.T) {
 	s := openTemp(t, Options{})
-	errs := s.batchOf(t, func(context.Context, store.Tx) error { runtime.Goexit(); return nil }, insertTrunk("a"))
+	errs := s.batch(t, func(context.Context, store.Tx) error { runtime.Goexit(); return nil }, insertTrunk("a"))
 	for i, err := range errs {
 		if !errors.Is(err, ErrClosed) {
 			t.Errorf("update %d: %v", i, err)
@@ -343,25 +371,6 @@ func TestAnUpdateThatEndsTheWritersGoroutineStopsTheStoreAndHangsNobody(t *testi
 	if got := s.trunkNames(t); got != "" {
 		t.Errorf("there are %q", got)
 	}
-}
-
-// batchOf is batch for updates whose end the holder shares.
-func (s *Store) batchOf(t *testing.T, fns ...func(context.Context, store.Tx) error) []error {
-	t.Helper()
-	busy, goOn := make(chan struct{}), make(chan struct{})
-	errs := make([]error, len(fns)+1)
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		errs[0] = s.Update(t.Context(), func(context.Context, store.Tx) error { close(busy); <-goOn; return nil })
-	})
-	<-busy
-	for i, fn := range fns {
-		wg.Go(func() { errs[i+1] = s.Update(t.Context(), fn) })
-		s.queued(i + 1)
-	}
-	close(goOn)
-	wg.Wait()
-	return errs
 }
 
 func TestClosingAnswersThoseWhoWait(t *testing.T) {

@@ -24,6 +24,7 @@ func claimTests() []test {
 		{"ARefusedReplacementOfPartiesChangesNothing", refusedParties},
 		{"AnUpdateToItsOwnValuesIsNoConflict", ownValues},
 		{"DroppedPartiesAndNumbersAreFreeAtOnce", droppedAreFree},
+		{"AnAllocationMovedInTheUpdateThatCreatesItHoldsOneNumber", createAndMove},
 		{"ALongerLifeIsHeldLonger", longerLife},
 		{"ADeleteTakesEffectAtOnce", deleteAtOnce},
 		{"ToOfAOnewayAllocationClaimsNothingAndIsKnown", oneWay},
@@ -250,6 +251,24 @@ func droppedAreFree(b *bench) {
 	b.routes(Virtual(1), Person(3), &a, Start())
 }
 
+func createAndMove(b *bench) {
+	b.acme()
+	a := Allocation("acme", AllocationID(1), Virtual(1), People(1), People(2))
+	b.update(func(ctx context.Context, tx store.Tx) error {
+		if err := create(ctx, tx, a, Start()); err != nil {
+			return err
+		}
+		a.VirtualNumber = Virtual(2)
+		if err := tx.UpdateAllocation(ctx, a); err != nil {
+			return err
+		}
+		return tx.Hold(ctx, a.ID, a.Claims(masking.Shared), masking.Shared, Start())
+	})
+	b.routes(Virtual(2), Person(1), &a, Start())
+	next := b.created(Allocation("acme", AllocationID(2), Virtual(1), People(1), People(2)), Start())
+	b.routes(Virtual(1), Person(1), &next, Start())
+}
+
 func longerLife(b *bench) {
 	b.acme()
 	a := b.created(Allocation("acme", AllocationID(1), Virtual(1), People(1), People(2)), Start())
@@ -323,12 +342,25 @@ func oneWay(b *bench) {
 	equal(b, known(1, 9, Start()), false) // another number
 	equal(b, known(2, 1, Start()), false) // he may call
 	equal(b, known(2, 8, Start()), false) // twoway
-	for _, a := range all {
-		if err := Delete(b.Context(), b, "acme", a.ID, Start()); err != nil {
+	usage := func(usage masking.Usage) {
+		b.Helper()
+		if err := b.change(all[0].ID, Start(), func(a masking.Allocation) (masking.Allocation, error) {
+			a.Usage = usage
+			return a, nil
+		}); err != nil {
 			b.Fatal(err)
 		}
 	}
+	if err := Delete(b.Context(), b, "acme", all[1].ID, Start()); err != nil {
+		b.Fatal(err)
+	}
+	equal(b, known(2, 9, Start()), true)
+	usage(masking.TwoWay)
 	equal(b, known(2, 9, Start()), false)
+	b.routes(Virtual(2), Person(9), &all[0], Start())
+	usage(masking.OneWay)
+	equal(b, known(2, 9, Start()), true)
+	b.routes(Virtual(2), Person(9), nil, Start())
 }
 
 func holdUnknown(b *bench) {

@@ -17,10 +17,9 @@ func transactionTests() []test {
 		{"AnUpdateSeesItsOwnWrites", updateSeesItself},
 		{"AnUpdateWithAnErrorLeavesNothing", updateRollsBack},
 		{"ARefusalInsideAnUpdateDoesNotEndIt", refusalKeepsUpdate},
-		{"APanicInAnUpdateIsAnErrorAndLeavesNothing", updatePanics},
+		{"APanicInAnUpdateLeavesNothing", updatePanics},
 		{"ACancelledContextRunsNothing", cancelledContext},
 		{"ConcurrentUpdatesLoseNothing", concurrentUpdates},
-		{"ANestedUpdateIsRefusedAndDoesNotHang", nestedUpdate},
 		{"AClosedStoreRefusesInPlainErrors", closedStore},
 		{"CloseWaitsForTheRunningView", closeWaits},
 		{"AnOpenStoreIsReady", openIsReady},
@@ -158,16 +157,22 @@ func refusalKeepsUpdate(b *bench) {
 
 func updatePanics(b *bench) {
 	b.acme()
-	err := b.Update(b.Context(), func(ctx context.Context, tx store.Tx) error {
-		if err := create(ctx, tx, Allocation("acme", AllocationID(1), Virtual(1), People(1), People(2)), Start()); err != nil {
-			return err
-		}
-		var none []int
-		_ = none[len(b.Name())]
-		return nil
-	})
+	err := func() (err error) {
+		// An engine may make an error of it or let it pass to the caller.
+		defer func() {
+			if p := recover(); p != nil {
+				err = errTest
+			}
+		}()
+		return b.Update(b.Context(), func(ctx context.Context, tx store.Tx) error {
+			if err := create(ctx, tx, Allocation("acme", AllocationID(1), Virtual(1), People(1), People(2)), Start()); err != nil {
+				return err
+			}
+			panic("the test's own panic")
+		})
+	}()
 	if err == nil || masking.KindOf(err) != "" {
-		b.Fatalf("got %v, want a plain error", err)
+		b.Fatalf("got %v, want a plain error or a panic", err)
 	}
 	b.nothingOf(AllocationID(1))
 	b.created(Allocation("acme", AllocationID(2), Virtual(1), People(1), People(2)), Start())
@@ -213,15 +218,6 @@ func concurrentUpdates(b *bench) {
 		return tx.Number(ctx, "acme", Virtual(1))
 	})
 	equal(b, n.Load, writers*each)
-}
-
-func nestedUpdate(b *bench) {
-	err := b.Update(b.Context(), func(ctx context.Context, _ store.Tx) error {
-		return b.Update(ctx, func(context.Context, store.Tx) error { return nil })
-	})
-	if err == nil {
-		b.Fatal("Update inside Update was accepted")
-	}
 }
 
 func closedStore(b *bench) {

@@ -2,9 +2,7 @@ package relay
 
 import (
 	"encoding/binary"
-	"errors"
 	"net/netip"
-	"os"
 	"time"
 
 	"github.com/pion/rtcp"
@@ -24,33 +22,11 @@ type reports struct {
 	peerLost              uint64
 }
 
-// control reads one side's RTCP and sends our reports to it, until its socket
-// closes. Reports leave at half to one and a half times the interval (RFC 3550
-// §6.2), the first one after half of that.
-func (s *Session) control(side Side) {
-	conn := s.ends[side].rtcp
-	interval := s.engine.reports
-	arm := func(mean time.Duration) {
-		_ = conn.SetReadDeadline(time.Now().Add(mean/2 + time.Duration(randomUint64()%uint64(mean)))) // fails only once closed: so does the read
-	}
-	arm(interval / 2)
-	buf := make([]byte, maxPacket+1)
-	faults := 0
-	for {
-		n, from, err := conn.ReadFromUDPAddrPort(buf)
-		switch {
-		case err == nil:
-			faults = 0
-			s.heard(side, buf[:n], from)
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			s.sendReport(side, false)
-			arm(interval)
-		default:
-			if faults++; s.givenUp(side, err, faults) {
-				return
-			}
-		}
-	}
+// reportDelay is the time to the next report: half to one and a half times mean
+// (RFC 3550 §6.2), so that the reports of many calls do not leave together. The
+// first report is due after half the interval.
+func reportDelay(mean time.Duration) time.Duration {
+	return mean/2 + time.Duration(randomUint64()%uint64(mean))
 }
 
 // heard takes one RTCP packet. Nothing of it goes to the other side.
@@ -148,7 +124,7 @@ func (s *Session) sendReport(side Side, bye bool) {
 		s.engine.log.Warn("RTCP report not built", "side", side.String(), "error", err)
 		return
 	}
-	if _, err := n.rtcp.WriteToUDPAddrPort(b, *to); err != nil {
+	if err := n.rtcp.send(b, to); err != nil {
 		n.unsent.Add(1)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"sync"
 	"syscall"
@@ -23,16 +22,12 @@ const kernelTries = 64
 // A pair is the two sockets of one side: RTP on an even port, RTCP on the next.
 type pair struct {
 	port      uint16
-	rtp, rtcp *net.UDPConn
+	rtp, rtcp socket
 }
 
 func (p *pair) close() {
-	if p.rtp != nil {
-		_ = p.rtp.Close()
-	}
-	if p.rtcp != nil {
-		_ = p.rtcp.Close()
-	}
+	p.rtp.close()
+	p.rtcp.close()
 }
 
 // ports hands out port pairs. An even number is in exactly one of three
@@ -44,6 +39,7 @@ type ports struct {
 	ip     netip.Addr
 	ranged bool
 	rest   time.Duration
+	bound  func(at netip.AddrPort) (socket, error) // port 0: the kernel chooses
 
 	mu      sync.Mutex
 	free    []uint16
@@ -56,7 +52,8 @@ type restingPort struct {
 }
 
 // newPorts makes an allocator of the even ports from low to high whose odd
-// neighbour is in the range too; 0, 0 means the kernel chooses.
+// neighbour is in the range too; 0, 0 means the kernel chooses. It binds
+// nothing before bound is set.
 func newPorts(ip netip.Addr, low, high uint16, rest time.Duration) (*ports, error) {
 	p := &ports{ip: ip, ranged: low != 0 || high != 0, rest: rest}
 	if !p.ranged {
@@ -104,14 +101,14 @@ func (p *ports) open(now time.Duration) (*pair, error) {
 // openAny binds a pair around a port that the kernel chooses.
 func (p *ports) openAny(now time.Duration) (*pair, error) {
 	for range kernelTries {
-		first, err := p.listen(0)
+		first, err := p.bound(netip.AddrPortFrom(p.ip, 0))
 		if err != nil {
 			return nil, err
 		}
-		port := first.LocalAddr().(*net.UDPAddr).AddrPort().Port()
-		second, err := p.listen(port ^ 1)
+		port := first.port()
+		second, err := p.bound(netip.AddrPortFrom(p.ip, port^1))
 		if err != nil {
-			_ = first.Close()
+			first.close()
 			if othersPort(err) {
 				continue
 			}
@@ -200,24 +197,16 @@ func (p *ports) count(now time.Duration) (free, resting int) {
 
 // bind opens the two sockets of a pair.
 func (p *ports) bind(port uint16) (*pair, error) {
-	rtp, err := p.listen(port)
+	rtp, err := p.bound(netip.AddrPortFrom(p.ip, port))
 	if err != nil {
 		return nil, err
 	}
-	rtcp, err := p.listen(port + 1)
+	rtcp, err := p.bound(netip.AddrPortFrom(p.ip, port+1))
 	if err != nil {
-		_ = rtp.Close()
+		rtp.close()
 		return nil, err
 	}
 	return &pair{port: port, rtp: rtp, rtcp: rtcp}, nil
-}
-
-func (p *ports) listen(port uint16) (*net.UDPConn, error) {
-	network := "udp4"
-	if p.ip.Is6() {
-		network = "udp6"
-	}
-	return net.ListenUDP(network, net.UDPAddrFromAddrPort(netip.AddrPortFrom(p.ip, port)))
 }
 
 // othersPort reports whether a bind failed because of this very port, so that

@@ -3,8 +3,13 @@
 // anything of the other but the voice (RFC 3550; calls.md §4).
 //
 // An Engine hands out Sessions; a Session is one call. The package knows no
-// SIP and no SDP: who signals tells it addresses and payload numbers. This
-// engine is the portable one, a goroutine a socket on net.UDPConn.
+// SIP and no SDP: who signals tells it addresses and payload numbers.
+//
+// Two drivers move the packets. On Linux a few shards do, each an epoll loop
+// with raw system calls that alone reads the sockets of its sessions (ADR
+// 0012). Elsewhere, or when asked for, it is a goroutine a socket on
+// net.UDPConn, which is also what the shards are compared with. What a packet
+// becomes (source, reception, flow) is the same code for both.
 package relay
 
 import (
@@ -24,6 +29,12 @@ const (
 	reportInterval    = 5 * time.Second // RFC 3550 §6.2
 )
 
+// What may move the packets of an engine.
+const (
+	AutoEngine     = "auto"     // the fastest that the system has: epoll on Linux, else portable
+	PortableEngine = "portable" // a goroutine a socket
+)
+
 // Options of an engine.
 type Options struct {
 	IP netip.Addr // local address to bind; unspecified only together with Advertise
@@ -33,9 +44,11 @@ type Options struct {
 	// MinPort and MaxPort bound the ports, both included. Both 0: the kernel
 	// chooses, for tests.
 	MinPort, MaxPort uint16
-	Quarantine       time.Duration    // rest of a port after a call; 0 = 30 s, negative = none
-	Log              *slog.Logger     // default: discard
-	Now              func() time.Time // default time.Now; must not go back
+	Quarantine       time.Duration // rest of a port after a call; 0 = 30 s, negative = none
+	// Engine is AutoEngine or PortableEngine; empty = AutoEngine.
+	Engine string
+	Log    *slog.Logger     // default: discard
+	Now    func() time.Time // default time.Now; must not go back
 }
 
 // Engine owns the media ports of a process. Its methods may be called from any
@@ -47,6 +60,8 @@ type Engine struct {
 	now       func() time.Time
 	epoch     time.Time // every time.Duration of a moment counts from here
 	reports   time.Duration
+	driver    driver
+	stopped   sync.Once // for driver
 
 	mu       sync.Mutex // never taken for a packet
 	closed   bool
@@ -69,8 +84,9 @@ type EngineStats struct {
 	Totals          // since New, closed sessions included
 }
 
-// New makes an engine. It refuses an address that peers cannot send to and a
-// range with less than two pairs. It opens no socket.
+// New makes an engine. It refuses an address that peers cannot send to, a
+// range with less than two pairs, and an Engine that it does not know. It opens
+// no socket.
 func New(o Options) (*Engine, error) {
 	o.IP, o.Advertise = o.IP.Unmap(), o.Advertise.Unmap()
 	if !o.Advertise.IsValid() {
@@ -92,8 +108,18 @@ func New(o Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Engine{advertise: o.Advertise, ports: p, log: o.Log, now: o.Now, epoch: o.Now(),
-		reports: reportInterval, sessions: map[*Session]struct{}{}}, nil
+	e := &Engine{advertise: o.Advertise, ports: p, log: o.Log, now: o.Now, epoch: o.Now(),
+		reports: reportInterval, sessions: map[*Session]struct{}{}}
+	switch o.Engine {
+	case "", AutoEngine:
+		e.driver = fastest(e)
+	case PortableEngine:
+		e.driver = portable{}
+	default:
+		return nil, fmt.Errorf("media engine %q is neither %q nor %q", o.Engine, AutoEngine, PortableEngine)
+	}
+	p.bound = e.driver.listen
+	return e, nil
 }
 
 // elapsed is the time since the engine was made, by its monotonic clock.
@@ -121,12 +147,18 @@ func (e *Engine) Open() (*Session, error) {
 		b.close()
 		return nil, ErrClosed
 	}
+	if s.stop, err = e.driver.start(s); err != nil {
+		for _, p := range []*pair{a, b} {
+			p.close()
+			e.ports.unused(p.port)
+		}
+		return nil, fmt.Errorf("read media: %w", err)
+	}
 	e.sessions[s] = struct{}{}
-	s.start()
 	return s, nil
 }
 
-// Close ends all sessions and waits for their goroutines. A second call waits
+// Close ends all sessions and waits for every goroutine. A second call waits
 // too.
 func (e *Engine) Close() error {
 	e.mu.Lock()
@@ -139,6 +171,7 @@ func (e *Engine) Close() error {
 	for _, s := range open {
 		s.Close()
 	}
+	e.stopped.Do(e.driver.close)
 	return nil
 }
 

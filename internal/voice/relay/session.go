@@ -4,7 +4,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -77,8 +76,8 @@ type end struct {
 	ssrc  uint32 // ours towards this side
 	cname string // ours towards this side, random (RFC 7022 §4.2)
 
-	// Read by the other side's goroutine without a lock; nil = nowhere.
-	rtpTo, rtcpTo atomic.Pointer[netip.AddrPort]
+	// Read without a lock by what moves the other side's packets; nil = nowhere.
+	rtpTo, rtcpTo atomic.Pointer[destination]
 
 	lastRTP              atomic.Int64 // nanoseconds since the epoch, 0 = never
 	packetsOut, bytesOut atomic.Uint64
@@ -107,7 +106,7 @@ type Session struct {
 	engine *Engine
 	opened time.Duration
 	ends   [2]end
-	wg     sync.WaitGroup
+	stop   func() // ends reading and closes the sockets; set by Engine.Open
 
 	mu     sync.Mutex // signalling: Connect and Close, one at a time
 	closed bool
@@ -115,7 +114,7 @@ type Session struct {
 	final  [2]SideStats
 }
 
-// newSession makes a session around two pairs; start runs it.
+// newSession makes a session around two pairs. Nothing reads them yet.
 func newSession(e *Engine, a, b *pair) *Session {
 	s := &Session{engine: e, opened: e.elapsed()}
 	for side, p := range []*pair{a, b} {
@@ -145,14 +144,6 @@ func randomName() string {
 		}
 	}
 	return hex.EncodeToString(b[:12])
-}
-
-// start runs the session's goroutines; Close waits for them.
-func (s *Session) start() {
-	for _, side := range []Side{A, B} {
-		s.wg.Go(func() { s.forward(side) })
-		s.wg.Go(func() { s.control(side) })
-	}
 }
 
 // Local is the RTP address of a side, to be put into its description. RTCP is
@@ -230,7 +221,7 @@ func (s *Session) usable(a netip.AddrPort) error {
 // meet a moment without an address. The caller holds mu.
 func (n *end) aimRTP() {
 	if to := n.rtpSource.target(); n.send && to.IsValid() {
-		n.rtpTo.Store(&to)
+		n.rtpTo.Store(newDestination(to))
 	} else {
 		n.rtpTo.Store(nil)
 	}
@@ -240,58 +231,16 @@ func (n *end) aimRTP() {
 // §5.1). The caller holds mu.
 func (n *end) aimRTCP() {
 	if to := n.rtcpSource.target(); to.IsValid() {
-		n.rtcpTo.Store(&to)
+		n.rtcpTo.Store(newDestination(to))
 	} else {
 		n.rtcpTo.Store(nil)
 	}
 }
 
-// forward moves the RTP that one side sends, until its socket closes.
-func (s *Session) forward(side Side) {
-	in, out := &s.ends[side], &s.ends[side.Other()]
-	buf := make([]byte, maxPacket+1)
-	faults := 0
-	for {
-		n, from, err := in.rtp.ReadFromUDPAddrPort(buf)
-		if err != nil {
-			if faults++; s.givenUp(side, err, faults) {
-				return
-			}
-			continue
-		}
-		faults = 0
-		packet, to := s.rewrite(side, buf[:n], from)
-		if packet == nil {
-			continue
-		}
-		if _, err := out.rtp.WriteToUDPAddrPort(packet, *to); err != nil {
-			out.unsent.Add(1)
-			continue
-		}
-		out.packetsOut.Add(1)
-		out.bytesOut.Add(uint64(len(packet) - headerSize))
-	}
-}
-
-// givenUp reports whether a read error ends a goroutine: the socket is closed,
-// or a fault of the system has lasted so long that going on would only burn
-// its time.
-func (s *Session) givenUp(side Side, err error, faults int) bool {
-	if errors.Is(err, net.ErrClosed) {
-		return true
-	}
-	if faults < 1000 {
-		return false
-	}
-	s.engine.log.Warn("media socket failed", "side", side.String(), "port", s.ends[side].port, "error", err)
-	return true
-}
-
 // rewrite decides about one packet that came to a side: it gives what leaves
-// to the other side, in b's memory, and where to; nil when it is dropped. It
-// allocates only when the source is learned or moves.
-func (s *Session) rewrite(side Side, b []byte, from netip.AddrPort) ([]byte, *netip.AddrPort) {
-	now := s.engine.elapsed()
+// to the other side, in b's memory, and where to; nil when it is dropped. now
+// is when it arrived. It allocates only when the source is learned or moves.
+func (s *Session) rewrite(side Side, b []byte, from netip.AddrPort, now time.Duration) ([]byte, *destination) {
 	n := &s.ends[side]
 	h, ok := parseHeader(b)
 	n.mu.Lock()
@@ -330,6 +279,21 @@ func (s *Session) rewrite(side Side, b []byte, from netip.AddrPort) ([]byte, *ne
 		return nil, nil
 	}
 	return packet, to
+}
+
+// sent counts one packet that was given to the system for this side.
+func (n *end) sent(packet []byte, err error) {
+	if err != nil {
+		n.unsent.Add(1)
+		return
+	}
+	n.packetsOut.Add(1)
+	n.bytesOut.Add(uint64(len(packet) - headerSize))
+}
+
+// socketFailed says that a side's socket is given up.
+func (s *Session) socketFailed(side Side, err error) {
+	s.engine.log.Warn("media socket failed", "side", side.String(), "port", s.ends[side].port, "error", err)
 }
 
 // Activity tells when each side was last heard. It takes no lock.
@@ -378,8 +342,8 @@ func (s *Session) totals() Totals {
 	return t
 }
 
-// Close says BYE to both peers (RFC 3550 §6.6), closes the sockets, waits for
-// the session's goroutines and lets the ports rest. Every call gives the same
+// Close says BYE to both peers (RFC 3550 §6.6), waits until nothing reads the
+// sockets, closes them and lets the ports rest. Every call gives the same
 // final counts.
 func (s *Session) Close() [2]SideStats {
 	s.once.Do(func() {
@@ -389,10 +353,7 @@ func (s *Session) Close() [2]SideStats {
 		for _, side := range []Side{A, B} {
 			s.sendReport(side, true)
 		}
-		for i := range s.ends {
-			s.ends[i].close()
-		}
-		s.wg.Wait()
+		s.stop()
 		s.final = s.Stats()
 		s.engine.forget(s, s.totals())
 	})

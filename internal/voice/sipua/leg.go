@@ -1,7 +1,6 @@
 package sipua
 
 import (
-	"crypto/rand"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -36,18 +35,25 @@ type leg struct {
 	call   masking.CallID
 	name   string // "a" or "b", for the log
 	log    *slog.Logger
-	watch  atomic.Pointer[watch]
-	done   func()          // gives back what the leg holds of its trunk
-	invite *siptx.ServerTx // incoming legs: the INVITE
+	watch  atomic.Pointer[watch] // stored with mu held
+	done   func()                // gives back what the leg holds of its trunk
+	invite *siptx.ServerTx       // incoming legs: the INVITE
+	origin siptx.Target          // where the INVITE came from or went to
 
 	mu     sync.Mutex
 	phase  phase
-	dlg    dialog
+	dlg    dialog          // callID and localTag never change
+	unread []b2bua.Event   // told before anybody was bound to hear it
 	client *siptx.ClientTx // outgoing legs: the INVITE
+	heard  bool            // outgoing legs: a response has come
 	rang   bool
-	ack    *sip.Request    // outgoing legs: the ACK, sent again for each further 2xx
-	silent *time.Timer     // outgoing legs: runs until the first response
-	offer  *siptx.ServerTx // the peer's offer within the dialog that waits for an answer
+	early  []earlyDialog  // outgoing legs, until the 2xx
+	made   *dialog        // outgoing legs: as the 2xx made it, for the ACK of each further one
+	forks  []string       // outgoing legs: remote tags of further dialogs, hung up
+	silent *time.Timer    // outgoing legs: runs until the first response
+	hung   bool           // the peer has sent BYE before our answer
+	asked  bool           // the call owes the answer to an offer
+	offer  *siptx.ServerTx // the peer's offer within the dialog; nil when it was withdrawn
 	again  *repeater       // our 2xx that waits for its ACK
 	byeDue bool            // end as soon as the 2xx is acknowledged (RFC 3261 §15)
 }
@@ -58,26 +64,30 @@ type watch struct {
 	hidden e164.Finder
 }
 
-// dialog is the state of RFC 3261 §12.
-type dialog struct {
-	callID              string
-	localTag, remoteTag string
-	local, remote       sip.Uri
-	seq, remoteSeq      uint32
-	routes              []sip.Uri
-	target              sip.Uri
-	peer                siptx.Target // where its first message went to or came from
-}
-
-func newTag() string { return rand.Text()[:16] }
-
-// Bind says where events go and which numbers are hidden (b2bua.Leg).
+// Bind says where events go and which numbers are hidden (b2bua.Leg). What has
+// happened before is told at once.
 func (l *leg) Bind(inbox func(b2bua.Event), hidden []e164.Number) {
-	l.watch.Store(&watch{inbox, e164.NewFinder(hidden...)})
+	w := &watch{inbox, e164.NewFinder(hidden...)}
+	l.mu.Lock()
+	l.watch.Store(w)
+	unread := l.unread
+	l.unread = nil
+	l.mu.Unlock()
+	for _, e := range unread {
+		inbox(e)
+	}
 }
 
+// tell puts an event into the call's inbox. The few that can come before the call
+// is bound wait for it.
 func (l *leg) tell(e b2bua.Event) {
-	if w := l.watch.Load(); w != nil {
+	l.mu.Lock()
+	w := l.watch.Load()
+	if w == nil {
+		l.unread = append(l.unread, e)
+	}
+	l.mu.Unlock()
+	if w != nil {
 		w.inbox(e)
 	}
 }
@@ -87,8 +97,8 @@ func (l *leg) leave() {
 	l.mu.Lock()
 	was := l.phase
 	l.phase = gone
-	again, silent := l.again, l.silent
-	l.again = nil
+	again, silent, offer := l.again, l.silent, l.offer
+	l.again, l.offer = nil, nil
 	l.mu.Unlock()
 	if was == gone {
 		return
@@ -97,6 +107,7 @@ func (l *leg) leave() {
 	if silent != nil {
 		silent.Stop()
 	}
+	l.terminated(offer)
 	if l.done != nil {
 		l.done()
 	}
@@ -104,88 +115,83 @@ func (l *leg) leave() {
 	l.tell(b2bua.Event{Kind: b2bua.EvGone})
 }
 
-// contact is our Contact on this leg.
-func (l *leg) contact() *sip.ContactHeader {
-	addr, _ := l.ua.tx.Advertise(l.dlg.peer.Network)
-	return contactAt(addr, l.dlg.peer.Network)
+// terminated answers a request that is open when its dialog ends (RFC 3261 §15.1.2).
+func (l *leg) terminated(tx *siptx.ServerTx) {
+	if tx != nil {
+		_ = l.ua.respond(tx, response(tx.Request(), 487, "Request Terminated", l.dlg.localTag, nil, nil))
+	}
 }
 
-// hop is where a request within the dialog goes: to the first route or the remote
-// target where that is an address of the trunk, else to where the dialog came
-// from. A Contact behind a NAT, or one that points at somebody else, is not followed.
-func (l *leg) hop() siptx.Target {
-	u := l.dlg.target
-	if len(l.dlg.routes) > 0 {
-		u = l.dlg.routes[0]
-	}
-	addr, err := netip.ParseAddr(trimBrackets(u.Host))
-	if err != nil || !l.ours(addr) {
-		return l.dlg.peer
-	}
-	port := u.Port
-	if port <= 0 || port > 65535 {
-		port = 5060
-	}
-	t := siptx.Target{Network: l.dlg.peer.Network, Addr: netip.AddrPortFrom(addr.Unmap(), uint16(port))}
-	if tr, ok := u.UriParams.Get("transport"); ok && (tr == "tcp" || tr == "TCP") {
-		t.Network = "tcp"
-	}
-	return t
-}
+// contact is our Contact on this leg.
+func (l *leg) contact() *sip.ContactHeader { return l.ua.contact(l.origin) }
 
 // ours reports whether addr belongs to the leg's trunk.
-func (l *leg) ours(addr netip.Addr) bool {
-	if l.trunk.Admits(addr) {
-		return true
-	}
-	for _, t := range l.trunk.Targets {
-		if t.Addr().Unmap() == addr.Unmap() {
-			return true
+func (l *leg) ours(addr netip.Addr) bool { return owns(l.trunk, addr) }
+
+// inDialog reports whether a request with our tag is the peer's, and in which
+// dialog: the one that the leg has, or on an outgoing leg that is not answered one
+// that a provisional response made. A peer that writes no tag has the empty one
+// (RFC 3261 §12.1.1). The caller holds l.mu.
+func (l *leg) inDialog(req *sip.Request) (seq *sequence, confirmed bool) {
+	tag := tagOf(req.From().Params)
+	if l.invite == nil && l.made == nil {
+		for i := range l.early {
+			if l.early[i].tag == tag {
+				return &l.early[i].seq, false
+			}
 		}
+		return nil, false
 	}
-	return false
+	if tag != l.dlg.remoteTag {
+		return nil, false
+	}
+	return &l.dlg.remoteSeq, true
 }
 
-func trimBrackets(h string) string {
-	if len(h) > 1 && h[0] == '[' && h[len(h)-1] == ']' {
-		return h[1 : len(h)-1]
-	}
-	return h
-}
-
-// isPeer reports whether a request inside the dialog is the peer's.
+// isPeer reports whether a message with our tag is of the leg's confirmed dialog.
 func (l *leg) isPeer(req *sip.Request) bool {
-	tag, _ := req.From().Params.Get("tag")
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return tag == l.dlg.remoteTag && l.dlg.remoteTag != ""
+	_, confirmed := l.inDialog(req)
+	return confirmed
 }
 
-// inOrder takes the next CSeq of the peer; an older one is refused (§12.2.2).
-func (l *leg) inOrder(req *sip.Request) bool {
+// standing is what a leg finds of a request inside its dialog.
+type standing int
+
+const (
+	foreign   standing = iota // not of this dialog: 481
+	stale                     // CSeq out of order: 500
+	premature                 // of a dialog that no 2xx has made yet
+	current
+)
+
+// place finds where a request stands and takes its CSeq.
+func (l *leg) place(req *sip.Request) standing {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	seq := req.CSeq().SeqNo
-	if l.dlg.remoteSeq != 0 && seq <= l.dlg.remoteSeq {
-		return false
+	seq, confirmed := l.inDialog(req)
+	switch {
+	case seq == nil || l.phase == gone:
+		return foreign
+	case !seq.take(req.CSeq().SeqNo):
+		return stale
+	case !confirmed:
+		return premature
 	}
-	l.dlg.remoteSeq = seq
-	return true
+	return current
 }
 
 // End ends the leg by whatever fits its phase (b2bua.Leg).
 func (l *leg) End(why b2bua.Reason) {
 	l.mu.Lock()
-	was := l.phase
+	was, client := l.phase, l.client
 	switch was {
 	case early:
 		l.phase = ending
 	case answered:
 		l.byeDue = true
-	case talking:
-		l.phase = ending
 	}
-	client := l.client
 	l.mu.Unlock()
 	switch {
 	case was == early && l.invite != nil:
@@ -197,101 +203,46 @@ func (l *leg) End(why b2bua.Reason) {
 	}
 }
 
-// bye sends our BYE; the leg is gone with its final response or time-out.
+// bye sends our BYE; the leg is gone with its final response or time-out. Where
+// the peer's BYE has come first there is nothing to end.
 func (l *leg) bye() {
 	l.mu.Lock()
+	if l.phase != answered && l.phase != talking {
+		l.mu.Unlock()
+		return
+	}
 	l.phase = ending
 	l.dlg.seq++
 	req := l.dlg.within(sip.BYE, l.dlg.seq)
-	hop, offer := l.hop(), l.offer
-	l.offer = nil
+	hop, offer, again := l.dlg.hop(l.ours), l.offer, l.again
+	l.offer, l.again = nil, nil
 	l.mu.Unlock()
-	if offer != nil {
-		l.ua.respond(offer, response(offer.Request(), 487, "Request Terminated", "", nil, nil))
-	}
+	again.stop()
+	l.terminated(offer)
 	_, err := l.ua.tx.Request(req, hop, func(o siptx.Outcome) {
 		if o.Err != nil || o.Res.StatusCode >= 200 {
 			l.leave()
 		}
 	})
 	if err != nil {
+		l.log.Debug("bye not sent", "error", err.Error())
 		l.leave()
 	}
 }
 
-// onBye ends the leg at the peer's wish.
+// onBye ends the leg at the peer's wish. One that comes while our own BYE is under
+// way changes nothing.
 func (l *leg) onBye(tx *siptx.ServerTx) {
-	l.ua.respond(tx, response(tx.Request(), 200, "OK", "", nil, nil))
+	_ = l.ua.respond(tx, response(tx.Request(), 200, "OK", "", nil, nil))
 	l.mu.Lock()
-	was, offer := l.phase, l.offer
-	l.offer = nil
+	was := l.phase
+	l.hung = l.hung || was == early
 	l.mu.Unlock()
-	if offer != nil {
-		l.ua.respond(offer, response(offer.Request(), 487, "Request Terminated", "", nil, nil))
-	}
 	switch was {
 	case early: // of an incoming leg: RFC 3261 §15.1.2, the INVITE gets 487 when the call ends
 		l.tell(b2bua.Event{Kind: b2bua.EvHungUp})
 	case answered, talking:
 		l.tell(b2bua.Event{Kind: b2bua.EvHungUp})
 		l.leave()
-	}
-}
-
-// onOffer takes a re-INVITE or UPDATE to the call, one at a time.
-func (l *leg) onOffer(tx *siptx.ServerTx, req *sip.Request) {
-	body, ok := description(req)
-	if !ok {
-		l.ua.refuse(tx, 415, "Unsupported Media Type")
-		return
-	}
-	l.mu.Lock()
-	fits := l.phase == talking && l.offer == nil && l.again == nil
-	if fits {
-		if c := req.Contact(); c != nil {
-			l.dlg.target = c.Address
-		}
-		l.offer = tx
-	}
-	l.mu.Unlock()
-	if !fits {
-		// RFC 3261 §14.2: 500 with a Retry-After of 0 to 10 s while an earlier one is
-		// open, our own 2xx without ACK included.
-		res := response(req, 500, "Server Internal Error", "", nil, nil)
-		res.AppendHeader(sip.NewHeader("Retry-After", itoa(int(newTag()[0])%10+1)))
-		l.ua.respond(tx, res)
-		return
-	}
-	if req.Method == sip.UPDATE && body == nil {
-		l.settle(200, "OK", nil)
-		return
-	}
-	l.tell(b2bua.Event{Kind: b2bua.EvOffered, Body: body})
-}
-
-// settle answers the offer that waits, if one does.
-func (l *leg) settle(status int, phrase string, body []byte) bool {
-	l.mu.Lock()
-	tx := l.offer
-	l.offer = nil
-	l.mu.Unlock()
-	if tx == nil {
-		return false
-	}
-	res := response(tx.Request(), status, phrase, "", l.contact(), body)
-	if tx.Request().Method == sip.INVITE && status == 200 {
-		l.repeat(tx, res)
-	}
-	l.ua.respond(tx, res)
-	return true
-}
-
-// RefuseOffer refuses the offer that waits; the call stays as it was (b2bua.Leg).
-func (l *leg) RefuseOffer() { l.settle(488, "Not Acceptable Here", nil) }
-
-// Answer answers the INVITE of an incoming leg, or the offer that waits (b2bua.Leg).
-func (l *leg) Answer(body []byte) {
-	if !l.settle(200, "OK", body) && l.invite != nil {
-		l.accept(body)
 	}
 }

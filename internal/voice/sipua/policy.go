@@ -3,6 +3,7 @@ package sipua
 import (
 	"net/netip"
 	"strconv"
+	"strings"
 
 	"github.com/emiago/sipgo/sip"
 
@@ -35,8 +36,9 @@ func response(req *sip.Request, status int, reason, tag string, contact *sip.Con
 	}
 	res.AppendHeader(req.From())
 	to := &sip.ToHeader{Address: req.To().Address, DisplayName: req.To().DisplayName, Params: req.To().Params.Clone()}
-	if tag != "" && !to.Params.Has("tag") {
-		to.Params = to.Params.Add("tag", tag)
+	if tag != "" && tagOf(to.Params) == "" { // ";tag" without a value is none
+		to.Params.Remove("tag")
+		to.Params.Add("tag", tag)
 	}
 	res.AppendHeader(to)
 	res.AppendHeader(req.CallID())
@@ -50,12 +52,23 @@ func response(req *sip.Request, status int, reason, tag string, contact *sip.Con
 	if status == 503 {
 		res.AppendHeader(sip.NewHeader("Retry-After", strconv.Itoa(retryAfterSeconds)))
 	}
+	if status == 100 {
+		if h := req.GetHeader("Timestamp"); h != nil && timestamp(h.Value()) {
+			res.AppendHeader(sip.NewHeader("Timestamp", h.Value()))
+		}
+	}
 	if len(body) > 0 {
 		ct := sdpType
 		res.AppendHeader(&ct)
 		res.SetBody(body)
 	}
 	return res
+}
+
+// timestamp reports whether s is what RFC 3261 §20.38 says: what a 100 must repeat
+// (§8.2.6.1), and nothing else.
+func timestamp(s string) bool {
+	return len(s) > 0 && len(s) <= 32 && strings.Trim(s, "0123456789. ") == ""
 }
 
 // retryAfterSeconds is what a refused caller's carrier is asked to wait.
@@ -100,34 +113,6 @@ func (o outgoingInvite) build() *sip.Request {
 	return req
 }
 
-// within builds a request inside a dialog (RFC 3261 §12.2.1.1).
-func (d *dialog) within(method sip.RequestMethod, seq uint32) *sip.Request {
-	target, routes := d.target, d.routes
-	if len(routes) > 0 && !loose(routes[0]) {
-		// A strict router wants to stand in the Request-URI, the target last.
-		target = routes[0]
-		routes = append(append([]sip.Uri(nil), routes[1:]...), d.target)
-	}
-	req := sip.NewRequest(method, *target.Clone())
-	for i := range routes {
-		req.AppendHeader(&sip.RouteHeader{Address: *routes[i].Clone()})
-	}
-	max := sip.MaxForwardsHeader(70)
-	req.AppendHeader(&max)
-	req.AppendHeader(&sip.FromHeader{Address: d.local, Params: tagParam(d.localTag)})
-	to := &sip.ToHeader{Address: d.remote}
-	if d.remoteTag != "" {
-		to.Params = tagParam(d.remoteTag)
-	}
-	req.AppendHeader(to)
-	id := sip.CallIDHeader(d.callID)
-	req.AppendHeader(&id)
-	req.AppendHeader(&sip.CSeqHeader{SeqNo: seq, MethodName: method})
-	return req
-}
-
-func tagParam(tag string) sip.HeaderParams { return sip.HeaderParams{{K: "tag", V: tag}} }
-
 // contactAt is our Contact: an address and nothing about anybody.
 func contactAt(a netip.AddrPort, network string) *sip.ContactHeader {
 	u := sip.Uri{Scheme: "sip", Host: host(a.Addr()), Port: int(a.Port())}
@@ -144,5 +129,3 @@ func host(a netip.Addr) string {
 	}
 	return a.String()
 }
-
-func loose(u sip.Uri) bool { return u.UriParams.Has("lr") }

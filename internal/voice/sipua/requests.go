@@ -1,10 +1,6 @@
 package sipua
 
 import (
-	"bytes"
-	"io"
-	"mime"
-	"mime/multipart"
 	"strings"
 
 	"github.com/emiago/sipgo/sip"
@@ -14,80 +10,109 @@ import (
 	"tandem/internal/voice/siptx"
 )
 
-// OnRequest gets every new request of a trunk.
+// OnRequest gets every new request that the gate let in.
 func (ua *Agent) OnRequest(tx *siptx.ServerTx, req *sip.Request) {
-	trunk, known := ua.trunks.bySource(tx.Source().Addr())
-	if !known {
-		return // the trunk has just been removed; strangers get nothing
-	}
 	if status, phrase := unfit(req); status != 0 {
 		ua.refuse(tx, status, phrase)
 		return
 	}
-	if tag, ok := req.To().Params.Get("tag"); ok && tag != "" {
+	if tag := tagOf(req.To().Params); tag != "" {
 		ua.within(tx, req, tag)
 		return
 	}
 	switch req.Method {
 	case sip.INVITE:
-		ua.incoming(tx, req, trunk)
+		ua.incoming(tx, req)
 	case sip.OPTIONS:
 		if ua.o.Draining != nil && ua.o.Draining() {
 			ua.refuse(tx, 503, "Service Unavailable")
 			return
 		}
-		res := response(req, 200, "OK", newTag(), nil, nil)
-		res.AppendHeader(sip.NewHeader("Accept", string(sdpType)))
-		ua.respond(tx, res)
+		ua.capable(tx, newTag())
 	case sip.BYE, sip.UPDATE:
 		ua.refuse(tx, 481, "Call/Transaction Does Not Exist")
-	case sip.REFER:
-		ua.refuse(tx, 603, "Decline")
 	default:
-		ua.refuse(tx, 405, "Method Not Allowed")
+		ua.decline(tx)
 	}
 }
 
-// unfit finds what is wrong with a request whatever its method; 0 if nothing.
+// unfit finds what is wrong with a request whatever it wants; 0 if nothing. Only
+// an INVITE is passed on, so only an INVITE can run out of hops here.
 func unfit(req *sip.Request) (status int, phrase string) {
-	if m := req.MaxForwards(); m != nil && m.Val() == 0 && req.Method != sip.OPTIONS {
+	if m := req.MaxForwards(); m != nil && m.Val() == 0 && req.Method == sip.INVITE && tagOf(req.To().Params) == "" {
 		return 483, "Too Many Hops"
 	}
-	if req.GetHeader("Require") != nil {
+	if len(required(req)) > 0 {
 		return 420, "Bad Extension"
 	}
-	switch s := strings.ToLower(req.Recipient.Scheme); s {
+	switch strings.ToLower(req.Recipient.Scheme) {
 	case "sip", "sips", "tel":
 		return 0, ""
 	}
 	return 416, "Unsupported URI Scheme"
 }
 
-// refuse answers a request that belongs to no leg.
-func (ua *Agent) refuse(tx *siptx.ServerTx, status int, phrase string) {
-	req := tx.Request()
-	res := response(req, status, phrase, newTag(), nil, nil)
-	if status == 420 {
-		for _, h := range req.GetHeaders("Require") {
-			res.AppendHeader(sip.NewHeader("Unsupported", h.Value()))
+// required are the extensions that a request cannot do without. We have none.
+func required(req *sip.Request) (tags []string) {
+	for _, h := range req.GetHeaders("Require") {
+		for _, tag := range splitList(h.Value()) {
+			if tag != "" {
+				tags = append(tags, tag)
+			}
 		}
 	}
-	if status == 415 {
-		res.AppendHeader(sip.NewHeader("Accept", string(sdpType)))
-	}
-	ua.respond(tx, res)
+	return tags
 }
 
-// respond sends a response; one that cannot be sent is the peer's to ask for again.
-func (ua *Agent) respond(tx *siptx.ServerTx, res *sip.Response) {
-	if err := tx.Respond(res); err != nil {
+// decline answers a method that we do not do, in a dialog or outside of one.
+func (ua *Agent) decline(tx *siptx.ServerTx) {
+	if tx.Request().Method == sip.REFER {
+		ua.refuse(tx, 603, "Decline")
+		return
+	}
+	ua.refuse(tx, 405, "Method Not Allowed")
+}
+
+// capable answers OPTIONS (RFC 3261 §11.2).
+func (ua *Agent) capable(tx *siptx.ServerTx, tag string) {
+	res := response(tx.Request(), 200, "OK", tag, nil, nil)
+	res.AppendHeader(sip.NewHeader("Accept", string(sdpType)))
+	_ = ua.respond(tx, res) // logged there; the peer asks again
+}
+
+// refuse answers a request with a final response that says no, in a dialog or
+// outside of one.
+func (ua *Agent) refuse(tx *siptx.ServerTx, status int, phrase string) {
+	res := response(tx.Request(), status, phrase, newTag(), nil, nil)
+	switch status {
+	case 415:
+		res.AppendHeader(sip.NewHeader("Accept", string(sdpType)))
+		res.AppendHeader(sip.NewHeader("Accept-Encoding", "identity"))
+	case 420:
+		res.AppendHeader(sip.NewHeader("Unsupported", strings.Join(required(tx.Request()), ", ")))
+	case 500:
+		res.AppendHeader(sip.NewHeader("Retry-After", retryAfterGlare()))
+	}
+	_ = ua.respond(tx, res) // logged there; the peer asks again
+}
+
+// respond sends a response. Most callers can do nothing about one that is not sent.
+func (ua *Agent) respond(tx *siptx.ServerTx, res *sip.Response) error {
+	err := tx.Respond(res)
+	if err != nil {
 		ua.o.Log.Debug("response not sent", "status", res.StatusCode, "error", err.Error())
 	}
+	return err
 }
 
 // incoming makes a leg of an INVITE and hands the call over.
-func (ua *Agent) incoming(tx *siptx.ServerTx, req *sip.Request, trunk masking.Trunk) {
-	if req.Contact() == nil {
+func (ua *Agent) incoming(tx *siptx.ServerTx, req *sip.Request) {
+	trunk, ok := ua.trunks.bySource(tx.Source().Addr())
+	if !ok { // reached by our calls, or was a trunk when its calls began
+		ua.refuse(tx, 403, "Forbidden")
+		return
+	}
+	if !reachable(req.Contact()) {
 		ua.refuse(tx, 400, "Missing Contact")
 		return
 	}
@@ -101,7 +126,7 @@ func (ua *Agent) incoming(tx *siptx.ServerTx, req *sip.Request, trunk masking.Tr
 		Called: called(req, trunk), Caller: caller(req, trunk), Received: now}}
 	l := ua.newIncoming(tx, req, trunk, in.Call)
 	in.Leg = l
-	ua.respond(tx, response(req, 100, "Trying", "", nil, nil))
+	_ = ua.respond(tx, response(req, 100, "Trying", "", nil, nil))
 	ua.o.OnInvite(in)
 }
 
@@ -115,8 +140,15 @@ func hopsLeft(req *sip.Request) int {
 }
 
 // OnCancel tells the call that the caller gave up; the call decides whether the
-// cancellation or its answer came first (RFC 3261 §9.2).
+// cancellation or its answer came first (RFC 3261 §9.2). A re-INVITE that is
+// cancelled leaves the call as it is.
 func (ua *Agent) OnCancel(invite *siptx.ServerTx, _ *sip.Request) {
+	if tag := tagOf(invite.Request().To().Params); tag != "" {
+		if l := ua.find(string(*invite.Request().CallID()), tag); l != nil {
+			l.withdraw(invite)
+		}
+		return
+	}
 	ua.mu.Lock()
 	l := ua.invites[invite]
 	ua.mu.Unlock()
@@ -127,73 +159,43 @@ func (ua *Agent) OnCancel(invite *siptx.ServerTx, _ *sip.Request) {
 
 // OnAck gets the ACK for a 2xx of ours.
 func (ua *Agent) OnAck(req *sip.Request) {
-	tag, _ := req.To().Params.Get("tag")
-	if l := ua.find(string(*req.CallID()), tag); l != nil {
-		l.acknowledged(req.CSeq().SeqNo)
+	l := ua.find(string(*req.CallID()), tagOf(req.To().Params))
+	if l == nil || !l.isPeer(req) {
+		return
 	}
+	answer, _ := description(req)
+	l.acknowledged(req.CSeq().SeqNo, answer)
 }
 
 // within handles a request inside a dialog.
 func (ua *Agent) within(tx *siptx.ServerTx, req *sip.Request, tag string) {
 	l := ua.find(string(*req.CallID()), tag)
-	if l == nil || !l.isPeer(req) {
+	if l == nil {
 		ua.refuse(tx, 481, "Call/Transaction Does Not Exist")
 		return
 	}
-	if !l.inOrder(req) {
+	switch l.place(req) {
+	case foreign:
+		ua.refuse(tx, 481, "Call/Transaction Does Not Exist")
+	case stale:
 		ua.refuse(tx, 500, "CSeq Out Of Order")
-		return
+	case premature:
+		l.onEarly(tx, req)
+	case current:
+		l.onRequest(tx, req)
 	}
+}
+
+// onRequest handles a request of the dialog that the leg has.
+func (l *leg) onRequest(tx *siptx.ServerTx, req *sip.Request) {
 	switch req.Method {
 	case sip.BYE:
 		l.onBye(tx)
 	case sip.INVITE, sip.UPDATE:
 		l.onOffer(tx, req)
 	case sip.OPTIONS:
-		ua.respond(tx, response(req, 200, "OK", tag, nil, nil))
-	case sip.REFER:
-		ua.refuse(tx, 603, "Decline")
+		l.ua.capable(tx, "")
 	default:
-		ua.refuse(tx, 405, "Method Not Allowed")
-	}
-}
-
-// description gives the session description of a message: its body, or the one
-// part of a multipart body that is one. ISUP and all other parts are dropped. ok is
-// false when the body is something else.
-func description(m interface {
-	Body() []byte
-	ContentType() *sip.ContentTypeHeader
-}) (sdp []byte, ok bool) {
-	body := m.Body()
-	if len(body) == 0 {
-		return nil, true
-	}
-	ct := m.ContentType()
-	if ct == nil {
-		return nil, false
-	}
-	kind, params, err := mime.ParseMediaType(string(*ct))
-	if err != nil {
-		return nil, false
-	}
-	if strings.EqualFold(kind, string(sdpType)) {
-		return body, true
-	}
-	if !strings.HasPrefix(kind, "multipart/") {
-		return nil, false
-	}
-	parts := multipart.NewReader(bytes.NewReader(body), params["boundary"])
-	for {
-		part, err := parts.NextRawPart()
-		if err != nil {
-			return nil, false
-		}
-		kind, _, err := mime.ParseMediaType(part.Header.Get("Content-Type"))
-		if err != nil || !strings.EqualFold(kind, string(sdpType)) {
-			continue
-		}
-		sdp, err := io.ReadAll(io.LimitReader(part, 64<<10))
-		return sdp, err == nil
+		l.ua.decline(tx)
 	}
 }

@@ -3,6 +3,7 @@ package sipua
 import (
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,6 +30,7 @@ type trunkState struct {
 	failed   int // attempts in a row that the trunk itself failed
 	lastGood time.Time
 	lastBad  time.Time
+	probed   time.Time // when a call last went first to a trunk that is down
 }
 
 // Health is how a trunk does, as far as its calls have shown.
@@ -40,8 +42,12 @@ type Health struct {
 	LastFailure   time.Time `json:"last_failure,omitzero"`
 }
 
-// downAfter failures in a row a trunk is reported down and tried last.
-const downAfter = 3
+// downAfter failures in a row a trunk is reported down and tried last, but for one
+// call every probeEvery: nothing else would show that it is up again.
+const (
+	downAfter  = 3
+	probeEvery = 30 * time.Second
+)
 
 func (ts *trunks) all() []masking.Trunk {
 	if p := ts.table.Load(); p != nil {
@@ -50,26 +56,49 @@ func (ts *trunks) all() []masking.Trunk {
 	return nil
 }
 
-// admits reports whether any trunk sends from addr: the gate of the sockets.
-func (ts *trunks) admits(addr netip.Addr) bool {
+// knows reports whether any trunk sends from addr or is reached there. The answers
+// of a trunk that only takes calls come from where we send them.
+func (ts *trunks) knows(addr netip.Addr) bool {
 	_, ok := ts.bySource(addr)
-	return ok
+	return ok || slices.ContainsFunc(ts.all(), func(t masking.Trunk) bool { return hasTarget(t, addr) })
 }
 
-// bySource finds the trunk of an address. Of several the one with the longest
-// prefix wins.
+// bySource finds the trunk that an address may call from. Of several the one with
+// the longest prefix wins, among equals the first of the table.
 func (ts *trunks) bySource(addr netip.Addr) (masking.Trunk, bool) {
 	addr = addr.Unmap()
-	best, bits := masking.Trunk{}, -1
-	for _, t := range ts.all() {
-		for _, p := range t.Sources {
+	list, best, bits := ts.all(), -1, -1
+	for i := range list {
+		for _, p := range list[i].Sources {
 			if p.Contains(addr) && p.Bits() > bits {
-				best, bits = t, p.Bits()
+				best, bits = i, p.Bits()
 			}
 		}
 	}
-	return best, bits >= 0
+	if best < 0 {
+		return masking.Trunk{}, false
+	}
+	return list[best], true
 }
+
+// byAddress finds a trunk that sends from an address or is reached there, the zero
+// trunk if there is none.
+func (ts *trunks) byAddress(addr netip.Addr) masking.Trunk {
+	for _, t := range ts.all() {
+		if owns(t, addr) {
+			return t
+		}
+	}
+	return masking.Trunk{}
+}
+
+func hasTarget(t masking.Trunk, addr netip.Addr) bool {
+	addr = addr.Unmap()
+	return slices.ContainsFunc(t.Targets, func(a netip.AddrPort) bool { return a.Addr().Unmap() == addr })
+}
+
+// owns reports whether addr belongs to the trunk, as a source or a target.
+func owns(t masking.Trunk, addr netip.Addr) bool { return t.Admits(addr) || hasTarget(t, addr) }
 
 func (ts *trunks) state(name string) *trunkState {
 	ts.mu.Lock()
@@ -86,11 +115,13 @@ func (ts *trunks) state(name string) *trunkState {
 // that may present it, those that are down last.
 func (ts *trunks) outgoing(ua *Agent, callerID e164.Number) []b2bua.Trunk {
 	var up, down []b2bua.Trunk
+	now := time.Now()
 	for _, t := range masking.OutgoingTrunks(ts.all(), callerID, rand.IntN) {
 		s := ts.state(t.Name)
+		last := s.passedOver(now)
 		for _, target := range t.Targets {
 			way := &way{ua: ua, trunk: t, state: s, target: target}
-			if s.down() {
+			if last {
 				down = append(down, way)
 			} else {
 				up = append(up, way)
@@ -134,10 +165,18 @@ func (s *trunkState) note(worked bool, now time.Time) {
 	s.lastBad = now
 }
 
-func (s *trunkState) down() bool {
+// passedOver reports whether the trunk is to be tried last.
+func (s *trunkState) passedOver(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.failed >= downAfter
+	if s.failed < downAfter {
+		return false
+	}
+	if now.Sub(s.lastBad) >= probeEvery && now.Sub(s.probed) >= probeEvery {
+		s.probed = now
+		return false
+	}
+	return true
 }
 
 func (s *trunkState) health() Health {

@@ -2,7 +2,9 @@ package sipua
 
 import (
 	"errors"
+	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -15,7 +17,8 @@ import (
 // Dial rings a number over this way (b2bua.Trunk).
 func (w *way) Dial(d b2bua.Dial) b2bua.Leg {
 	ua := w.ua
-	l := &leg{ua: ua, trunk: w.trunk, call: d.Call, name: "b", log: ua.o.Log.With("call", string(d.Call), "leg", "b")}
+	l := &leg{ua: ua, trunk: w.trunk, call: d.Call, name: "b", log: ua.o.Log.With("call", string(d.Call), "leg", "b"),
+		origin: siptx.Target{Network: string(w.trunk.Transport), Addr: w.target}}
 	l.Bind(d.Inbox, d.Hidden)
 	if !w.state.take(w.trunk, time.Now()) {
 		l.phase = gone
@@ -24,14 +27,14 @@ func (w *way) Dial(d b2bua.Dial) b2bua.Leg {
 		return l
 	}
 	l.done = w.state.give
-	l.dlg = dialog{callID: newTag() + newTag(), localTag: newTag(), seq: 1,
-		peer: siptx.Target{Network: string(w.trunk.Transport), Addr: w.target}}
+	l.dlg = dialog{callID: newTag() + newTag(), seq: 1, peer: l.origin}
+	l.dlg.localTag = ua.tagFor(l.dlg.callID)
 	req := outgoingInvite{trunk: w.trunk, target: w.target, to: d.To, callerID: d.CallerID, callID: l.dlg.callID,
 		tag: l.dlg.localTag, contact: l.contact(), hops: d.Hops, body: d.Offer}.build()
 	l.dlg.local, l.dlg.remote = req.From().Address, req.To().Address
 	ua.remember(l)
 	l.silent = time.AfterFunc(ua.o.Silence, func() { l.noResponse(w.state) })
-	client, err := ua.tx.Request(req, l.dlg.peer, func(o siptx.Outcome) { l.onOutcome(o, w.state) })
+	client, err := ua.tx.Request(req, l.origin, func(o siptx.Outcome) { l.onOutcome(o, w.state) })
 	if err != nil {
 		l.inviteFailed(err, w.state)
 		return l
@@ -44,12 +47,19 @@ func (w *way) Dial(d b2bua.Dial) b2bua.Leg {
 
 // noResponse gives up a trunk that says nothing at all.
 func (l *leg) noResponse(trunk *trunkState) {
+	l.mu.Lock()
+	fits := l.phase == early && !l.heard
+	l.mu.Unlock()
+	if !fits {
+		return
+	}
 	trunk.note(false, time.Now())
 	l.tell(b2bua.Event{Kind: b2bua.EvFailed, Status: 408, Cause: masking.CauseFailed, Retry: true})
 }
 
 // cancelInvite gives up an INVITE that has no final response; siptx holds the
-// CANCEL back until a provisional one has come (RFC 3261 §9.1).
+// CANCEL back until a provisional one has come (RFC 3261 §9.1), and ends the
+// transaction if none ever does.
 func (l *leg) cancelInvite(client *siptx.ClientTx) {
 	if err := client.Cancel(); err != nil {
 		l.log.Debug("cancel not sent", "error", err.Error())
@@ -63,13 +73,12 @@ func (l *leg) onOutcome(o siptx.Outcome, trunk *trunkState) {
 		return
 	}
 	l.mu.Lock()
-	silent := l.silent
+	l.heard = true
 	l.mu.Unlock()
-	silent.Stop()
+	l.silent.Stop()
 	switch status := o.Res.StatusCode; {
-	case status == 100:
 	case status < 200:
-		l.onProvisional()
+		l.onProvisional(o.Res)
 	case status < 300:
 		trunk.note(true, time.Now())
 		l.onAnswer(o.Res)
@@ -79,13 +88,16 @@ func (l *leg) onOutcome(o siptx.Outcome, trunk *trunkState) {
 	}
 }
 
-// inviteFailed ends an attempt that got no final response.
+// inviteFailed ends an attempt that got no final response. What never left us is
+// no fault of the trunk.
 func (l *leg) inviteFailed(err error, trunk *trunkState) {
 	l.mu.Lock()
 	was, rang := l.phase, l.rang
 	l.mu.Unlock()
 	if was == early && !errors.Is(err, siptx.ErrBlocked) {
-		trunk.note(false, time.Now())
+		if errors.Is(err, siptx.ErrTimeout) || errors.Is(err, siptx.ErrTransport) {
+			trunk.note(false, time.Now())
+		}
 		cause := masking.CauseFailed
 		if rang {
 			cause = masking.CauseNoAnswer
@@ -97,15 +109,64 @@ func (l *leg) inviteFailed(err error, trunk *trunkState) {
 	}
 }
 
+// earlyDialog is what a provisional response makes of an INVITE (RFC 3261 §12.1).
+type earlyDialog struct {
+	tag string
+	seq sequence
+}
+
+// maxForks bounds the dialogs of one INVITE, early or answered, that a leg remembers.
+const maxForks = 16
+
 // onProvisional: any 18x means that the far side is at work on its phone. What
 // it says or plays meanwhile is not passed on (calls.md §1.5).
-func (l *leg) onProvisional() {
+func (l *leg) onProvisional(res *sip.Response) {
+	tag, rings := tagOf(res.To().Params), res.StatusCode >= 180 && res.StatusCode < 190
 	l.mu.Lock()
-	fits := l.phase == early && !l.rang
-	l.rang = true
+	if known := slices.ContainsFunc(l.early, func(e earlyDialog) bool { return e.tag == tag }); l.made == nil &&
+		res.StatusCode > 100 && tag != "" && !known && len(l.early) < maxForks {
+		l.early = append(l.early, earlyDialog{tag: tag})
+	}
+	fits := rings && l.phase == early && !l.rang
+	l.rang = l.rang || rings
 	l.mu.Unlock()
 	if fits {
 		l.tell(b2bua.Event{Kind: b2bua.EvRinging})
+	}
+}
+
+// onEarly handles a request of a dialog that our INVITE has made but not yet
+// answered. Our offer is open, so no other can be made (RFC 3311 §5.2, RFC 3261
+// §14.2). A callee must not say BYE yet (§15); one that does has given the call up.
+func (l *leg) onEarly(tx *siptx.ServerTx, req *sip.Request) {
+	body, ok := description(req)
+	switch {
+	case req.Method == sip.BYE:
+		_ = l.ua.respond(tx, response(req, 200, "OK", "", nil, nil)) // logged there
+		l.givenUp(tagOf(req.From().Params))
+	case req.Method == sip.OPTIONS:
+		l.ua.capable(tx, "")
+	case req.Method == sip.UPDATE && !ok:
+		l.ua.refuse(tx, 415, "Unsupported Media Type")
+	case req.Method == sip.UPDATE && body == nil:
+		_ = l.ua.respond(tx, response(req, 200, "OK", "", l.contact(), nil)) // the 2xx will bring the target
+	case req.Method == sip.UPDATE || req.Method == sip.INVITE:
+		l.ua.refuse(tx, 491, "Request Pending")
+	default:
+		l.ua.decline(tx)
+	}
+}
+
+// givenUp takes an early dialog off the list; with the last one the attempt is
+// over, and the call will cancel the INVITE.
+func (l *leg) givenUp(tag string) {
+	l.mu.Lock()
+	l.early = slices.DeleteFunc(l.early, func(e earlyDialog) bool { return e.tag == tag })
+	fits, rang := l.phase == early && len(l.early) == 0, l.rang
+	l.mu.Unlock()
+	if fits {
+		cause, _ := causeOf(480, rang)
+		l.tell(b2bua.Event{Kind: b2bua.EvFailed, Cause: cause})
 	}
 }
 
@@ -121,31 +182,27 @@ func (l *leg) onRefusal(status int) {
 	l.leave()
 }
 
-// onAnswer takes a 2xx: the first makes the dialog; the same again is
-// acknowledged again; one of another fork is acknowledged and hung up (RFC 3261
-// §13.2.2.4). One that crossed our CANCEL is acknowledged and hung up as well.
+// onAnswer takes a 2xx: the first makes the dialog; every other is onFurther's.
+// One that crossed our CANCEL is acknowledged and hung up.
 func (l *leg) onAnswer(res *sip.Response) {
-	tag, _ := res.To().Params.Get("tag")
 	l.mu.Lock()
-	first := l.dlg.remoteTag == "" && (l.phase == early || l.phase == ending)
-	same := tag == l.dlg.remoteTag
-	if !first {
-		ack := l.ack
+	if l.made != nil || l.phase == gone {
 		l.mu.Unlock()
-		if same && ack != nil {
-			l.sendAck(ack)
-		} else if !same {
-			l.hangUpFork(res, tag)
-		}
+		l.onFurther(res)
 		return
 	}
 	cancelled := l.phase == ending
 	l.phase = talking
-	l.dlg.confirm(res, tag)
-	l.ack = l.dlg.within(sip.ACK, l.dlg.seq)
-	ack := l.ack
+	l.dlg.confirm(res)
+	for _, e := range l.early {
+		if e.tag == l.dlg.remoteTag {
+			l.dlg.remoteSeq = e.seq
+		}
+	}
+	made := l.dlg
+	l.made, l.early = &made, nil
 	l.mu.Unlock()
-	l.sendAck(ack)
+	l.sendAck(made)
 	if cancelled {
 		l.bye()
 		return
@@ -154,38 +211,67 @@ func (l *leg) onAnswer(res *sip.Response) {
 	l.tell(b2bua.Event{Kind: b2bua.EvAnswered, Body: body})
 }
 
-// confirm completes a dialog from the 2xx that made it (RFC 3261 §12.1.2).
-func (d *dialog) confirm(res *sip.Response, tag string) {
-	d.remoteTag = tag
-	d.target = d.remote
-	if c := res.Contact(); c != nil {
-		d.target = c.Address
+// onFurther takes a 2xx after the one that made the dialog: the same again is
+// acknowledged again; one of another fork is acknowledged and hung up (RFC 3261
+// §13.2.2.4), and so is any that comes to a leg without a dialog.
+func (l *leg) onFurther(res *sip.Response) {
+	tag := tagOf(res.To().Params)
+	l.mu.Lock()
+	if l.made != nil && tag == l.made.remoteTag {
+		made := *l.made
+		l.mu.Unlock()
+		l.sendAck(made)
+		return
 	}
-	d.routes = recordRoutes(res)
-	slices.Reverse(d.routes)
+	known := slices.Contains(l.forks, tag)
+	if !known && len(l.forks) < maxForks {
+		l.forks = append(l.forks, tag)
+	} else if !known {
+		l.mu.Unlock()
+		return // no proxy forks that far
+	}
+	fork := l.dlg
+	l.mu.Unlock()
+	fork.seq, fork.peer = 1, l.origin
+	fork.confirm(res)
+	l.sendAck(fork)
+	if !known {
+		l.hangUp(fork)
+	}
 }
 
-func (l *leg) sendAck(ack *sip.Request) {
-	l.mu.Lock()
-	hop := l.hop()
-	l.mu.Unlock()
-	if err := l.ua.tx.Send(ack, hop); err != nil {
+// sendAck acknowledges a 2xx. d is the dialog as that 2xx made it.
+func (l *leg) sendAck(d dialog) {
+	if err := l.ua.tx.Send(d.within(sip.ACK, d.seq), d.hop(l.ours)); err != nil {
 		l.log.Debug("ack not sent", "error", err.Error())
 	}
 }
 
-// hangUpFork ends a second dialog that the same INVITE made.
-func (l *leg) hangUpFork(res *sip.Response, tag string) {
-	l.mu.Lock()
-	fork := &leg{ua: l.ua, trunk: l.trunk, dlg: l.dlg}
-	l.mu.Unlock()
-	fork.dlg.seq = 1
-	fork.dlg.confirm(res, tag)
-	hop := fork.hop()
-	if err := l.ua.tx.Send(fork.dlg.within(sip.ACK, 1), hop); err != nil {
-		l.log.Debug("ack of a fork not sent", "error", err.Error())
-	}
-	if _, err := l.ua.tx.Request(fork.dlg.within(sip.BYE, 2), hop, func(siptx.Outcome) {}); err != nil {
+// hangUp ends a dialog that nobody wants. Whether its BYE is answered does not matter.
+func (l *leg) hangUp(d dialog) {
+	if _, err := l.ua.tx.Request(d.within(sip.BYE, d.seq+1), d.hop(l.ours), func(siptx.Outcome) {}); err != nil {
 		l.log.Debug("bye of a fork not sent", "error", err.Error())
 	}
+}
+
+// OnStray gets responses that no transaction waits for. A 2xx that comes after a
+// refusal, or when its INVITE was given up long ago, has made a dialog all the
+// same: it is acknowledged and hung up (RFC 3261 §13.2.2.4). Our tag tells that
+// the INVITE was ours.
+func (ua *Agent) OnStray(res *sip.Response, src netip.AddrPort) {
+	callID, tag := string(*res.CallID()), tagOf(res.From().Params)
+	if res.CSeq().MethodName != sip.INVITE || res.StatusCode/100 != 2 || tag != ua.tagFor(callID) {
+		return
+	}
+	if l := ua.find(callID, tag); l != nil {
+		l.onFurther(res)
+		return
+	}
+	l := &leg{ua: ua, log: ua.o.Log, trunk: ua.trunks.byAddress(src.Addr())}
+	l.origin = siptx.Target{Network: strings.ToLower(res.Via().Transport), Addr: src}
+	d := dialog{callID: callID, localTag: tag, local: res.From().Address, remote: res.To().Address,
+		seq: res.CSeq().SeqNo, peer: l.origin}
+	d.confirm(res)
+	l.sendAck(d)
+	l.hangUp(d)
 }

@@ -13,35 +13,14 @@ import (
 
 // newIncoming makes the caller's leg of an INVITE (RFC 3261 §12.1.1).
 func (ua *Agent) newIncoming(tx *siptx.ServerTx, req *sip.Request, trunk masking.Trunk, id masking.CallID) *leg {
-	tag, _ := req.From().Params.Get("tag")
-	l := &leg{ua: ua, trunk: trunk, call: id, name: "a", log: ua.o.Log.With("call", string(id), "leg", "a"), invite: tx}
-	l.dlg = dialog{callID: string(*req.CallID()), localTag: newTag(), remoteTag: tag, local: req.To().Address,
-		remote: req.From().Address, remoteSeq: req.CSeq().SeqNo, routes: recordRoutes(req), target: req.Contact().Address,
-		peer: siptx.Target{Network: tx.Network(), Addr: tx.Source()}}
+	l := &leg{ua: ua, trunk: trunk, call: id, name: "a", log: ua.o.Log.With("call", string(id), "leg", "a"), invite: tx,
+		origin: siptx.Target{Network: tx.Network(), Addr: tx.Source()}}
+	l.dlg = dialog{callID: string(*req.CallID()), localTag: newTag(), remoteTag: tagOf(req.From().Params), local: req.To().Address,
+		remote: req.From().Address, routes: recordRoutes(req), target: req.Contact().Address, peer: l.origin}
+	l.dlg.remoteSeq.take(req.CSeq().SeqNo)
 	ua.remember(l)
 	tx.OnEnd(l.inviteOver)
 	return l
-}
-
-// recordRoutes are the URIs of Record-Route in the order written.
-func recordRoutes(m interface {
-	GetHeaders(name string) []sip.Header
-}) []sip.Uri {
-	var routes []sip.Uri
-	for _, h := range m.GetHeaders("Record-Route") {
-		if r, ok := h.(*sip.RecordRouteHeader); ok {
-			routes = append(routes, r.Address)
-			continue
-		}
-		for _, part := range splitList(h.Value()) {
-			var u sip.Uri
-			var params sip.HeaderParams
-			if _, err := sip.ParseAddressValue(part, &u, &params); err == nil {
-				routes = append(routes, u)
-			}
-		}
-	}
-	return routes
 }
 
 // inviteOver runs when the INVITE's transaction is gone. A leg that still waits
@@ -66,14 +45,14 @@ func (l *leg) Ring() {
 	fits := l.phase == early
 	l.mu.Unlock()
 	if fits {
-		l.ua.respond(l.invite, response(l.invite.Request(), 180, "Ringing", l.dlg.localTag, l.contact(), nil))
+		_ = l.ua.respond(l.invite, response(l.invite.Request(), 180, "Ringing", l.dlg.localTag, l.contact(), nil))
 	}
 }
 
 // accept sends 200 and repeats it until its ACK comes.
 func (l *leg) accept(body []byte) {
 	l.mu.Lock()
-	fits := l.phase == early
+	fits := l.phase == early && !l.hung
 	if fits {
 		l.phase = answered
 	}
@@ -83,16 +62,16 @@ func (l *leg) accept(body []byte) {
 	}
 	res := response(l.invite.Request(), 200, "OK", l.dlg.localTag, l.contact(), body)
 	l.repeat(l.invite, res)
-	err := l.invite.Respond(res)
+	err := l.ua.respond(l.invite, res)
 	if err == nil {
 		return
 	}
+	l.halt()
 	l.mu.Lock()
-	l.phase = early // the 2xx never left; the call will refuse the INVITE
-	again := l.again
-	l.again = nil
+	if l.phase == answered {
+		l.phase = early // the 2xx never left; the call will refuse the INVITE
+	}
 	l.mu.Unlock()
-	again.stop()
 	if !errors.Is(err, siptx.ErrBlocked) { // which has told the call by itself
 		l.tell(b2bua.Event{Kind: b2bua.EvHungUp, Cause: masking.CauseFailed})
 	}
@@ -101,15 +80,20 @@ func (l *leg) accept(body []byte) {
 // refuseInvite sends the final response of a call that is not taken up. siptx
 // repeats it and takes its ACK; the leg has nothing left to do.
 func (l *leg) refuseInvite(why b2bua.Reason) {
+	l.mu.Lock()
+	hung := l.hung
+	l.mu.Unlock()
 	status, phrase := statusFor(why)
-	if err := l.invite.Respond(response(l.invite.Request(), status, phrase, l.dlg.localTag, nil, nil)); err != nil {
-		l.log.Debug("refusal not sent", "status", status, "error", err.Error())
+	if hung { // RFC 3261 §15.1.2
+		status, phrase = 487, "Request Terminated"
 	}
+	_ = l.ua.respond(l.invite, response(l.invite.Request(), status, phrase, l.dlg.localTag, nil, nil)) // logged there
 	l.leave()
 }
 
-// acknowledged stops the 2xx; a leg that was to end meanwhile ends now.
-func (l *leg) acknowledged(seq uint32) {
+// acknowledged stops the 2xx; a leg that was to end meanwhile ends now. answer is
+// the description in the ACK, if any.
+func (l *leg) acknowledged(seq uint32, answer []byte) {
 	l.mu.Lock()
 	again := l.again
 	if again == nil || again.seq != seq {
@@ -123,8 +107,11 @@ func (l *leg) acknowledged(seq uint32) {
 	due := l.byeDue && l.phase == talking
 	l.mu.Unlock()
 	again.stop()
-	if due {
+	switch {
+	case due:
 		l.bye()
+	case again.offers && answer != nil:
+		l.answeredInAck(answer)
 	}
 }
 
@@ -138,17 +125,18 @@ func (l *leg) unacknowledged() {
 	if !fits {
 		return
 	}
+	l.bye()
 	if !due {
 		l.tell(b2bua.Event{Kind: b2bua.EvHungUp, Cause: masking.CauseFailed})
 	}
-	l.bye()
 }
 
 // repeater sends a 2xx again, at T1, then doubling up to T2, until it is stopped
 // or 64*T1 have passed (RFC 3261 §13.3.1.4): siptx has no say in a 2xx.
 type repeater struct {
-	seq   uint32
-	timer *time.Timer
+	seq    uint32
+	offers bool // the 2xx holds an offer of ours, which the ACK answers
+	timer  *time.Timer
 }
 
 // repeat begins to send a 2xx again; it must be called before the 2xx is first sent.
@@ -160,7 +148,8 @@ func (l *leg) repeat(tx *siptx.ServerTx, res *sip.Response) {
 	if t2 == 0 {
 		t2 = 4 * time.Second
 	}
-	r := &repeater{seq: tx.Request().CSeq().SeqNo}
+	theirs, _ := description(tx.Request())
+	r := &repeater{seq: tx.Request().CSeq().SeqNo, offers: theirs == nil}
 	wait, left := t1, 64*t1
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -182,7 +171,7 @@ func (l *leg) repeat(tx *siptx.ServerTx, res *sip.Response) {
 		case over:
 			l.unacknowledged()
 		default:
-			l.ua.respond(tx, res)
+			_ = l.ua.respond(tx, res) // logged there, and sent again anyway
 		}
 	}
 	r.timer = time.AfterFunc(wait, tick)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -10,7 +11,7 @@ import (
 )
 
 const (
-	resendAfter = 500 * time.Millisecond // T1 (RFC 3261 §17.1.1.1), here for every message
+	resendAfter = 500 * time.Millisecond // T1 (RFC 3261 §17.1.1.1), without its doubling
 	giveUp      = 8 * time.Second        // a call that has not gone on for so long has failed
 	watchEvery  = 100 * time.Millisecond
 )
@@ -19,8 +20,8 @@ const (
 // another, without media. It knows only as much SIP as such a call needs, so
 // that it costs little beside the server.
 type load struct {
-	via            netip.AddrPort // where INVITEs go: the server, or the callees themselves
-	dial           func(slot int) string
+	via            netip.AddrPort        // where INVITEs go: the server, or the callees themselves
+	dial           func(slot int) string // the number that a caller dials
 	caller, callee *net.UDPConn
 	closed         chan struct{}
 	workers        sync.WaitGroup
@@ -33,27 +34,16 @@ type load struct {
 	tally
 }
 
-// tally counts since the last start of a run.
+// tally counts what has happened since the start of a run.
 type tally struct {
-	placed, connected, completed, failed int
-	resent                               int // by the load: no answer came in time
-	repeated                             int // by the server: it got no answer in time, or thought so
-	added                                []time.Duration
+	connected, completed, failed int
+	resent                       int             // by the load: it had no answer in time
+	repeated                     int             // by the server, for the same reason
+	added                        []time.Duration // INVITE to 180, without the time that the callee had them
 }
 
 // clean says that no call failed and nothing had to be sent again.
 func (t tally) clean() bool { return t.failed == 0 && t.resent == 0 && t.repeated == 0 }
-
-// call is one call in both roles.
-type call struct {
-	n, slot                          int
-	invited, offered, rang           time.Time
-	accepted, acked, ending          bool
-	callerDone, calleeDone           bool
-	ok                               message // the 200, for a BYE later
-	fromCaller, fromCallee           []byte  // what waits for an answer
-	callerSent, calleeSent, lastNews time.Time
-}
 
 // newLoad opens the sockets for so many pairs of parties.
 func newLoad(slots int) (*load, error) {
@@ -73,15 +63,15 @@ func newLoad(slots int) (*load, error) {
 }
 
 func listen() (*net.UDPConn, error) {
-	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	c, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(loopback, 0)))
 	if err != nil {
 		return nil, err
 	}
-	if err := c.SetReadBuffer(4 << 20); err != nil {
-		return nil, err
-	}
-	return c, nil
+	return c, c.SetReadBuffer(4 << 20)
 }
+
+// through sets where calls go, before any is placed.
+func (l *load) through(via netip.AddrPort, dial func(slot int) string) { l.via, l.dial = via, dial }
 
 func (l *load) close() {
 	close(l.closed)
@@ -89,12 +79,6 @@ func (l *load) close() {
 	_ = l.callee.Close()
 	l.workers.Wait()
 }
-
-// direct lets the load call itself: what its own work adds to every time.
-func (l *load) direct() { l.through(address(l.callee), calleeNumber) }
-
-// through lets the load call over a server, that knows whom to call by the caller.
-func (l *load) through(server netip.AddrPort, dial func(slot int) string) { l.via, l.dial = server, dial }
 
 func address(c *net.UDPConn) netip.AddrPort { return c.LocalAddr().(*net.UDPAddr).AddrPort() }
 
@@ -104,24 +88,52 @@ func (l *load) run(ctx context.Context, rate float64, count int) (tally, error) 
 	l.mu.Lock()
 	l.tally = tally{added: make([]time.Duration, 0, count)}
 	l.mu.Unlock()
-	begin := time.Now()
-	for i := range count {
-		if err := until(ctx, begin.Add(time.Duration(float64(i)/rate*float64(time.Second)))); err != nil {
-			return tally{}, err
-		}
-		l.place()
-	}
-	for {
+	err := evenly(ctx, rate, count, func(int) { l.place() })
+	for err == nil {
 		l.mu.Lock()
 		t := l.tally
 		l.mu.Unlock()
 		if t.completed+t.failed == count || l.hold && t.connected+t.failed == count {
 			return t, nil
 		}
-		if err := until(ctx, time.Now().Add(watchEvery)); err != nil {
-			return t, err
-		}
+		err = until(ctx, time.Now().Add(watchEvery))
 	}
+	return tally{}, err
+}
+
+// hangUp ends the calls that are held, evenly at rate a second.
+func (l *load) hangUp(ctx context.Context, rate float64) error {
+	l.mu.Lock()
+	l.hold = false
+	var up []*call
+	for _, c := range l.calls {
+		up = append(up, c)
+	}
+	l.mu.Unlock()
+	err := evenly(ctx, rate, len(up), func(i int) {
+		l.mu.Lock()
+		l.bye(up[i])
+		l.mu.Unlock()
+	})
+	for left := 1; left > 0 && err == nil; {
+		err = until(ctx, time.Now().Add(watchEvery))
+		l.mu.Lock()
+		left = len(l.calls)
+		l.mu.Unlock()
+	}
+	return err
+}
+
+// evenly does something count times at rate a second. What is late is made up for.
+func evenly(ctx context.Context, rate float64, count int, do func(i int)) error {
+	begin := time.Now()
+	for i := range count {
+		if err := until(ctx, begin.Add(time.Duration(float64(i)/rate*float64(time.Second)))); err != nil {
+			return err
+		}
+		do(i)
+	}
+	return nil
 }
 
 // until waits for a time.
@@ -137,84 +149,15 @@ func until(ctx context.Context, at time.Time) error {
 	return ctx.Err()
 }
 
-// place starts the next call, between the next two parties.
-func (l *load) place() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.placed++
-	c := &call{n: l.next, slot: l.next % len(l.slots)}
-	l.next++
-	if l.slots[c.slot] != nil { // they are still on the phone
-		l.failed++
-		return
-	}
-	l.slots[c.slot], l.calls[c.n] = c, c
-	text := invite(c.n, callerNumber(c.slot), l.dial(c.slot), address(l.caller), l.via)
-	c.invited = time.Now()
-	c.lastNews = c.invited
-	l.fromCaller(c, text, true)
-}
-
-// hangUp ends held calls, at rate a second, and waits until they are gone.
-func (l *load) hangUp(ctx context.Context, rate float64) error {
-	l.mu.Lock()
-	l.hold = false
-	up := make([]*call, 0, len(l.calls))
-	for _, c := range l.calls {
-		up = append(up, c)
-	}
-	l.mu.Unlock()
-	begin := time.Now()
-	for i, c := range up {
-		if err := until(ctx, begin.Add(time.Duration(float64(i)/rate*float64(time.Second)))); err != nil {
-			return err
-		}
-		l.mu.Lock()
-		l.bye(c)
-		l.mu.Unlock()
-	}
-	for left := 1; left > 0; {
-		if err := until(ctx, time.Now().Add(watchEvery)); err != nil {
-			return err
-		}
-		l.mu.Lock()
-		left = len(l.calls)
-		l.mu.Unlock()
-	}
-	return nil
-}
-
-// fromCaller and fromCallee send, and keep what must be answered. A failed send
-// is one that is lost: it is sent again.
-func (l *load) fromCaller(c *call, text []byte, keep bool) {
-	if c.fromCaller = nil; keep {
-		c.fromCaller, c.callerSent = text, time.Now()
-	}
-	_, _ = l.caller.WriteToUDPAddrPort(text, l.via)
-}
-
-func (l *load) fromCallee(c *call, text []byte, to netip.AddrPort) {
-	c.fromCallee, c.calleeSent = text, time.Now()
-	_, _ = l.callee.WriteToUDPAddrPort(text, to)
-}
-
-func (l *load) bye(c *call) {
-	if c.ending || l.calls[c.n] != c {
-		return
-	}
-	c.ending, c.lastNews = true, time.Now()
-	l.fromCaller(c, follow("BYE", c.n, 2, c.ok, address(l.caller)), true)
-}
-
-// receive hands the messages of a socket on, one at a time.
+// receive hands on the messages of a socket, one at a time.
 func (l *load) receive(conn *net.UDPConn, on func(m message, from netip.AddrPort)) {
 	buf := make([]byte, 65536)
 	for {
 		n, from, err := conn.ReadFromUDPAddrPort(buf)
-		if err != nil {
+		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		if m, ok := read(buf[:n]); ok {
+		if m, ok := read(buf[:max(n, 0)]); ok {
 			l.mu.Lock()
 			on(m, from)
 			l.mu.Unlock()
@@ -228,9 +171,11 @@ func (l *load) watch() {
 	defer tick.Stop()
 	for {
 		select {
-		case <-tick.C:
+		case now := <-tick.C:
 			l.mu.Lock()
-			l.resend(time.Now())
+			for _, c := range l.calls {
+				l.look(c, now)
+			}
 			l.mu.Unlock()
 		case <-l.closed:
 			return
@@ -238,16 +183,32 @@ func (l *load) watch() {
 	}
 }
 
-func (l *load) resend(now time.Time) {
-	for _, c := range l.calls {
-		if c.fromCaller != nil && now.Sub(c.callerSent) > resendAfter {
-			c.callerSent = now
+func (l *load) look(c *call, now time.Time) {
+	for _, u := range []*unanswered{&c.byCaller, &c.byCallee} {
+		if u.text != nil && now.Sub(u.at) > resendAfter {
+			u.at = now
 			l.resent++
-			_, _ = l.caller.WriteToUDPAddrPort(c.fromCaller, l.via)
-		}
-		held := l.hold && c.acked && c.callerAnswered()
-		if !held && now.Sub(c.lastNews) > giveUp {
-			l.end(c, fmt.Errorf("stood still"))
+			u.send()
 		}
 	}
+	held := l.hold && c.connected && c.byCaller.text == nil
+	if !held && now.Sub(c.lastNews) > giveUp {
+		l.failed++
+		l.forget(c)
+	}
 }
+
+// percentiles gives the median and the 99th percentile in milliseconds.
+func percentiles(sorted []time.Duration) (p50, p99 float64) {
+	if len(sorted) == 0 {
+		return 0, 0
+	}
+	at := func(p int) float64 { return sorted[(len(sorted)-1)*p/100].Seconds() * 1000 }
+	return at(50), at(99)
+}
+
+// The parties of pair i, and the number that masks them for each other.
+const virtualNumber = "+914000000001"
+
+func callerNumber(i int) string { return fmt.Sprintf("+9199000%05d", i) }
+func calleeNumber(i int) string { return fmt.Sprintf("+9188000%05d", i) }

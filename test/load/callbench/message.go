@@ -61,6 +61,13 @@ func read(b []byte) (m message, ok bool) {
 	return m, len(m.callID) > 0 && len(m.vias) > 0 && len(method) > 0
 }
 
+// clone is a copy that outlives the datagram.
+func (m message) clone() message {
+	m.uri, m.vias, m.from, m.to = bytes.Clone(m.uri), bytes.Clone(m.vias), bytes.Clone(m.from), bytes.Clone(m.to)
+	m.callID, m.cseq, m.reach = bytes.Clone(m.callID), bytes.Clone(m.cseq), bytes.Clone(m.reach)
+	return m
+}
+
 // uriIn takes the address out of "<sip:…>;parameters".
 func uriIn(value []byte) []byte {
 	if _, after, ok := bytes.Cut(value, []byte("<")); ok {

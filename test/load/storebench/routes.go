@@ -80,7 +80,11 @@ func fill(ctx context.Context, o settings, name string, claims int) (*sqlite.Sto
 			return nil, err
 		}
 	}
-	return s, nil
+	// Closing moves the WAL into the file: both tables are measured settled.
+	if err := s.Close(); err != nil {
+		return nil, err
+	}
+	return sqlite.Open(ctx, sqlite.Options{Path: path})
 }
 
 // routes measures n random calls, one after the other.

@@ -1,0 +1,160 @@
+package sipua
+
+import (
+	"crypto/rand"
+
+	"github.com/emiago/sipgo/sip"
+
+	"tandem/internal/voice/b2bua"
+	"tandem/internal/voice/siptx"
+)
+
+// This file answers re-INVITE and UPDATE (RFC 3261 §14.2, RFC 3311 §5.2). The call
+// decides on one offer at a time.
+
+// verdict is what becomes of a re-INVITE or UPDATE.
+type verdict int
+
+const (
+	ask     verdict = iota // the call decides
+	refresh                // an UPDATE without offer: only the target is new
+	wait                   // 500 with Retry-After: something of theirs is open
+	glare                  // 491: an offer of ours is open
+	over                   // 481
+)
+
+// onOffer takes a re-INVITE or UPDATE.
+func (l *leg) onOffer(tx *siptx.ServerTx, req *sip.Request) {
+	body, ok := description(req)
+	if !ok {
+		l.ua.refuse(tx, 415, "Unsupported Media Type")
+		return
+	}
+	source := siptx.Target{Network: tx.Network(), Addr: tx.Source()}
+	l.mu.Lock()
+	v := l.judge(req.Method, body != nil)
+	if v == ask || v == refresh {
+		l.refresh(req, source)
+	}
+	if v == ask {
+		l.offer, l.asked = tx, true
+	}
+	l.mu.Unlock()
+	switch v {
+	case ask:
+		l.tell(b2bua.Event{Kind: b2bua.EvOffered, Body: body})
+	case refresh:
+		_ = l.ua.respond(tx, response(req, 200, "OK", "", l.contact(), nil))
+	case wait:
+		l.ua.refuse(tx, 500, "Server Internal Error")
+	case glare:
+		l.ua.refuse(tx, 491, "Request Pending")
+	case over:
+		l.ua.refuse(tx, 481, "Call/Transaction Does Not Exist")
+	}
+}
+
+// judge decides on a re-INVITE or UPDATE of the confirmed dialog. The caller holds l.mu.
+func (l *leg) judge(method sip.RequestMethod, offers bool) verdict {
+	switch {
+	case l.phase == ending || l.phase == gone:
+		return over
+	case l.asked && (offers || method == sip.INVITE || l.offer != nil && l.offer.Request().Method == sip.UPDATE):
+		return wait
+	case method == sip.UPDATE && !offers:
+		return refresh
+	case l.phase == early: // their first offer has no answer yet
+		return wait
+	case l.again != nil && method == sip.INVITE: // nor has our 2xx its ACK
+		return wait
+	case l.again != nil && l.again.offers:
+		return glare
+	}
+	return ask
+}
+
+// refresh takes the new remote target (RFC 3261 §12.2.2), and on an incoming leg
+// the address that the peer, perhaps behind a NAT, sends from now. The caller
+// holds l.mu.
+func (l *leg) refresh(req *sip.Request, source siptx.Target) {
+	if c := req.Contact(); reachable(c) {
+		l.dlg.target = c.Address
+	}
+	if l.invite != nil && l.ours(source.Addr.Addr()) {
+		l.dlg.peer = source
+	}
+}
+
+// settle answers the offer that waits. It reports whether the call owed an answer,
+// which nobody gets if the offer has been withdrawn.
+func (l *leg) settle(status int, phrase string, body []byte) bool {
+	l.mu.Lock()
+	tx, owed := l.offer, l.asked
+	l.offer, l.asked = nil, false
+	l.mu.Unlock()
+	if tx == nil {
+		return owed
+	}
+	res := response(tx.Request(), status, phrase, "", l.contact(), body)
+	if tx.Request().Method == sip.INVITE && status == 200 {
+		l.repeat(tx, res)
+	}
+	if err := l.ua.respond(tx, res); err != nil {
+		l.halt()
+		l.ua.refuse(tx, 500, "Server Internal Error")
+	}
+	return true
+}
+
+// halt stops repeating a 2xx that could not be sent.
+func (l *leg) halt() {
+	l.mu.Lock()
+	again := l.again
+	l.again = nil
+	l.mu.Unlock()
+	again.stop()
+}
+
+// withdraw answers a re-INVITE that the peer has cancelled before the call has
+// decided on it (RFC 3261 §9.2).
+func (l *leg) withdraw(tx *siptx.ServerTx) {
+	l.mu.Lock()
+	waits := l.offer == tx
+	if waits {
+		l.offer = nil
+	}
+	l.mu.Unlock()
+	if waits {
+		l.terminated(tx)
+	}
+}
+
+// RefuseOffer refuses the offer that waits; the call stays as it was (b2bua.Leg).
+func (l *leg) RefuseOffer() { l.settle(488, "Not Acceptable Here", nil) }
+
+// Answer answers the INVITE of an incoming leg, or the offer that waits (b2bua.Leg).
+func (l *leg) Answer(body []byte) {
+	if !l.settle(200, "OK", body) && l.invite != nil {
+		l.accept(body)
+	}
+}
+
+// answeredInAck takes the answer to an offer of ours that stood in a 2xx. The call
+// hears of it as of an offer: what it answers goes nowhere, since the ACK ends the
+// exchange (RFC 3264 §4, RFC 3261 §13.2.1).
+func (l *leg) answeredInAck(body []byte) {
+	l.mu.Lock()
+	fits := l.phase == talking && !l.asked
+	l.asked = l.asked || fits
+	l.mu.Unlock()
+	if fits {
+		l.tell(b2bua.Event{Kind: b2bua.EvOffered, Body: body})
+	}
+}
+
+// retryAfterGlare is a random wait of up to ten seconds, as RFC 3261 §14.2 wants.
+func retryAfterGlare() string {
+	var b [1]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	return itoa(int(b[0]) % 11)
+}

@@ -1,0 +1,233 @@
+package interop
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"tandem/internal/app"
+	"tandem/internal/voice/phone"
+	"tandem/test/world"
+)
+
+func TestTsharkFindsNoFaultInWhatIsOnTheWire(t *testing.T) {
+	for _, network := range []string{"udp", "tcp"} {
+		t.Run(network, func(t *testing.T) {
+			t.Parallel()
+			s := newWire(t, network)
+			s.capture()
+			s.reach(s.b)
+			s.call(s.a, s.b, alice)
+			s.reach(s.a)
+			s.call(s.b, s.a, bob)
+			s.finish()
+			s.check()
+		})
+	}
+}
+
+// wire is a server between two phones, and tshark that listens to all three.
+type wire struct {
+	t       *testing.T
+	ctx     context.Context
+	w       *world.World
+	network string
+	a, b    *phone.Phone
+	called  chan *phone.Call
+	media   [2]int // the server's ports
+	tshark  *exec.Cmd
+	file    string
+}
+
+func newWire(t *testing.T, network string) *wire {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	s := &wire{t: t, ctx: ctx, network: network, called: make(chan *phone.Call, 1), file: filepath.Join(t.TempDir(), "calls.pcapng")}
+	// Ports below those that the kernel hands out, of which other tests live.
+	s.media = map[string][2]int{"udp": {23000, 23199}, "tcp": {23200, 23399}}[network]
+	var err error
+	s.w, err = world.Start(world.Options{Environ: []string{fmt.Sprintf("TANDEM_MEDIA_PORTS=%d-%d", s.media[0], s.media[1])}})
+	s.must(err)
+	t.Cleanup(func() {
+		if err := s.w.Close(5 * time.Second); err != nil {
+			t.Error(err)
+		}
+	})
+	s.a, s.b = s.newPhone(), s.newPhone()
+	s.must(s.w.AddTrunk("carrier", map[string]any{"transport": network}))
+	_, err = s.w.NewTenant("acme", "exclusive", virtual)
+	s.must(err)
+	_, err = s.w.Allocate("acme", virtual, []string{alice}, []string{bob}, nil)
+	s.must(err)
+	return s
+}
+
+func (s *wire) newPhone() *phone.Phone {
+	s.t.Helper()
+	p, err := phone.New(phone.Options{Network: s.network, IP: netip.MustParseAddr("127.0.0.1"), OnCall: func(c *phone.Call) {
+		select {
+		case s.called <- c:
+		case <-s.ctx.Done():
+		}
+		<-c.Done()
+	}})
+	s.must(err)
+	s.t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			s.t.Error(err)
+		}
+	})
+	return p
+}
+
+func (s *wire) must(err error) {
+	s.t.Helper()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *wire) reach(p *phone.Phone) {
+	s.t.Helper()
+	s.must(s.w.Do("", "PUT", "/v1/admin/trunks/carrier", map[string]any{"targets": []string{p.Addr().String()}}, nil))
+	s.must(s.w.App.ReloadTrunks(s.ctx))
+}
+
+// capture starts tshark on all ports of this test and returns once it writes.
+func (s *wire) capture() {
+	s.t.Helper()
+	filter := fmt.Sprintf("port %d or port %d or port %d or udp portrange %d-%d", s.w.SIP(s.network).Port(), s.a.Addr().Port(),
+		s.b.Addr().Port(), s.media[0], s.media[1])
+	said := &world.Log{}
+	s.tshark = exec.CommandContext(s.ctx, "tshark", "-i", "lo", "-q", "-w", s.file, "-f", filter)
+	s.tshark.Stdout, s.tshark.Stderr = said, said
+	s.must(s.tshark.Start())
+	s.t.Cleanup(func() {
+		if s.tshark.ProcessState == nil {
+			_ = s.tshark.Process.Kill()
+			_ = s.tshark.Wait() // killed
+		}
+		if s.t.Failed() {
+			s.t.Logf("tshark said:\n%s", said)
+		}
+	})
+	s.seen("is-it-on")
+}
+
+// seen sends OPTIONS with a mark until the mark stands in the captured file.
+func (s *wire) seen(mark string) {
+	s.t.Helper()
+	eventually(s.t, "tshark to capture (it needs to be root, or dumpcap CAP_NET_RAW)", func() bool {
+		res, err := s.a.Ask(s.ctx, phone.Outside{Via: s.w.SIP(s.network),
+			Request: phone.Request{Method: "OPTIONS", Headers: []phone.Header{{Name: "Subject", Value: mark}}}})
+		s.must(err)
+		if res.Status != 200 {
+			s.t.Fatalf("OPTIONS got %d", res.Status)
+		}
+		captured, _ := os.ReadFile(s.file) // not there at first
+		return bytes.Contains(captured, []byte(mark))
+	})
+}
+
+// call places a call, lets both hear the other and RTCP, holds and resumes it,
+// and hangs up.
+func (s *wire) call(from, to *phone.Phone, number string) {
+	s.t.Helper()
+	a, err := from.Dial(s.ctx, phone.Invite{From: number, To: virtual, Via: s.w.SIP(s.network), Audio: phone.Sine(toneA, 8000)})
+	s.must(err)
+	var b *phone.Call
+	select {
+	case b = <-s.called:
+	case <-s.ctx.Done():
+		s.t.Fatal("nobody was called")
+	}
+	s.must(b.Ring(phone.Reply{}))
+	s.must(b.Answer(phone.Reply{Audio: phone.Sine(toneB, 8000)}))
+	s.must(a.Answered(s.ctx))
+	s.must(a.HearsTone(s.ctx, toneB))
+	s.must(b.HearsTone(s.ctx, toneA))
+	s.must(a.Hold(s.ctx))
+	s.must(a.Resume(s.ctx))
+	eventually(s.t, "RTCP on both legs", func() bool { return hasRTCP(a) && hasRTCP(b) })
+	s.must(b.Hangup(s.ctx))
+	_, err = a.Ended(s.ctx)
+	s.must(err)
+	eventually(s.t, "nothing left of the call", func() bool { return s.w.App.Leftovers() == app.Leftovers{} })
+}
+
+// hasRTCP: RFC 3550 §6.4, a sender or receiver report.
+func hasRTCP(c *phone.Call) bool {
+	for _, m := range c.Raw() {
+		if len(m) > 8 && m[0]&0xC0 == 0x80 && (m[1] == 200 || m[1] == 201) {
+			return true
+		}
+	}
+	return false
+}
+
+// finish ends the capture when everything up to now is in the file.
+func (s *wire) finish() {
+	s.t.Helper()
+	s.seen("that-was-all")
+	s.must(s.tshark.Process.Signal(os.Interrupt))
+	s.must(s.tshark.Wait())
+}
+
+// check reads the file as tshark understands it.
+func (s *wire) check() {
+	s.t.Helper()
+	const warning = "0x00600000" // severity of tshark's experts; errors are above
+	for _, line := range s.read("_ws.malformed or _ws.expert.severity >= "+warning, "_ws.expert.message", "_ws.col.Info") {
+		s.t.Errorf("frame %s", line)
+	}
+	from := fmt.Sprintf("%s.srcport == %d", s.network, s.w.SIP(s.network).Port())
+	if s.network == "tcp" { // towards a callee the server speaks from a port of its own
+		from = fmt.Sprintf("tcp.dstport in {%d, %d}", s.a.Addr().Port(), s.b.Addr().Port()) + " or " + from
+	}
+	media := fmt.Sprintf("udp.srcport in {%d..%d}", s.media[0], s.media[1])
+	for what, want := range map[string]int{
+		"sip.Method == INVITE and (" + from + ")":                 2,
+		"sip.Method == ACK and (" + from + ")":                    2,
+		"sip.Method == BYE and (" + from + ")":                    2,
+		"sip.Status-Code == 180 and (" + from + ")":               2,
+		"sip.CSeq.method == INVITE and sdp and (" + from + ")":    2 + 2 + 4, // two offers, two answers, four re-INVITEs answered
+		"rtp and rtp.p_type == 8 or rtp.p_type == 0 and " + media: 200,
+		"rtcp.pt == 200 and " + media:                             2,
+		"rtcp.pt == 202 and " + media:                             2, // RFC 3550 §6.1: each report bears a CNAME
+	} {
+		if got := len(s.read(what)); got < want {
+			s.t.Errorf("%d frames of %s, want at least %d", got, what, want)
+		}
+	}
+	if strange := s.read("udp and not sip and not rtp and not rtcp and not icmp"); len(strange) > 0 {
+		s.t.Errorf("%d datagrams are neither SIP nor RTP nor RTCP, e.g. frame %s", len(strange), strange[0])
+	}
+}
+
+// read gives one line for each captured frame that a display filter lets pass.
+func (s *wire) read(filter string, fields ...string) []string {
+	s.t.Helper()
+	args := []string{"-r", s.file, "-Y", filter, "-T", "fields", "-e", "frame.number"}
+	for _, port := range []uint16{s.w.SIP(s.network).Port(), s.a.Addr().Port(), s.b.Addr().Port()} {
+		args = append(args, "-d", fmt.Sprintf("%s.port==%d,sip", s.network, port))
+	}
+	for _, f := range fields {
+		args = append(args, "-e", f)
+	}
+	var stderr bytes.Buffer
+	cmd := exec.CommandContext(s.ctx, "tshark", args...)
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		s.t.Fatalf("tshark: %v\n%s", err, &stderr)
+	}
+	return strings.FieldsFunc(string(out), func(r rune) bool { return r == '\n' })
+}

@@ -1,0 +1,272 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"tandem/test/load/proc"
+)
+
+// warmUp is how much of a measurement's length goes before it.
+const warmUp = 3
+
+// stage is one measurement at one rate.
+type stage struct {
+	tally
+	calls    int
+	cost     float64 // CPU seconds of the server for 1000 calls
+	waited   float64 // of the time, in percent
+	p50, p99 float64 // INVITE to 180 in milliseconds, the load's own time included
+}
+
+// scene is a server and a load that are ready for each other.
+type scene struct {
+	*server
+	*load
+	pid int
+}
+
+func open(ctx context.Context, o options, pairs int) (*scene, error) {
+	l, err := newLoad(pairs)
+	if err != nil {
+		return nil, err
+	}
+	s, err := startServer(ctx, o)
+	if err != nil {
+		l.close()
+		return nil, err
+	}
+	w := &scene{s, l, s.cmd.Process.Pid}
+	l.through(s.sip, func(int) string { return virtualNumber })
+	if err := s.setUp(ctx, address(l.callee), pairs); err != nil {
+		return nil, errors.Join(err, w.close())
+	}
+	// The server takes a new trunk up within a second or two.
+	if err := until(ctx, time.Now().Add(2500*time.Millisecond)); err != nil {
+		return nil, errors.Join(err, w.close())
+	}
+	t, err := l.run(ctx, 50, 25)
+	if err == nil && t.completed != 25 {
+		err = fmt.Errorf("%d of the first 25 calls failed", t.failed)
+	}
+	if err != nil {
+		return nil, errors.Join(err, w.close())
+	}
+	return w, nil
+}
+
+func (w *scene) close() error {
+	w.load.close()
+	return w.server.stop()
+}
+
+// stage places calls for so long, after a warm-up at the same rate, and takes
+// the server's CPU time until the last record is written.
+func (w *scene) stage(ctx context.Context, rate float64, length time.Duration) (s stage, err error) {
+	if _, err := w.run(ctx, rate, calls(rate, length/warmUp)); err != nil {
+		return s, err
+	}
+	first, err := w.settle(ctx)
+	if err != nil {
+		return s, err
+	}
+	before, err := proc.Read(w.pid)
+	if err != nil {
+		return s, err
+	}
+	begin := time.Now()
+	s.calls = calls(rate, length)
+	if s.tally, err = w.run(ctx, rate, s.calls); err != nil {
+		return s, err
+	}
+	took := time.Since(begin)
+	last, err := w.settle(ctx)
+	if err != nil {
+		return s, err
+	}
+	after, err := proc.Read(w.pid)
+	if err != nil {
+		return s, err
+	}
+	used := after.Since(before)
+	s.cost = used.CPU.Seconds() / float64(s.calls) * 1000
+	s.waited = 100 * used.Waited.Seconds() / took.Seconds()
+	s.repeated = max(s.repeated, int(last.resent-first.resent)) // what got lost counts too
+	if n := int(last.ended - first.ended); s.failed == 0 && n != s.calls {
+		return s, fmt.Errorf("the server has written %d of %d calls", n, s.calls)
+	}
+	slices.Sort(s.added)
+	s.p50, s.p99 = percentiles(s.added)
+	return s, nil
+}
+
+func calls(rate float64, length time.Duration) int { return max(1, int(rate*length.Seconds())) }
+
+// costs is the table of CPU and latency at fixed rates.
+func costs(ctx context.Context, o options, out *os.File) error {
+	w, err := open(ctx, o, o.pairs)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "calls through the whole server, %d rounds of %v a rate, pinned=%v; CPU s = user+sys of the server for 1000 calls\n",
+		o.rounds, o.length, o.pin)
+	fmt.Fprintf(out, "%8s  %6s  %-22s  %-16s  %6s  %7s  %-24s  %-24s  %s\n", "calls/s", "CPU s", "of each round", "waited %", "failed",
+		"resent", "INVITE-180 ms p50 / p99", "load alone p50 / p99", "added p50 / p99")
+	for _, rate := range o.rates {
+		var rounds, alone []stage
+		for range o.rounds {
+			s, err := w.stage(ctx, rate, o.length)
+			if err != nil {
+				return errors.Join(err, w.close())
+			}
+			d, err := direct(ctx, o, rate)
+			if err != nil {
+				return errors.Join(err, w.close())
+			}
+			rounds, alone = append(rounds, s), append(alone, d)
+		}
+		printCosts(out, rate, rounds, alone)
+	}
+	fmt.Fprint(out, "goal: at most 0.50 CPU s at 400 calls/s; added p50 at most 0.6 ms, p99 at most 2 ms\n\n")
+	return w.close()
+}
+
+// direct is a load that calls itself, with no server between.
+func direct(ctx context.Context, o options, rate float64) (s stage, err error) {
+	l, err := newLoad(o.pairs)
+	if err != nil {
+		return s, err
+	}
+	defer l.close()
+	l.through(address(l.callee), calleeNumber)
+	if s.tally, err = l.run(ctx, rate, calls(rate, o.length/warmUp)); err != nil {
+		return s, err
+	}
+	slices.Sort(s.added)
+	s.p50, s.p99 = percentiles(s.added)
+	return s, nil
+}
+
+func printCosts(out *os.File, rate float64, rounds, alone []stage) {
+	var each, waited string
+	failed, resent := 0, 0
+	for _, s := range rounds {
+		each += fmt.Sprintf("%.3f ", s.cost)
+		waited += fmt.Sprintf("%.1f ", s.waited)
+		failed += s.failed
+		resent += s.resent + s.repeated
+	}
+	p50, p99 := median(rounds, stage.median), median(rounds, stage.tail)
+	own50, own99 := median(alone, stage.median), median(alone, stage.tail)
+	fmt.Fprintf(out, "%8.0f  %6.3f  %-22s  %-16s  %6d  %7d  %-24s  %-24s  %.2f / %.2f\n", rate, median(rounds, stage.cpu), each, waited,
+		failed, resent, fmt.Sprintf("%.2f / %.2f", p50, p99), fmt.Sprintf("%.2f / %.2f", own50, own99), p50-own50, p99-own99)
+}
+
+func (s stage) cpu() float64    { return s.cost }
+func (s stage) median() float64 { return s.p50 }
+func (s stage) tail() float64   { return s.p99 }
+
+// median is that of one figure over some rounds.
+func median(rounds []stage, figure func(stage) float64) float64 {
+	sorted := slices.SortedFunc(slices.Values(rounds), func(a, b stage) int { return cmp.Compare(figure(a), figure(b)) })
+	return figure(sorted[len(sorted)/2])
+}
+
+// climb raises the rate until it is not clean twice.
+func climb(ctx context.Context, o options, out *os.File) error {
+	if len(o.climb) == 0 {
+		return nil
+	}
+	w, err := open(ctx, o, o.pairs)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "most calls a second without a failure or a retransmission, the server on %s; a rate that is not clean is tried twice\n", cores(o))
+	fmt.Fprintf(out, "%8s  %6s  %6s  %9s  %7s  %9s  %8s  %s\n", "calls/s", "CPU s", "busy %", "waited %", "failed", "resent", "clean", "INVITE-180 ms p50 / p99")
+	highest := 0.0
+	for _, rate := range o.climb {
+		clean := false
+		for try := 0; try < 2 && !clean; try++ {
+			s, err := w.stage(ctx, rate, o.length)
+			if err != nil {
+				return errors.Join(err, w.close())
+			}
+			clean = s.clean()
+			fmt.Fprintf(out, "%8.0f  %6.3f  %6.0f  %9.1f  %7d  %9d  %8v  %.2f / %.2f\n", rate, s.cost, s.cost*rate/10, s.waited,
+				s.failed, s.resent+s.repeated, clean, s.p50, s.p99)
+		}
+		if !clean {
+			break
+		}
+		highest = rate
+	}
+	fmt.Fprintf(out, "highest clean: %.0f calls/s (goal at least 800 on one core)\n\n", highest)
+	return w.close()
+}
+
+func cores(o options) string {
+	if o.pin {
+		return "one core"
+	}
+	return "all cores"
+}
+
+// memory is the table of what a server takes with calls up.
+func memory(ctx context.Context, o options, out *os.File) error {
+	if len(o.held) == 0 {
+		return nil
+	}
+	most := slices.Max(o.held)
+	w, err := open(ctx, o, most)
+	if err != nil {
+		return err
+	}
+	idle, err := proc.Resident(w.pid)
+	if err != nil {
+		return errors.Join(err, w.close())
+	}
+	fmt.Fprintf(out, "memory of the server (VmRSS), %d allocations\n%8s  %8s  %s\n%8d  %8.1f\n", most, "calls up", "MB", "KB a call", 0, mega(idle))
+	for _, n := range slices.Sorted(slices.Values(o.held)) {
+		if err := heldRow(ctx, w, n, idle, out); err != nil {
+			return errors.Join(err, w.close())
+		}
+	}
+	fmt.Fprint(out, "goal: at most 60 MB idle, at most 40 KB a call\n\n")
+	return w.close()
+}
+
+// heldRow sets up n calls, looks, and hangs them up.
+func heldRow(ctx context.Context, w *scene, n int, idle int64, out *os.File) error {
+	const rate = 200
+	w.mu.Lock()
+	w.hold = true
+	w.mu.Unlock()
+	t, err := w.run(ctx, rate, n)
+	if err != nil {
+		return err
+	}
+	g, err := w.read(ctx)
+	if err != nil {
+		return err
+	}
+	rss, err := proc.Resident(w.pid)
+	if err != nil {
+		return err
+	}
+	if t.failed > 0 || int(g.live) != n {
+		return fmt.Errorf("%.0f of %d calls are up, %d failed", g.live, n, t.failed)
+	}
+	fmt.Fprintf(out, "%8d  %8.1f  %.1f\n", n, mega(rss), float64(rss-idle)/1024/float64(n))
+	if err := w.hangUp(ctx, rate); err != nil {
+		return err
+	}
+	_, err = w.settle(ctx)
+	return err
+}
+
+func mega(bytes int64) float64 { return float64(bytes) / (1 << 20) }
