@@ -105,18 +105,14 @@ func (p *program) call(ctx context.Context, r callRequest, untilSaid bool) (err 
 	if err != nil {
 		return fmt.Errorf("cannot call: %w", err)
 	}
-	answered, talked, refusal := converse(ctx, call, r, untilSaid)
+	c := converse(ctx, call, r, untilSaid)
 	if say.err == nil {
 		say.err = phone.WriteLadder(p.Out, call.Ladder(), r.showNumbers)
 	}
-	if !answered {
-		return errors.Join(fmt.Errorf("not answered: %s", refusal), say.err)
+	if !c.answered {
+		return errors.Join(fmt.Errorf("not answered: %s", c.refusal), say.err)
 	}
-	ending := "the other side hung up"
-	if end, _ := call.Ended(ended()); end.ByUs { // it is over: Ended does not wait
-		ending = "this side hung up"
-	}
-	say.line("answered; talked for %.1f s; %s", talked.Seconds(), ending)
+	say.line("answered; talked for %.1f s; %s", c.talked.Seconds(), c.ending)
 	heard := call.Heard()
 	h := call.Hearing()
 	say.line("heard %.1f s, level %s; %d packets, %d lost, %d from strangers",
@@ -124,22 +120,39 @@ func (p *program) call(ctx context.Context, r callRequest, untilSaid bool) (err 
 	return errors.Join(say.err, r.keep(heard))
 }
 
-// converse waits for the answer, talks and hangs up. Without an answer it says why.
-func converse(ctx context.Context, call *phone.Call, r callRequest, untilSaid bool) (answered bool, talked time.Duration, refusal string) {
+// A conversation is what became of a call.
+type conversation struct {
+	answered bool
+	refusal  string // why it was not
+	talked   time.Duration
+	ending   string // who hung up
+}
+
+// converse waits for the answer, talks and hangs up.
+func converse(ctx context.Context, call *phone.Call, r callRequest, untilSaid bool) conversation {
 	ringing, stop := context.WithTimeout(ctx, time.Duration(r.ring)*time.Second)
 	err := call.Answered(ringing)
 	stop()
-	leaving, done := context.WithTimeout(context.WithoutCancel(ctx), goodbye)
-	defer done()
 	if err != nil {
-		_ = call.Hangup(leaving) // no answer to a CANCEL changes nothing here
-		return false, 0, r.why(ctx, err)
+		_ = hangUp(ctx, call) // no answer to a CANCEL changes nothing here
+		return conversation{refusal: r.why(ctx, err)}
 	}
 	start := time.Now()
 	talk(ctx, call, r, untilSaid)
-	talked = time.Since(start)
-	_ = call.Hangup(leaving) // the far side may be gone; the call is over for us
-	return true, talked, ""
+	c := conversation{answered: true, talked: time.Since(start), ending: "the other side hung up"}
+	if err := hangUp(ctx, call); err != nil {
+		c.ending = "this side hung up, and the other did not answer that"
+	} else if end, _ := call.Ended(ctx); end.ByUs { // it is over: Ended does not wait
+		c.ending = "this side hung up"
+	}
+	return c
+}
+
+// hangUp ends a call, also when the command is interrupted.
+func hangUp(ctx context.Context, call *phone.Call) error {
+	leaving, done := context.WithTimeout(context.WithoutCancel(ctx), goodbye)
+	defer done()
+	return call.Hangup(leaving)
 }
 
 // talk returns when it is time to hang up.

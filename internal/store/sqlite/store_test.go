@@ -236,6 +236,23 @@ func TestTheFilesAreForTheirOwnerAloneAndMayHaveAnyName(t *testing.T) {
 	}
 }
 
+func TestAClosedStoreHasEverythingInOneFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tandem.db")
+	s := withPool(t, Options{Path: path})
+	if err := s.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// SQLite removes these when the last connection closes: none is left open.
+	for _, file := range []string{path + "-wal", path + "-shm"} {
+		if _, err := os.Stat(file); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s is still there: %v", filepath.Base(file), err)
+		}
+	}
+}
+
 func TestAStoreOpenedAgainHasEverythingAndKeepsItsZones(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tandem.db")
 	s := withPool(t, Options{Path: path, Synchronous: Normal})

@@ -19,7 +19,10 @@ const (
 	behindAt    = queueSize / 2
 	strangersAt = queueSize / 4 // beyond this refusals of strangers are not written
 	retryEvery  = 200 * time.Millisecond
-	witnesses   = 8 // how many other calls are asked whether the store writes at all
+	// At most one transaction in so long: what comes in meanwhile shares the
+	// next one and its fsync. After a pause the first entry is written at once.
+	flushEvery = 20 * time.Millisecond
+	witnesses  = 8 // how many other calls are asked whether the store writes at all
 )
 
 // rejected is the one moment of a call that was not routed.
@@ -146,6 +149,7 @@ func (j *Journal) Close(ctx context.Context) error {
 func (j *Journal) write(ctx context.Context) {
 	defer close(j.done)
 	stopping, failing := false, false
+	var flushed time.Time
 	for {
 		batch := j.peek()
 		if len(batch) == 0 {
@@ -159,6 +163,15 @@ func (j *Journal) write(ctx context.Context) {
 			}
 			continue
 		}
+		if left := flushEvery - time.Since(flushed); left > 0 && len(batch) < batchSize && !stopping {
+			select {
+			case <-time.After(left):
+			case <-j.stops:
+				stopping = true
+			}
+			batch = j.peek()
+		}
+		flushed = time.Now()
 		err := j.flush(ctx, batch)
 		failing = j.tell(err, failing)
 		if err != nil {

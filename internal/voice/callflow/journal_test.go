@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -103,6 +104,36 @@ func TestWhatWaitsTogetherIsWrittenTogether(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(m.batches) != 3 || m.batches[0] != batchSize || m.batches[2] != 600-2*batchSize {
+			t.Errorf("batches of %v", m.batches)
+		}
+	})
+}
+
+func TestABusyJournalWritesOnceInAWhileAndAnIdleOneAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		j, _ := newJournal(m)
+		for range 2 { // idle at first, and again after a pause
+			j.Note(masking.Began, record(len(m.batches)), time.UTC)
+			synctest.Wait()
+			if j.Waiting() != 0 {
+				t.Error("an idle journal let an entry wait")
+			}
+			for range 10 {
+				j.Note(masking.Rang, record(0), time.UTC)
+				synctest.Wait()
+			}
+			if j.Waiting() != 10 {
+				t.Errorf("%d entries wait, want all ten", j.Waiting())
+			}
+			<-time.After(flushEvery)
+			synctest.Wait()
+			<-time.After(flushEvery)
+		}
+		if err := j.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(m.batches, []int{1, 10, 1, 10}) {
 			t.Errorf("batches of %v", m.batches)
 		}
 	})

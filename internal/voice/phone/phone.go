@@ -76,6 +76,7 @@ type Phone struct {
 	log   *slog.Logger
 	layer *siptx.Layer
 	addr  netip.AddrPort
+	ready chan struct{} // closed once addr is set: the first call may come before
 
 	mu      sync.Mutex
 	wg      sync.WaitGroup
@@ -102,17 +103,19 @@ func New(o Options) (*Phone, error) {
 	if o.Timers.T2 <= 0 {
 		o.Timers.T2 = 4 * time.Second
 	}
-	p := &Phone{o: o, log: o.Log, stop: make(chan struct{}), calls: make(map[callKey]*Call),
+	p := &Phone{o: o, log: o.Log, stop: make(chan struct{}), ready: make(chan struct{}), calls: make(map[callKey]*Call),
 		invites: make(map[*siptx.ServerTx][]*Call), records: make(map[string]*record)}
 	layer, err := siptx.New(siptx.Options{Log: o.Log, Timers: o.Timers, Trace: p.trace, Handler: handler{p}})
 	if err != nil {
 		return nil, err
 	}
 	p.layer = layer
-	p.addr, err = layer.Listen(o.Network, netip.AddrPortFrom(o.IP, o.Port))
+	addr, err := layer.Listen(o.Network, netip.AddrPortFrom(o.IP, o.Port))
 	if err != nil {
 		return nil, errors.Join(err, layer.Close())
 	}
+	p.addr = addr
+	close(p.ready)
 	return p, nil
 }
 
@@ -199,6 +202,7 @@ type handler struct{ p *Phone }
 
 // OnRequest sorts a request by whether it belongs to a call.
 func (h handler) OnRequest(tx *siptx.ServerTx, req *sip.Request) {
+	<-h.p.ready // New is about to set the address
 	if tag := tagOf(req.To()); tag != "" {
 		if c := h.p.find(string(*req.CallID()), tag); c != nil {
 			c.onRequest(tx, req)

@@ -47,12 +47,12 @@ type leg struct {
 	client *siptx.ClientTx // outgoing legs: the INVITE
 	heard  bool            // outgoing legs: a response has come
 	rang   bool
-	early  []earlyDialog  // outgoing legs, until the 2xx
-	made   *dialog        // outgoing legs: as the 2xx made it, for the ACK of each further one
-	forks  []string       // outgoing legs: remote tags of further dialogs, hung up
-	silent *time.Timer    // outgoing legs: runs until the first response
-	hung   bool           // the peer has sent BYE before our answer
-	asked  bool           // the call owes the answer to an offer
+	early  []earlyDialog   // outgoing legs, until the 2xx
+	made   *dialog         // outgoing legs: as the 2xx made it, for the ACK of each further one
+	forks  []string        // outgoing legs: remote tags of further dialogs, hung up
+	silent *time.Timer     // outgoing legs: runs until the first response
+	hung   bool            // the peer has sent BYE before our answer
+	asked  bool            // the call owes the answer to an offer
 	offer  *siptx.ServerTx // the peer's offer within the dialog; nil when it was withdrawn
 	again  *repeater       // our 2xx that waits for its ACK
 	byeDue bool            // end as soon as the 2xx is acknowledged (RFC 3261 §15)

@@ -49,7 +49,7 @@ func startServer(ctx context.Context, o options) (s *server, err error) {
 	s.cmd = exec.CommandContext(ctx, o.tandem, "serve")
 	s.cmd.Stdout, s.cmd.Stderr = out, out
 	s.cmd.Env = append(os.Environ(), "TANDEM_DATA_DIR="+dir, "TANDEM_ADMIN_TOKEN="+adminToken, "TANDEM_HTTP_LISTEN=127.0.0.1:0",
-		"TANDEM_OPS_LISTEN=127.0.0.1:0", "TANDEM_SIP_LISTEN=udp://127.0.0.1:0", "TANDEM_MEDIA_PORTS=0", "TANDEM_DRAIN_SECONDS=1")
+		"TANDEM_OPS_LISTEN=127.0.0.1:0", "TANDEM_SIP_LISTEN=udp://127.0.0.1:0", "TANDEM_MEDIA_PORTS=10000-65534", "TANDEM_DRAIN_SECONDS=1")
 	start := s.cmd.Start
 	if o.pin {
 		start = func() error { return proc.StartOn(s.cmd, 1) }

@@ -1,6 +1,8 @@
-// Relaybench measures what bridged G.711 calls cost our media relay, beside a
-// C relay that does the least (test/load/crelay): CPU seconds of the relay's
-// process for 1000 call-seconds, the ratio of the two, and loss.
+// Relaybench measures what bridged G.711 calls cost our media relay, with each
+// of its engines, beside a C relay that does the least (test/load/crelay): CPU
+// seconds of the relay's process for 1000 call-seconds, their ratio in rounds
+// that were run one after the other, loss, and the time that it waited for its
+// CPU.
 //
 // Only the ratio and the CPU seconds mean anything: machines are shared.
 // run.sh builds both and starts it.
@@ -25,8 +27,8 @@ import (
 var loopback = netip.MustParseAddr("127.0.0.1")
 
 func main() {
-	if len(os.Args) == 5 && os.Args[1] == "relay" {
-		exit(serve(os.Args[2], os.Args[3], os.Args[4], os.Stdin, os.Stdout))
+	if len(os.Args) == 6 && os.Args[1] == "relay" {
+		exit(serve(os.Args[2], os.Args[3:], os.Stdin, os.Stdout))
 	}
 	calls := flag.String("calls", "200,800", "numbers of calls, comma between")
 	seconds := flag.Int("seconds", 10, "length of one measurement")
@@ -56,7 +58,7 @@ func exit(err error) {
 	os.Exit(0)
 }
 
-// compare measures both relays in turn, so that both see the same machine.
+// compare measures the relays in turn, so that all see the same machine.
 func compare(out io.Writer, crelay string, sizes []int, d time.Duration, rounds int, pin bool) error {
 	self, err := os.Executable()
 	if err != nil {
@@ -65,7 +67,11 @@ func compare(out io.Writer, crelay string, sizes []int, d time.Duration, rounds 
 	relays := []struct {
 		name string
 		argv []string
-	}{{"tandem", []string{self, "relay"}}, {"C epoll", []string{crelay}}}
+	}{
+		{"C epoll", []string{crelay}},
+		{"epoll", []string{self, "relay", relay.AutoEngine}},
+		{"portable", []string{self, "relay", relay.PortableEngine}},
+	}
 	fmt.Fprintf(out, "%d rounds of %v, pinned=%v; CPU s = user+sys of the relay for 1000 call-seconds (100 packets in and out each)\n", rounds, d, pin)
 	fmt.Fprintf(out, "%6s  %-8s  %9s  %-22s  %-20s  %-14s  %5s  %s\n", "calls", "relay", "CPU s", "of each round", "lost % of each", "waited %", "wrong", "RSS")
 	for _, n := range sizes {
@@ -82,14 +88,31 @@ func compare(out io.Writer, crelay string, sizes []int, d time.Duration, rounds 
 		for i, r := range relays {
 			printRow(out, n, r.name, rows[i])
 		}
-		ours, theirs := medianCost(rows[0]), medianCost(rows[1])
-		if ours == 0 || theirs == 0 {
-			fmt.Fprintf(out, "%6d  ratio     none: a relay has no round without loss\n", n)
-			continue
+		for i := 1; i < len(relays); i++ {
+			printRatio(out, n, relays[i].name, pairs(rows[i], rows[0]))
 		}
-		fmt.Fprintf(out, "%6d  ratio     %9.2f\n", n, ours/theirs)
 	}
 	return nil
+}
+
+// pairs is what each round of a relay cost in terms of the C relay's round
+// beside it, for the rounds in which neither lost packets: machines change from
+// round to round, and a relay that drops does less work for what it was sent.
+func pairs(ours, theirs []result) (ratios []float64) {
+	for i := range ours {
+		if ours[i].clean() && theirs[i].clean() && theirs[i].cost > 0 {
+			ratios = append(ratios, ours[i].cost/theirs[i].cost)
+		}
+	}
+	return ratios
+}
+
+func printRatio(out io.Writer, calls int, name string, ratios []float64) {
+	if len(ratios) == 0 {
+		fmt.Fprintf(out, "%6d  %-8s  ratio none: no round in which neither it nor C lost packets\n", calls, name)
+		return
+	}
+	fmt.Fprintf(out, "%6d  %-8s  ratio %.2f of pairs %.2f\n", calls, name, median(ratios), ratios)
 }
 
 // printRow prints the rounds of one relay; a star marks those with loss.
@@ -110,8 +133,7 @@ func printRow(out io.Writer, calls int, name string, rounds []result) {
 		strings.Join(each, " "), strings.Join(lost, " "), strings.Join(waited, " "), wrong, float64(rounds[len(rounds)-1].rss)/1024)
 }
 
-// medianCost is over the rounds without loss, 0 if there is none: a relay that
-// drops does less work for what it was sent, and would look cheaper for it.
+// medianCost is over the rounds without loss, 0 if there is none.
 func medianCost(rounds []result) float64 {
 	var costs []float64
 	for _, m := range rounds {
@@ -130,14 +152,15 @@ func median(v []float64) float64 {
 	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
 }
 
-// serve is the child: our relay, with the interface of crelay.c.
-func serve(count, aPorts, bPorts string, in io.Reader, out io.Writer) error {
-	calls, err := strconv.Atoi(count)
+// serve is the child: our relay with one of its engines, and then with the
+// arguments and the interface of crelay.c.
+func serve(engine string, args []string, in io.Reader, out io.Writer) error {
+	calls, err := strconv.Atoi(args[0])
 	if err != nil {
 		return err
 	}
 	var phones [2][]netip.AddrPort
-	for side, list := range []string{aPorts, bPorts} {
+	for side, list := range args[1:] {
 		for p := range strings.SplitSeq(list, ",") {
 			a, err := netip.ParseAddrPort(loopback.String() + ":" + p)
 			if err != nil {
@@ -146,7 +169,7 @@ func serve(count, aPorts, bPorts string, in io.Reader, out io.Writer) error {
 			phones[side] = append(phones[side], a)
 		}
 	}
-	e, err := relay.New(relay.Options{IP: loopback})
+	e, err := relay.New(relay.Options{IP: loopback, Engine: engine})
 	if err != nil {
 		return err
 	}
