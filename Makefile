@@ -4,7 +4,6 @@ VERSION   := $(shell git describe --tags --always --dirty 2>/dev/null || echo de
 FUZZTIME  ?= 10s
 TESTFLAGS ?=
 DEMO_FLAGS ?=
-LOAD      := go test ./test/load -run '^$$' -benchtime 1x -timeout 30m -v -bench
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test check race fuzz bench bench-calls bench-media bench-api gen e2e
@@ -35,16 +34,19 @@ race: ## every test under the race detector
 fuzz: ## each fuzz target for FUZZTIME (10s)
 	scripts/fuzz $(FUZZTIME)
 
-bench: bench-calls bench-media bench-api ## all measurements below
+bench: bench-calls bench-media bench-api ## all measurements below, in about eight minutes
 
-bench-calls: ## CPU seconds per 1000 calls
-	$(LOAD) '^BenchmarkCalls'
+bench-calls: build ## CPU seconds per 1000 calls, the most calls a second, added latency, memory
+	@scripts/install-test-tools
+	go run ./test/load/callbench
 
-bench-media: ## CPU seconds per 1000 call-seconds of media
-	$(LOAD) '^BenchmarkMedia'
+bench-media: ## CPU seconds per 1000 call-seconds of media, beside a C relay
+	@scripts/install-test-tools gcc
+	test/load/relaybench/run.sh -calls 200,800 -seconds 6 -rounds 3
 
-bench-api: ## allocations per second, beside a bare group-commit loop
-	$(LOAD) '^BenchmarkAPI'
+bench-api: ## allocations a second beside a bare group-commit loop, the API beside a bare handler
+	go run ./test/load/storebench
+	go run ./test/load/apibench
 
 gen: build ## write the generated files anew
 	go generate ./...

@@ -518,3 +518,10 @@ func pair(t testing.TB, edit ...func(*Options)) (*rig, *peer) {
 }
 
 func quick(o *Options) { o.Timers = brisk }
+
+func phaseOf(l b2bua.Leg) phase {
+	own := l.(*leg)
+	own.mu.Lock()
+	defer own.mu.Unlock()
+	return own.phase
+}

@@ -200,7 +200,7 @@ func TestResponsesThatNobodyAskedForLeadToNothing(t *testing.T) {
 	leg.End(b2bua.Reason{})
 }
 
-func TestATrunkThatSaysNothingIsGivenUpAndOneThatSpeaksIsNot(t *testing.T) {
+func TestATrunkThatSaysNothingIsGivenUp(t *testing.T) {
 	r, p := pair(t, func(o *Options) { o.Silence = 30 * time.Millisecond })
 	_, ev := r.dial()
 	invite := p.expect("INVITE ")
@@ -215,16 +215,23 @@ func TestATrunkThatSaysNothingIsGivenUpAndOneThatSpeaksIsNot(t *testing.T) {
 	p.sync()
 	ev.none(t)
 
-	second, ev := r.dial()
+}
+
+func TestTheTimerOfASilentTrunkThatLosesAgainstAResponseDoesNothing(t *testing.T) {
+	r, p := pair(t)
+	call, ev := r.dial()
 	p.send(p.expect("INVITE ").reply(100, "", ""))
-	own := second.(*leg)
+	l := call.(*leg)
 	r.until("the 100 is in", func() bool {
-		own.mu.Lock()
-		defer own.mu.Unlock()
-		return own.heard
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.heard
 	})
-	own.noResponse(r.ua.trunks.state("one")) // the timer, which lost against the 100
+	l.noResponse(r.ua.trunks.state("one"))
 	ev.none(t)
+	if h := r.ua.TrunkHealth("one"); h.FailuresInRow != 0 {
+		t.Errorf("health %+v", h)
+	}
 }
 
 func TestEveryRefusalIsAFailureWithItsCause(t *testing.T) {
@@ -317,7 +324,7 @@ func TestTheCSeqOfAnEarlyDialogGoesOnInTheCall(t *testing.T) {
 	}
 }
 
-func TestTheRouteSetOfACalleeIsReversedAndAFreshOneForEachFork(t *testing.T) {
+func TestTheRouteSetOfACalleeIsReversed(t *testing.T) {
 	r, p := pair(t)
 	near := r.peer("127.0.0.2")
 	leg, ev := r.dial()

@@ -4,7 +4,7 @@
 // call record and the events written to the database.
 //
 //	make build
-//	go run ./test/load/callbench [-rates 200,400] [-seconds 10] [-rounds 3] [-climb 600,800,1000,1200]
+//	go run ./test/load/callbench [-rates 200,400] [-seconds 10] [-rounds 3] [-climb 600,800,1000]
 //
 // Load and server have a CPU each if there are two. CPU seconds count, of the
 // server's process alone and until all is written; "waited" says how much of the
@@ -61,11 +61,11 @@ func flags() (o options, err error) {
 	flag.StringVar(&o.tandem, "tandem", "bin/tandem", "the program under test")
 	flag.StringVar(&o.dir, "dir", "", "folder for the server's data (default: that for temporary files)")
 	rates := flag.String("rates", "200,400", "calls a second for CPU and latency, comma between")
-	climb := flag.String("climb", "600,800,1000,1200,1400,1600", "calls a second until one is not clean; empty leaves the table out")
+	climb := flag.String("climb", "600,800,1000,1200,1400,1600,1800,2000", "calls a second until one is not clean; empty leaves the table out")
 	held := flag.String("held", "500,1000", "calls up at once for the memory of one; empty leaves the table out")
 	seconds := flag.Int("seconds", 10, "length of one measurement")
 	flag.IntVar(&o.rounds, "rounds", 3, "measurements of each rate; the median counts")
-	flag.IntVar(&o.pairs, "pairs", 5000, "allocations, each with a caller of its own")
+	flag.IntVar(&o.pairs, "pairs", 2000, "allocations, each with a caller of its own")
 	flag.BoolVar(&o.pin, "pin", runtime.NumCPU() > 1, "load on CPU 0, server on CPU 1")
 	flag.BoolVar(&o.sipp, "sipp", true, "measure the rates with sipp as both carriers too")
 	flag.Parse()

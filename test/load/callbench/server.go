@@ -33,8 +33,12 @@ type server struct {
 	sip netip.AddrPort
 }
 
+// mediaPorts are all that a host can well give. Each call takes four, and they
+// rest for 30 s after it: the range bounds the calls of half a minute.
+const mediaPorts = "10000-65534"
+
 // startServer starts a server with its default settings, but on free ports of
-// loopback, and waits until it is up. It logs to a file, as under systemd.
+// loopback, and waits until it is up. It logs to a file.
 func startServer(ctx context.Context, o options) (s *server, err error) {
 	dir, err := os.MkdirTemp(o.dir, "callbench-")
 	if err != nil {
@@ -49,7 +53,7 @@ func startServer(ctx context.Context, o options) (s *server, err error) {
 	s.cmd = exec.CommandContext(ctx, o.tandem, "serve")
 	s.cmd.Stdout, s.cmd.Stderr = out, out
 	s.cmd.Env = append(os.Environ(), "TANDEM_DATA_DIR="+dir, "TANDEM_ADMIN_TOKEN="+adminToken, "TANDEM_HTTP_LISTEN=127.0.0.1:0",
-		"TANDEM_OPS_LISTEN=127.0.0.1:0", "TANDEM_SIP_LISTEN=udp://127.0.0.1:0", "TANDEM_MEDIA_PORTS=10000-65534", "TANDEM_DRAIN_SECONDS=1")
+		"TANDEM_OPS_LISTEN=127.0.0.1:0", "TANDEM_SIP_LISTEN=udp://127.0.0.1:0", "TANDEM_MEDIA_PORTS="+mediaPorts, "TANDEM_DRAIN_SECONDS=1")
 	start := s.cmd.Start
 	if o.pin {
 		start = func() error { return proc.StartOn(s.cmd, 1) }

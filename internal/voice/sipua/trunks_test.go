@@ -1,0 +1,138 @@
+package sipua
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"tandem/internal/e164"
+	"tandem/internal/masking"
+	"tandem/internal/voice/b2bua"
+)
+
+func TestTheTrunkOfAnAddressIsTheOneWithTheLongestPrefix(t *testing.T) {
+	r := newRig(t)
+	p, q := r.peer("127.0.0.2"), r.peer("127.0.9.9")
+	wide, near, exact := trunk("wide"), trunk("near"), trunk("exact")
+	wide.Sources = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::/0")}
+	near.Sources = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/24")}
+	exact.Sources = []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")}
+	for _, c := range []struct {
+		list []masking.Trunk
+		p    *peer
+		want string
+	}{
+		{[]masking.Trunk{wide, near, exact}, p, "exact"}, {[]masking.Trunk{exact, near, wide}, p, "exact"},
+		{[]masking.Trunk{wide, near}, p, "near"}, {[]masking.Trunk{wide, near, exact}, q, "wide"},
+	} {
+		r.ua.SetTrunks(c.list)
+		_, call := r.caller(c.p, nil)
+		if call.Trunk != c.want {
+			t.Errorf("%s is %q, want %q", c.p.addr.Addr(), call.Trunk, c.want)
+		}
+		call.Leg.End(b2bua.Reason{})
+	}
+	if got, _ := r.ua.trunks.bySource(netip.MustParseAddr("::ffff:127.0.0.2")); got.Name != "exact" {
+		t.Errorf("an IPv4 address written as IPv6 is %q", got.Name)
+	}
+}
+
+// names are the ways out for the virtual number.
+func names(ua *Agent) (list []string) {
+	for _, w := range ua.Outgoing(e164.MustParse(virtual)) {
+		list = append(list, w.Name())
+	}
+	return list
+}
+
+func TestWaysOutGoByPriorityThenWeightAndOnlyWhereTheCallerIDMayBeShown(t *testing.T) {
+	r := newRig(t)
+	at := func(port uint16) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr("127.0.0.5"), port) }
+	heavy, light, last, other, mute := trunk("heavy"), trunk("light"), trunk("last"), trunk("other"), trunk("mute")
+	heavy.Targets, heavy.Weight = []netip.AddrPort{at(1), at(2)}, 9
+	light.Targets, light.Weight = []netip.AddrPort{at(3)}, 1
+	last.Targets, last.Priority = []netip.AddrPort{at(4)}, 2
+	other.Targets, other.CallerIDs = []netip.AddrPort{at(5)}, []string{"+1*"}
+	r.ua.SetTrunks([]masking.Trunk{last, other, light, heavy, mute})
+	first := map[string]int{}
+	for range 2000 {
+		got := names(r.ua)
+		if len(got) != 4 || got[3] != "last" {
+			t.Fatalf("ways %v", got)
+		}
+		first[got[0]]++
+	}
+	if n := first["heavy"]; n < 1700 || n > 1900 { // 1800 expected, 13 of deviation
+		t.Errorf("heavy was first %d times of 2000", n)
+	}
+}
+
+func TestATrunkTakesNoMoreCallsThanItsLimits(t *testing.T) {
+	r := newRig(t)
+	p := r.peer("127.0.0.2")
+	few := trunk("few", p)
+	few.MaxCalls = 2
+	r.ua.SetTrunks([]masking.Trunk{few})
+	first, ev := r.dial()
+	r.dial()
+	_, third := r.dial()
+	if e := third.next(t, b2bua.EvFailed); !e.Retry {
+		t.Errorf("%+v", e)
+	}
+	third.next(t, b2bua.EvGone)
+	if h := r.ua.TrunkHealth("few"); h.LiveCalls != 2 || h.FailuresInRow != 0 {
+		t.Errorf("health %+v", h)
+	}
+	invite := p.expect("INVITE ")
+	p.send(invite.reply(486, "x", ""))
+	ev.next(t, b2bua.EvFailed)
+	ev.next(t, b2bua.EvGone)
+	first.End(b2bua.Reason{})
+	fourth, _ := r.dial()
+	if phaseOf(fourth) == gone {
+		t.Error("a call that ended did not make room")
+	}
+}
+
+func TestATrunkStartsNoMoreCallsASecondThanItsLimit(t *testing.T) {
+	s, limit := &trunkState{}, masking.Trunk{MaxCPS: 2}
+	now := time.Unix(1000, 0)
+	for i, want := range []bool{true, true, false} {
+		if got := s.take(limit, now.Add(time.Duration(i)*300*time.Millisecond)); got != want {
+			t.Errorf("call %d: %v", i, got)
+		}
+	}
+	if !s.take(limit, now.Add(time.Second)) {
+		t.Error("the next second is full as well")
+	}
+}
+
+func TestATrunkThatFailsIsTriedLastButProbedNowAndThen(t *testing.T) {
+	r := newRig(t)
+	at := netip.MustParseAddrPort("127.0.0.5:5060")
+	bad, good := trunk("bad"), trunk("good")
+	bad.Targets, good.Targets, good.Priority = []netip.AddrPort{at}, []netip.AddrPort{at}, 2
+	r.ua.SetTrunks([]masking.Trunk{bad, good})
+	s, now := r.ua.trunks.state("bad"), time.Now()
+	fail := func(at time.Time) { s.note(false, at) }
+	fail(now)
+	fail(now)
+	if got := names(r.ua); got[0] != "bad" {
+		t.Errorf("after two failures: %v", got)
+	}
+	fail(now)
+	if got := names(r.ua); got[0] != "good" || r.ua.TrunkHealth("bad").State != "down" {
+		t.Errorf("after three failures: %v", got)
+	}
+	fail(now.Add(-time.Minute)) // the last one is long ago
+	if got := names(r.ua); got[0] != "bad" {
+		t.Errorf("nobody probes it: %v", got)
+	}
+	if got := names(r.ua); got[0] != "good" {
+		t.Errorf("all probe it: %v", got)
+	}
+	s.note(true, now)
+	if got := names(r.ua); got[0] != "bad" || r.ua.TrunkHealth("bad").State != "up" {
+		t.Errorf("after a success: %v", got)
+	}
+}
