@@ -19,19 +19,21 @@ import (
 // Config is the complete, checked set of settings. Load makes it; the zero
 // Config is not usable.
 type Config struct {
-	DataDir      string            // folder of the database, recordings and keys
-	DatabaseURL  string            // "sqlite:PATH", PATH never empty after Load
-	HTTPListen   string            // host:port of the API; port 0 takes a free one
-	OpsListen    string            // host:port of health, metrics and profiles
-	SIPListen    []Listener        // never empty after Load
-	SIPAdvertise netip.Addr        // invalid when not set; see AdvertisedSIP
-	MediaIP      netip.Addr        // invalid when not set; see AdvertisedMedia
-	MediaPorts   PortRange         // UDP ports for RTP and RTCP
-	AdminToken   Secret            // empty when the server shall make one
-	Drain        time.Duration     // how long calls may go on after the first signal
-	LogFormat    string            // "auto", "text" or "json"
-	LogLevel     slog.Level        // least level that is written
-	origins      map[string]string // key -> where its value came from
+	DataDir             string            // folder of the database, recordings and keys
+	DatabaseURL         string            // "sqlite:PATH", PATH never empty after Load
+	BlobURL             string            // "file:PATH", PATH empty for the data folder
+	HTTPListen          string            // host:port of the API; port 0 takes a free one
+	OpsListen           string            // host:port of health, metrics and profiles
+	SIPListen           []Listener        // never empty after Load
+	SIPAdvertise        netip.Addr        // invalid when not set; see AdvertisedSIP
+	MediaIP             netip.Addr        // invalid when not set; see AdvertisedMedia
+	MediaPorts          PortRange         // UDP ports for RTP and RTCP
+	AdminToken          Secret            // empty when the server shall make one
+	Drain               time.Duration     // how long calls may go on after the first signal
+	WebhookAllowPrivate bool              // webhooks may go to private addresses
+	LogFormat           string            // "auto", "text" or "json"
+	LogLevel            slog.Level        // least level that is written
+	origins             map[string]string // key -> where its value came from
 }
 
 // SQLitePath is the database file that DatabaseURL names.

@@ -138,7 +138,7 @@ func TestAllFaultsOfAllSourcesAreReportedAtOnceWithTheirPlaces(t *testing.T) {
 		`TANDEM_DRAIN_SECOND: no such setting; the nearest is TANDEM_DRAIN_SECONDS`,
 		`TANDEM_LOG_FORMAT: "xml": wants one of auto, text, json`,
 		`TANDEM_MEDIA_IP: "example.com": wants an IP address without a port`,
-		`--verbose: no such setting; the nearest is media-ip`,
+		`--verbose: no such setting; the nearest is blob-url`,
 		`--sip-listen: "tls://127.0.0.1:5061": SIP over TLS is not in this build; use udp:// or tcp://`,
 	}
 	if !slices.Equal(got, want) {
@@ -193,6 +193,8 @@ func TestWrongValuesAreRefusedWithWhatWouldBeRight(t *testing.T) {
 		{"drain_seconds", "-1", "whole seconds from 0"},
 		{"drain_seconds", "1h", "whole seconds from 0"},
 		{"drain_seconds", "99999999999999999999", "whole seconds from 0"},
+		{"blob_url", "s3://key:secret@bucket", "only file:PATH is in this build"},
+		{"webhook_allow_private", "maybe", "true or false"},
 		{"log_format", "xml", "one of auto, text, json"},
 		{"log_level", "info+1", "one of debug, info, warn, error"},
 	} {
@@ -382,9 +384,9 @@ func TestTheNamesThatOthersScriptsUseExist(t *testing.T) {
 	for _, f := range config.Fields() {
 		names = append(names, f.Env)
 	}
-	want := []string{"TANDEM_DATA_DIR", "TANDEM_DATABASE_URL", "TANDEM_HTTP_LISTEN", "TANDEM_OPS_LISTEN", "TANDEM_SIP_LISTEN",
+	want := []string{"TANDEM_DATA_DIR", "TANDEM_DATABASE_URL", "TANDEM_BLOB_URL", "TANDEM_HTTP_LISTEN", "TANDEM_OPS_LISTEN", "TANDEM_SIP_LISTEN",
 		"TANDEM_SIP_ADVERTISE", "TANDEM_MEDIA_IP", "TANDEM_MEDIA_PORTS", "TANDEM_ADMIN_TOKEN", "TANDEM_ADMIN_TOKEN_FILE",
-		"TANDEM_DRAIN_SECONDS", "TANDEM_LOG_FORMAT", "TANDEM_LOG_LEVEL"}
+		"TANDEM_DRAIN_SECONDS", "TANDEM_WEBHOOK_ALLOW_PRIVATE", "TANDEM_LOG_FORMAT", "TANDEM_LOG_LEVEL"}
 	if !slices.Equal(names, want) {
 		t.Errorf("got %q, want %q", names, want)
 	}

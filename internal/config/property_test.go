@@ -26,6 +26,7 @@ func values(tokenFile string) map[string]*rapid.Generator[string] {
 	return map[string]*rapid.Generator[string]{
 		"data_dir":      path,
 		"database_url":  rapid.Map(path.Filter(func(p string) bool { return !strings.HasPrefix(p, "//") }), func(p string) string { return "sqlite:" + p }),
+		"blob_url":      rapid.Map(path, func(p string) string { return "file:" + p }),
 		"http_listen":   hostPort,
 		"ops_listen":    hostPort,
 		"sip_listen":    rapid.Map(port, func(p string) string { return "tcp://127.0.0.2:" + p + ",udp://[::1]:" + p }),
@@ -35,11 +36,12 @@ func values(tokenFile string) map[string]*rapid.Generator[string] {
 			first := rapid.IntRange(1, 60000).Draw(t, "first")
 			return fmt.Sprintf("%d-%d", first, first+rapid.IntRange(2, 5000).Draw(t, "more"))
 		}),
-		"admin_token":      rapid.StringMatching(`[!-~]{1,64}`),
-		"admin_token_file": rapid.Just(tokenFile),
-		"drain_seconds":    rapid.Map(rapid.IntRange(0, 3599), strconv.Itoa),
-		"log_format":       rapid.SampledFrom([]string{"text", "json"}),
-		"log_level":        rapid.SampledFrom([]string{"debug", "warn", "error"}),
+		"admin_token":           rapid.StringMatching(`[!-~]{1,64}`),
+		"admin_token_file":      rapid.Just(tokenFile),
+		"drain_seconds":         rapid.Map(rapid.IntRange(0, 3599), strconv.Itoa),
+		"webhook_allow_private": rapid.Just("true"),
+		"log_format":            rapid.SampledFrom([]string{"text", "json"}),
+		"log_level":             rapid.SampledFrom([]string{"debug", "warn", "error"}),
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 const (
 	sqliteScheme = "sqlite:"
+	blobScheme   = "file:"
 	fileSuffix   = "_file"
 	maxDrain     = 7 * 24 * time.Hour
 )
@@ -117,6 +118,12 @@ func storage() []setting {
 			set: setDatabaseURL,
 			get: func(c Config) string { return c.DatabaseURL },
 		},
+		{
+			Field: Field{Key: "blob_url", Default: blobScheme,
+				Doc: "Where recordings are kept: `file:PATH`; without a path, in the data folder. Checked, and not used: this release does not record."},
+			set: setBlobURL,
+			get: func(c Config) string { return c.BlobURL },
+		},
 	}
 }
 
@@ -176,6 +183,12 @@ func conduct() []setting {
 			get: func(c Config) string { return strconv.Itoa(int(c.Drain / time.Second)) },
 		},
 		{
+			Field: Field{Key: "webhook_allow_private", Default: "false",
+				Doc: "Whether webhooks may go to private addresses. Checked, and not used: this release does not deliver webhooks."},
+			set: func(c *Config, v string) (err error) { c.WebhookAllowPrivate, err = parseBool(v); return err },
+			get: func(c Config) string { return strconv.FormatBool(c.WebhookAllowPrivate) },
+		},
+		{
 			Field: Field{Key: "log_format", Default: "auto",
 				Doc: "`text`, `json`, or `auto`: text on a terminal, else JSON."},
 			set: func(c *Config, v string) error { return setOneOf(&c.LogFormat, v, "auto", "text", "json") },
@@ -213,6 +226,30 @@ func setDatabaseURL(c *Config, v string) error {
 	}
 	c.DatabaseURL = sqliteScheme + path
 	return nil
+}
+
+// setBlobURL takes the stores that are built in, and repeats no value: the URL
+// of another store may hold a key.
+func setBlobURL(c *Config, v string) error {
+	path, ok := strings.CutPrefix(v, blobScheme)
+	if !ok {
+		return errors.New("only file:PATH is in this build")
+	}
+	if err := setPath(&path, path); err != nil {
+		return err
+	}
+	c.BlobURL = blobScheme + path
+	return nil
+}
+
+func parseBool(v string) (bool, error) {
+	switch strings.ToLower(v) {
+	case "true", "1", "yes", "on":
+		return true, nil
+	case "false", "0", "no", "off":
+		return false, nil
+	}
+	return false, fmt.Errorf("%q: wants true or false", v)
 }
 
 func setDrain(c *Config, v string) error {
