@@ -9,9 +9,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -89,9 +91,11 @@ func Start(ctx context.Context, o Options) (_ *App, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := writeFile(filepath.Join(o.Config.DataDir, "addresses.json"), string(addresses)+"\n", 0o644); err != nil {
+	path := filepath.Join(o.Config.DataDir, addressesFile)
+	if err := writeFile(path, string(addresses)+"\n", 0o644); err != nil {
 		return nil, fmt.Errorf("data folder: %w", err)
 	}
+	a.onStop(func(context.Context) error { return os.Remove(path) })
 	a.log.Info("tandem is up", "http", a.addrs.HTTP, "ops", a.addrs.Ops, "sip", a.addrs.SIP, "version", o.Version)
 	return a, nil
 }
@@ -145,6 +149,11 @@ func (a *App) openFolder(context.Context) error {
 		return err
 	}
 	a.onStop(func(context.Context) error { return lock.Close() })
+	// What a killed server left would send a script that waits for the file to
+	// ports that are somebody else's now.
+	if err := os.Remove(filepath.Join(a.o.Config.DataDir, addressesFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("data folder: %w", err)
+	}
 	a.admin = a.o.Config.AdminToken.Reveal()
 	if a.admin != "" {
 		return nil

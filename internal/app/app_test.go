@@ -75,6 +75,33 @@ func TestTheAddressesInUseAreWrittenOnceAllListen(t *testing.T) {
 	}
 }
 
+func TestOldAddressesAreGoneBeforeTheNewOnesListen(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, addressesFile)
+	if err := os.WriteFile(path, []byte("{}"), 0o600); err != nil { // left by kill -9
+		t.Fatal(err)
+	}
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	if _, err := Start(context.Background(), options(t, dir, "TANDEM_HTTP_LISTEN="+taken.Addr().String())); err == nil {
+		t.Fatal("started on a taken port")
+	}
+	if _, err := os.Stat(path); !os.IsNotExist(err) {
+		t.Error("a start that failed left the addresses of an earlier one")
+	}
+	a, err := Start(context.Background(), options(t, dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop(t, a)
+	if _, err := os.Stat(path); !os.IsNotExist(err) {
+		t.Error("a server that has stopped still tells where it listened")
+	}
+}
+
 func TestTheAdminTokenIsMadeOnceAndKept(t *testing.T) {
 	dir := t.TempDir()
 	a, err := Start(context.Background(), options(t, dir))

@@ -20,7 +20,10 @@ import (
 //	admin.token   the operator's token, if the settings name none
 //	node.id       this node's name in call records
 //	lock          held by the process that uses the folder
+//	addresses.json  where the server listens, while it does
 const (
+	addressesFile = "addresses.json"
+
 	masterFile = "master.key"
 	adminFile  = "admin.token"
 	nodeFile   = "node.id"

@@ -72,7 +72,7 @@ type NumberChange struct {
 }
 
 // TrunkSettings describe a trunk; nil keeps a value, or gives the default when
-// the trunk is made.
+// the trunk is made. Country has no default: it decides what a number means.
 type TrunkSettings struct {
 	Sources       []string `json:"sources,omitempty"`
 	Targets       []string `json:"targets,omitempty"`

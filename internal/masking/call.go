@@ -151,7 +151,7 @@ func telling(c Cause) int {
 		return 4
 	case CauseNoAnswer:
 		return 3
-	case CauseUnreachable:
+	case CauseUnreachable, CauseNoMedia:
 		return 2
 	case CauseFailed:
 		return 1

@@ -474,27 +474,30 @@ func faultsAreToldAtOnce(t *testing.T, s *site) {
 func callsLeaveNothingOpen(t *testing.T, s *site) {
 	p := s.start()
 	c := s.connect(p)
-	const people = 4
-	var callers []string
-	for i := range people {
-		callers = append(callers, c.pair(i))
-	}
-	c.exchange(p, callers, 3) // what is made once and kept: database connections, buffers
+	const first, more = 12, 100
+	c.exchange(p, 0, first) // what is made once and kept: database connections, buffers
+	s.wait("the end of the first calls", func() bool { return s.told("call.completed") == first })
 	fds, goroutines := p.open()
-	c.exchange(p, callers, 100/people)
+	c.exchange(p, first, more)
 	s.wait("descriptors and goroutines to be as before", func() bool {
 		f, g := p.open()
 		return f <= fds && g <= goroutines
 	})
-	s.ended(map[string]int{"caller_hung_up": people*3 + 100})
+	s.wait("the end of all calls", func() bool { return s.told("call.completed") == first+more })
+	s.ended(map[string]int{"caller_hung_up": first + more})
+	t.Logf("%d descriptors and %d goroutines before and after", fds, goroutines)
 }
 
-// exchange lets each caller make some calls, one after the other, all callers
-// at once.
-func (c *carriers) exchange(p *process, callers []string, each int) {
+// exchange places n calls of different people, four at a time.
+func (c *carriers) exchange(p *process, first, n int) {
 	c.s.t.Helper()
+	callers := make(chan string, n)
+	for i := range n {
+		callers <- c.pair(first + i)
+	}
+	close(callers)
 	var wg sync.WaitGroup
-	for range len(callers) * each {
+	for range n {
 		wg.Go(func() {
 			select {
 			case b := <-c.incoming:
@@ -505,12 +508,11 @@ func (c *carriers) exchange(p *process, callers []string, each int) {
 			}
 		})
 	}
-	for _, caller := range callers {
+	for range 4 {
 		wg.Go(func() {
-			for range each {
+			for caller := range callers {
 				if err := c.callBriefly(p, caller); err != nil {
 					c.s.t.Error(err)
-					return
 				}
 			}
 		})

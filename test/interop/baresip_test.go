@@ -219,6 +219,9 @@ func (p *pair) causes() map[string]int {
 // received, as it traced it itself.
 func (p *pair) hidden() {
 	p.t.Helper()
+	if !strings.Contains(p.a.out.String(), "INVITE sip:"+virtual+"@") || !strings.Contains(p.b.out.String(), "INVITE sip:"+bob+"@") {
+		p.t.Error("the phones do not trace their SIP")
+	}
 	testkit.AssertNoLeak(p.t, testkit.NewLeakDetector(alice), "the SIP trace of B", []byte(p.b.out.String()))
 	testkit.AssertNoLeak(p.t, testkit.NewLeakDetector(bob), "the SIP trace of A", []byte(p.a.out.String()))
 }

@@ -51,7 +51,7 @@ func TestRelaybenchPrintsItsTable(t *testing.T) {
 	bench := build(t, "tandem/test/load/relaybench")
 	// In the place of the C relay, which needs a C compiler, stands our own.
 	other := filepath.Join(t.TempDir(), "other")
-	if err := os.WriteFile(other, []byte("#!/bin/sh\nexec "+bench+" relay \"$@\"\n"), 0o700); err != nil {
+	if err := os.WriteFile(other, []byte("#!/bin/sh\nexec "+bench+" relay auto \"$@\"\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	run(t, []string{bench, "-crelay", other, "-calls", "2", "-seconds", "1", "-rounds", "1", "-pin=false"}, "tandem", "C epoll", "ratio")

@@ -61,6 +61,8 @@ func causeOf(status int, rang bool) (cause masking.Cause, retry bool) {
 			return masking.CauseNoAnswer, false
 		}
 		return masking.CauseUnreachable, false
+	case 488, 606:
+		return masking.CauseNoMedia, false
 	case 501, 505:
 		return masking.CauseFailed, false
 	}

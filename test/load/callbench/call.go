@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"strconv"
@@ -37,8 +38,9 @@ func (l *load) place() {
 	now := time.Now()
 	c := &call{n: l.next, slot: l.next % len(l.slots), invited: now, lastNews: now}
 	l.next++
-	if l.slots[c.slot] != nil { // they are still on the phone
+	if l.slots[c.slot] != nil {
 		l.failed++
+		l.why = "a caller was still on the phone when his turn came again"
 		return
 	}
 	l.slots[c.slot], l.calls[c.n] = c, c
@@ -80,8 +82,7 @@ func (l *load) onCaller(m message, from netip.AddrPort) {
 		l.onAccepted(c, m)
 	default:
 		_, _ = l.caller.WriteToUDPAddrPort(acknowledge(n, m, address(l.caller), l.via), l.via)
-		l.failed++
-		l.forget(c)
+		l.fail(c, "was refused with "+strconv.Itoa(m.status))
 	}
 }
 
@@ -179,6 +180,14 @@ func (l *load) finish(c *call) {
 		l.completed++
 		l.forget(c)
 	}
+}
+
+// fail gives a call up.
+func (l *load) fail(c *call, why string) {
+	l.failed++
+	l.why = fmt.Sprintf("call %d %s: offered %v, connected %v, hanging up %v, ended for the caller %v and the callee %v; waiting for an answer: caller %v, callee %v",
+		c.n, why, !c.offered.IsZero(), c.connected, c.ending, c.callerDone, c.calleeDone, c.byCaller.text != nil, c.byCallee.text != nil)
+	l.forget(c)
 }
 
 // forget lets both parties call again.

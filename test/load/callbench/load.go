@@ -40,6 +40,7 @@ type tally struct {
 	resent                       int             // by the load: it had no answer in time
 	repeated                     int             // by the server, for the same reason
 	added                        []time.Duration // INVITE to 180, without the time that the callee had them
+	why                          string          // the last call that failed
 }
 
 // clean says that no call failed and nothing had to be sent again.
@@ -193,8 +194,7 @@ func (l *load) look(c *call, now time.Time) {
 	}
 	held := l.hold && c.connected && c.byCaller.text == nil
 	if !held && now.Sub(c.lastNews) > giveUp {
-		l.failed++
-		l.forget(c)
+		l.fail(c, "stood still")
 	}
 }
 

@@ -169,6 +169,16 @@ func printCosts(out *os.File, rate float64, rounds, alone []stage) {
 	own50, own99 := median(alone, stage.median), median(alone, stage.tail)
 	fmt.Fprintf(out, "%8.0f  %6.3f  %-22s  %-16s  %6d  %7d  %-24s  %-24s  %.2f / %.2f\n", rate, median(rounds, stage.cpu), each, waited,
 		failed, resent, fmt.Sprintf("%.2f / %.2f", p50, p99), fmt.Sprintf("%.2f / %.2f", own50, own99), p50-own50, p99-own99)
+	for _, s := range rounds {
+		explain(out, s.tally)
+	}
+}
+
+// explain says how a call failed, if one did.
+func explain(out *os.File, t tally) {
+	if t.failed > 0 {
+		fmt.Fprintf(out, "%8s  %s\n", "", t.why)
+	}
 }
 
 func (s stage) cpu() float64    { return s.cost }
@@ -199,6 +209,7 @@ func climb(ctx context.Context, o options, out *os.File) error {
 			clean = s.clean()
 			fmt.Fprintf(out, "%8.0f  %6d  %6.3f  %6.0f  %8.1f  %6d  %6d  %5v  %.2f / %.2f\n", rate, s.calls, s.cost, s.cost*rate/10, s.waited,
 				s.failed, s.resent+s.repeated, clean, s.p50, s.p99)
+			explain(out, s.tally)
 		}
 		if !clean {
 			break
