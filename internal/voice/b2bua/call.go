@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
-	"sync"
 	"time"
 
 	"tandem/internal/e164"
@@ -15,20 +14,15 @@ import (
 
 // inboxSize bounds what may wait for a call. A call that is not read fast
 // enough is being flooded; it is ended rather than let an event go missing.
-const inboxSize = 128
+const inboxSize = 32
 
-// call is one call. Everything below ended is owned by call.run.
+// call is one call. Everything below flooded is owned by call.run.
 type call struct {
 	x       *Exchange
 	in      Invite
 	log     *slog.Logger
 	inbox   chan Event
 	flooded chan struct{} // holds one entry once an event did not fit
-
-	mu     sync.Mutex // guards the next three
-	routed bool
-	alloc  masking.AllocationID               // whose call it is, once routed
-	ended  map[masking.AllocationID]EventKind // allocations that ended before this call was routed
 
 	state      State
 	began      time.Time // by the monotonic clock, which in.Received need not have
@@ -51,7 +45,6 @@ type call struct {
 	quiet  time.Time // silence before this counts for nothing: the answer, the last resume
 	sides  [2]negotiated
 	timers [3]*time.Timer // EvRingTime, EvTotalTime, EvMediaCheck; see arm
-	expiry *time.Timer    // ends what still rings with the allocation (calls.md §1.7)
 }
 
 // end is one leg of a call; A's has attempt 0.
@@ -92,33 +85,6 @@ func (c *call) flood() {
 	case c.flooded <- struct{}{}:
 	default:
 	}
-}
-
-// allocationEnded tells the call that an allocation ended. Until it is routed
-// nobody knows whether that is its own, and a slow store must not let the ends
-// of others fill its inbox.
-func (c *call) allocationEnded(id masking.AllocationID, kind EventKind) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch {
-	case !c.routed:
-		if c.ended == nil {
-			c.ended = map[masking.AllocationID]EventKind{}
-		}
-		c.ended[id] = max(kind, c.ended[id])
-	case c.alloc == id:
-		c.post(Event{Kind: kind, Allocation: id})
-	}
-}
-
-// routedTo says whose call it is, "" for nobody's, and tells whether that
-// allocation has ended while the call was routed.
-func (c *call) routedTo(id masking.AllocationID) (over bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	_, over = c.ended[id]
-	c.routed, c.alloc, c.ended = true, id, nil
-	return over
 }
 
 // run is the call, from its INVITE to its last message.
@@ -163,7 +129,7 @@ func (c *call) route() {
 // a reason not to.
 func (c *call) begin() State {
 	c.in.Leg.Bind(c.from(A, 0), c.hiddenFrom(c.plan.Caller))
-	if c.routedTo(c.plan.Allocation.ID) {
+	if c.x.book.routed(c, c.plan.Allocation.ID) {
 		c.finish(masking.CauseAllocationEnded, Reason{Cause: masking.CauseAllocationEnded})
 		return Ending
 	}
@@ -174,14 +140,11 @@ func (c *call) begin() State {
 	}
 	c.targets, c.until = c.plan.Targets, time.Now().Add(c.plan.RingTotal)
 	c.arm(EvTotalTime, c.plan.RingTotal)
-	c.expiry = time.AfterFunc(c.plan.Allocation.ExpiresAt.Sub(c.x.o.Clock()), func() {
-		c.post(Event{Kind: EvAllocEnded, Allocation: c.plan.Allocation.ID})
-	})
 	return c.hunt(true)
 }
 
 func (c *call) refuse(plan masking.Plan, err error) {
-	c.routedTo("")
+	c.x.book.routed(c, "")
 	var why masking.Refusal
 	if !errors.As(err, &why) {
 		c.log.Warn("call cannot be routed now", "error", err.Error())

@@ -186,7 +186,6 @@ func TestDurationsDoNotFollowTheWallClock(t *testing.T) {
 		f.o.Clock = func() time.Time { wall = wall.Add(-time.Hour); return wall }
 		in := f.invite()
 		in.Received = wall
-		f.director.route.Found[0].ExpiresAt = wall.Add(time.Hour) // synctest's clock stands in the year 2000
 		f.Incoming(in)
 		wait(6 * time.Second)
 		f.tell(f.b(1), Event{Kind: EvAnswered, Body: []byte(answerOfB)})
@@ -232,36 +231,6 @@ func TestTheEndOfAnAllocationCancelsWhatRingsAndLeavesWhatTalks(t *testing.T) {
 					t.Errorf("record %+v", r)
 				}
 			})
-		})
-	}
-}
-
-func TestAnAllocationThatExpiresCancelsWhatRingsAndLeavesWhatTalks(t *testing.T) {
-	for _, answered := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
-			f := newExchange(t, bob)
-			f.director.route.Found[0].ExpiresAt = time.Now().Add(10 * time.Second)
-			f.call()
-			f.tell(f.b(1), Event{Kind: EvRinging})
-			if answered {
-				f.tell(f.b(1), Event{Kind: EvAnswered, Body: []byte(answerOfB)})
-			}
-			wait(9 * time.Second)
-			if f.Live() != 1 {
-				t.Fatal("ended before its time")
-			}
-			wait(2 * time.Second)
-			if over := f.Live() == 0; over == answered {
-				t.Fatalf("answered %v, over %v", answered, over)
-			}
-			want := masking.CauseAllocationEnded
-			if answered {
-				want = masking.CauseCallerHungUp
-				f.tell(f.caller, Event{Kind: EvHungUp})
-			}
-			if r := f.ended(); r.Cause != want {
-				t.Errorf("answered %v: cause %s", answered, r.Cause)
-			}
 		})
 	}
 }
@@ -314,6 +283,9 @@ func TestDrainRefusesNewCallsAndWaitsForTheOthers(t *testing.T) {
 		f.call()
 		if f.caller.end() != (Reason{masking.CauseRejected, masking.RefusedUnavailable}) || f.Live() != 1 {
 			t.Errorf("a new call was told %+v, %d are up", f.caller.ends, f.Live())
+		}
+		if !slices.Equal(f.director.why, []masking.Refusal{masking.RefusedUnavailable}) {
+			t.Errorf("the Director was told of %v", f.director.why)
 		}
 		select {
 		case <-done:
@@ -389,7 +361,7 @@ func TestAFloodSaidLateStillEndsTheCall(t *testing.T) {
 		f := newExchange(t, bob)
 		f.call()
 		f.mu.Lock()
-		c := f.Exchange.calls["call_1"]
+		c := f.book.all()[0]
 		f.mu.Unlock()
 		c.flood()
 		if r := f.ended(); r.Cause != masking.CauseFailed {

@@ -3,9 +3,6 @@ package b2bua
 import (
 	"context"
 	"log/slog"
-	"maps"
-	"slices"
-	"sync"
 	"time"
 
 	"tandem/internal/masking"
@@ -28,6 +25,7 @@ type Timing struct {
 	Route       time.Duration // how long the Director may take: 2 s
 	MediaFirst  time.Duration // nothing heard of either side after answer: 30 s
 	MediaLater  time.Duration // both sides silent later on, not on hold: 60 s
+	MediaHeld   time.Duration // nothing heard of either side of a held call: 2 h
 	MediaChecks time.Duration // how often to look: 5 s
 }
 
@@ -40,47 +38,34 @@ func (t Timing) withDefaults() Timing {
 	set(&t.Route, 2*time.Second)
 	set(&t.MediaFirst, 30*time.Second)
 	set(&t.MediaLater, 60*time.Second)
+	set(&t.MediaHeld, 2*time.Hour)
 	set(&t.MediaChecks, 5*time.Second)
 	return t
 }
 
 // Exchange runs all calls of a node. Its methods may be called from anywhere.
 type Exchange struct {
-	o       Options
-	wg      sync.WaitGroup
-	mu      sync.Mutex
-	calls   map[masking.CallID]*call
-	closing bool // no new calls
+	o    Options
+	book *book
 }
 
 // New makes an Exchange without calls.
 func New(o Options) *Exchange {
 	o.Timing = o.Timing.withDefaults()
-	return &Exchange{o: o, calls: map[masking.CallID]*call{}}
+	return &Exchange{o: o, book: newBook()}
 }
 
 // Incoming takes a call over and returns at once. While draining the call is
 // refused as unavailable.
 func (x *Exchange) Incoming(in Invite) {
 	c := newCall(x, in)
-	x.mu.Lock()
-	refuse := x.closing
-	if !refuse {
-		x.calls[in.Call] = c
-		x.wg.Add(1)
-	}
-	x.mu.Unlock()
-	if refuse {
+	if !x.book.enter(c) {
+		x.o.Director.Refused(in.Ask, masking.Plan{}, masking.RefusedUnavailable)
 		in.Leg.End(Reason{masking.CauseRejected, masking.RefusedUnavailable})
 		return
 	}
 	go func() {
-		defer x.wg.Done()
-		defer func() {
-			x.mu.Lock()
-			delete(x.calls, in.Call)
-			x.mu.Unlock()
-		}()
+		defer x.book.leave(c)
 		defer c.rescue()
 		c.run()
 	}()
@@ -93,49 +78,30 @@ func (x *Exchange) AllocationEnded(id masking.AllocationID, terminate bool) {
 	if terminate {
 		kind = EvTerminate
 	}
-	// A call that is being routed has read the allocation or will not find it
-	// any more; it is told as well and compares for itself.
-	for _, c := range x.all() {
-		c.allocationEnded(id, kind)
+	for _, c := range x.book.ended(id) {
+		c.post(Event{Kind: kind, Allocation: id})
 	}
 }
 
 // Live is how many calls are up, those counted whose last messages are under way.
-func (x *Exchange) Live() int {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return len(x.calls)
-}
+func (x *Exchange) Live() int { return x.book.live() }
 
 // Drain refuses new calls and waits until the last one is over or ctx ends;
 // then it hangs up what is left and waits for that.
 func (x *Exchange) Drain(ctx context.Context) {
-	x.mu.Lock()
-	x.closing = true
-	x.mu.Unlock()
+	x.book.close()
 	done := make(chan struct{})
-	go func() { x.wg.Wait(); close(done) }()
+	go func() { x.book.wg.Wait(); close(done) }()
 	select {
 	case <-done:
 		return
 	case <-ctx.Done():
 	}
-	for _, c := range x.all() {
+	for _, c := range x.book.all() {
 		c.post(Event{Kind: EvShutdown})
 	}
 	<-done
 }
 
 // Draining reports whether new calls are refused.
-func (x *Exchange) Draining() bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.closing
-}
-
-// all are the calls that are up now.
-func (x *Exchange) all() []*call {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return slices.Collect(maps.Values(x.calls))
-}
+func (x *Exchange) Draining() bool { return x.book.closed() }

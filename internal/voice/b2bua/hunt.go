@@ -108,7 +108,7 @@ func (c *call) arm(k EventKind, d time.Duration) {
 }
 
 func (c *call) disarm() {
-	for _, t := range append(c.timers[:], c.expiry) {
+	for _, t := range c.timers {
 		if t != nil {
 			t.Stop()
 		}

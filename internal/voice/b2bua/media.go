@@ -172,7 +172,8 @@ func (c *call) point(s Side) error {
 }
 
 // listen ends a call in which nobody is heard (calls.md §4). What was heard
-// before the answer is no talk, and silence during a hold no fault.
+// before the answer is no talk. Silence during a hold is no fault, but a hold
+// that outlasts both phones must end some day as well.
 func (c *call) listen() State {
 	var last time.Time
 	for _, t := range c.media.LastHeard() {
@@ -187,7 +188,10 @@ func (c *call) listen() State {
 	if last.Before(c.quiet) {
 		last = c.quiet
 	}
-	if time.Since(last) >= limit && !c.held() {
+	if c.held() {
+		limit = c.x.o.Timing.MediaHeld
+	}
+	if time.Since(last) >= limit {
 		c.finish(masking.CauseMediaTimeout, Reason{Cause: masking.CauseMediaTimeout})
 		return Ending
 	}

@@ -319,6 +319,22 @@ func TestOneSideHeardIsEnoughAndBothSilentForAMinuteIsNot(t *testing.T) {
 	})
 }
 
+func TestAHeldCallOfTwoDeadPhonesEndsAfterTwoHours(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newExchange(t, bob)
+		f.connect()
+		f.tell(f.b(1), Event{Kind: EvOffered, Body: []byte(with(answerOfB, "inactive"))})
+		wait(2*time.Hour - time.Minute)
+		if f.Live() != 1 {
+			t.Fatal("the held call ended")
+		}
+		wait(2 * time.Minute)
+		if r := f.ended(); r.Cause != masking.CauseMediaTimeout {
+			t.Errorf("record %+v", r)
+		}
+	})
+}
+
 func TestAHeldCallSurvivesTenMinutesAndTheMomentOfItsResume(t *testing.T) {
 	for _, heard := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {

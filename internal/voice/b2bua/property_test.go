@@ -99,7 +99,7 @@ func (d deed) run(ctx context.Context, f *exchange, draining *bool) {
 	case "say":
 		leg.say(d.event)
 	case "post":
-		for _, c := range f.all() {
+		for _, c := range f.book.all() {
 			c.post(d.event)
 		}
 	case "wait":
@@ -176,7 +176,7 @@ func (f *exchange) finishAll() string {
 	}
 	synctest.Wait()
 	if n := f.Live(); n != 0 {
-		for _, c := range f.all() {
+		for _, c := range f.book.all() {
 			c.flood() // let the bubble end
 		}
 		return fmt.Sprintf("all legs are gone and %d calls are up: %v", n, f.trace.all())

@@ -16,12 +16,13 @@ const fillFirst = 128
 // own sessions.
 type epoll struct {
 	engine *Engine
+	most   int // shards
 
 	mu     sync.Mutex // never taken for a packet
 	shards []*shard
 }
 
-func fastest(e *Engine) driver { return &epoll{engine: e} }
+func fastest(e *Engine) driver { return &epoll{engine: e, most: runtime.GOMAXPROCS(0)} }
 
 func (*epoll) listen(at netip.AddrPort) (socket, error) { return listenRaw(at) }
 
@@ -61,7 +62,7 @@ func (d *epoll) choose() (*shard, error) {
 			least = sh
 		}
 	}
-	if least == nil || least.sessions >= fillFirst && len(d.shards) < runtime.GOMAXPROCS(0) {
+	if least == nil || least.sessions >= fillFirst && len(d.shards) < d.most {
 		sh, err := newShard(d.engine)
 		if err != nil {
 			return nil, fmt.Errorf("start media shard: %w", err)

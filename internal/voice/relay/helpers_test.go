@@ -38,6 +38,15 @@ func (c *clock) advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
+// withEachEngine runs a test with every engine that the system has; elsewhere
+// than on Linux they are the same.
+func withEachEngine(t *testing.T, test func(t *testing.T, kind string)) {
+	t.Helper()
+	for _, kind := range []string{AutoEngine, PortableEngine} {
+		t.Run(kind, func(t *testing.T) { test(t, kind) })
+	}
+}
+
 // engine makes an engine that the test's end closes.
 func engine(t testing.TB, o Options) *Engine {
 	t.Helper()

@@ -1,0 +1,105 @@
+package b2bua
+
+import (
+	"maps"
+	"slices"
+	"sync"
+
+	"tandem/internal/masking"
+)
+
+// book holds the calls that are up, and whose they are.
+type book struct {
+	wg      sync.WaitGroup // of the calls
+	mu      sync.Mutex
+	closing bool // no new calls
+	calls   map[*call]struct{}
+	of      map[masking.AllocationID]map[*call]struct{}
+	// routing are the calls of which nobody knows yet whose they are, each with
+	// the allocations that have ended since it came: what the store read for it
+	// may be older.
+	routing map[*call]map[masking.AllocationID]struct{}
+}
+
+func newBook() *book {
+	return &book{calls: map[*call]struct{}{}, of: map[masking.AllocationID]map[*call]struct{}{},
+		routing: map[*call]map[masking.AllocationID]struct{}{}}
+}
+
+// enter takes a call in, unless no new ones are taken.
+func (b *book) enter(c *call) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closing {
+		return false
+	}
+	b.wg.Add(1)
+	b.calls[c] = struct{}{}
+	b.routing[c] = map[masking.AllocationID]struct{}{}
+	return true
+}
+
+// routed says whose call c is, "" for nobody's, and tells whether that
+// allocation has ended while the call was routed.
+func (b *book) routed(c *call, id masking.AllocationID) (over bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_, over = b.routing[c][id]
+	delete(b.routing, c)
+	if id == "" {
+		return over
+	}
+	if b.of[id] == nil {
+		b.of[id] = map[*call]struct{}{}
+	}
+	b.of[id][c] = struct{}{}
+	return over
+}
+
+// leave strikes a call out that has entered.
+func (b *book) leave(c *call) {
+	defer b.wg.Done()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.calls, c)
+	delete(b.routing, c)
+	id := c.plan.Allocation.ID
+	if delete(b.of[id], c); len(b.of[id]) == 0 {
+		delete(b.of, id)
+	}
+}
+
+// ended notes the end of an allocation and gives its calls.
+func (b *book) ended(id masking.AllocationID) []*call {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, gone := range b.routing {
+		gone[id] = struct{}{}
+	}
+	return slices.Collect(maps.Keys(b.of[id]))
+}
+
+// close takes no more calls in.
+func (b *book) close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closing = true
+}
+
+func (b *book) closed() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.closing
+}
+
+func (b *book) all() []*call {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Collect(maps.Keys(b.calls))
+}
+
+func (b *book) live() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.calls)
+}
