@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"strings"
 	"testing"
 
 	"tandem/internal/voice/phone"
@@ -143,4 +144,38 @@ func TestACallThatIsLeftAloneEndsByItself(t *testing.T) {
 	if r := st.record(); r.Cause != "callee_hung_up" {
 		t.Errorf("cause %q", r.Cause)
 	}
+}
+
+func TestAnAllocationThatExpiresWhileItRingsEndsTheCallUnlessItWasExtended(t *testing.T) {
+	st := newStage(t, setting{})
+	al := st.allocate(map[string]any{"duration": 2})
+	a := st.dial(st.in, alice)
+	b := st.called()
+	st.must(b.Ring(phone.Reply{}))
+	if got := st.refused(a); got != 480 {
+		t.Errorf("the caller heard %d", got)
+	}
+	st.over(b)
+	if r := st.record(); r.Cause != "allocation_ended" || r.Allocation != al.ID {
+		t.Errorf("record %+v", r)
+	}
+
+	al = st.allocate(map[string]any{"duration": 2})
+	a = st.dial(st.in, alice)
+	b = st.called()
+	st.must(b.Ring(phone.Reply{}))
+	st.must(st.Do("acme", "PATCH", "/v1/tenants/acme/greenvn/"+al.ID, map[string]any{"duration": 600}, nil))
+	other, err := st.Allocate("acme", second, []string{carol}, []string{dave}, map[string]any{"duration": 3})
+	st.must(err)
+	waitFor(t, st.ctx, func() bool { // the sweep has passed over what expired since
+		events, err := st.Events("acme")
+		st.must(err)
+		last := events[len(events)-1]
+		return last.Type == "greenvn.deallocated" && strings.Contains(string(last.Data), other.ID)
+	}, "the end of another allocation")
+	st.must(b.Answer(phone.Reply{}))
+	st.must(a.Answered(st.ctx))
+	st.must(a.Hangup(st.ctx))
+	st.over(a, b)
+	st.settle()
 }

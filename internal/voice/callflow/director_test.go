@@ -80,7 +80,7 @@ func (d *desk) insert(a masking.Allocation, sharing masking.Sharing) {
 		if err := tx.InsertAllocation(ctx, a); err != nil {
 			return err
 		}
-		return tx.Hold(ctx, a.ID, a.Claims(sharing), sharing, start)
+		return tx.Hold(ctx, a, sharing, start)
 	})
 }
 

@@ -32,19 +32,20 @@ const rejected = masking.Moment(-1)
 // transaction. Telling it never waits: a call's audio and signalling go on while
 // the database is away, and what is waiting is written when it is back.
 type Journal struct {
-	store  store.Store
-	clock  func() time.Time
-	log    *slog.Logger
-	node   string
-	mu     sync.Mutex
-	queue  []entry
-	wake   chan struct{}
-	stop   func()        // write what waits, then end
-	stops  chan struct{} // closed by stop
-	abort  func()        // end without the store
-	done   chan struct{}
-	length atomic.Int64
-	unsaid atomic.Int64 // refusals that were not written
+	strangers strangers
+	store     store.Store
+	clock     func() time.Time
+	log       *slog.Logger
+	node      string
+	mu        sync.Mutex
+	queue     []entry
+	wake      chan struct{}
+	stop      func()        // write what waits, then end
+	stops     chan struct{} // closed by stop
+	abort     func()        // end without the store
+	done      chan struct{}
+	length    atomic.Int64
+	unsaid    atomic.Int64 // refusals that were not written
 }
 
 type entry struct {
@@ -87,7 +88,9 @@ func (j *Journal) Note(m masking.Moment, c masking.Call, zone *time.Location) {
 }
 
 func (j *Journal) refused(r refusal) {
-	if j.length.Load() >= strangersAt && r.why != masking.RefusedCallerBusy {
+	who := refusedCaller{r.ask.Called, r.ask.Caller, r.why}
+	// A party who is busy has called: that counts, however often.
+	if r.why != masking.RefusedCallerBusy && (j.length.Load() >= strangersAt || !j.strangers.worthWriting(who, r.at)) {
 		j.unsaid.Add(1)
 		return
 	}

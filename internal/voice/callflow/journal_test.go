@@ -298,7 +298,8 @@ func TestRefusalsOfStrangersAreBoundedAndThoseOfPartiesAreNot(t *testing.T) {
 		m.away = true
 		j, _ := newJournal(m)
 		for i := range strangersAt + 100 {
-			j.refused(refusal{ask: masking.Ask{Call: record(i).ID}, why: masking.RefusedStranger})
+			who := e164.MustParse(fmt.Sprintf("+9199%08d", i))
+			j.refused(refusal{ask: masking.Ask{Call: record(i).ID, Caller: who}, why: masking.RefusedStranger})
 		}
 		if j.Waiting() != strangersAt || j.Unwritten() != 100 {
 			t.Errorf("%d wait, %d unwritten", j.Waiting(), j.Unwritten())

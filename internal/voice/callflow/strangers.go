@@ -1,0 +1,69 @@
+package callflow
+
+import (
+	"sync"
+	"time"
+
+	"tandem/internal/e164"
+	"tandem/internal/masking"
+)
+
+const (
+	strangerWindow = time.Minute
+	strangerTimes  = 5
+	strangersKnown = 16_384
+)
+
+// strangers bounds what callers who are not let in cost (calls.md §8.15): of one
+// caller's refusals on one number for one reason the first five in a minute are
+// written down, the others are counted. Of more callers than it can remember at
+// once none is written.
+type strangers struct {
+	mu   sync.Mutex
+	seen map[refusedCaller]seen
+}
+
+type refusedCaller struct {
+	virtual, caller e164.Number
+	why             masking.Refusal
+}
+
+type seen struct {
+	since time.Time
+	times int
+}
+
+// over reports whether the window that began at s.since has passed; a clock that
+// was set back ends it as well.
+func (s seen) over(now time.Time) bool {
+	return now.Before(s.since) || now.Sub(s.since) >= strangerWindow
+}
+
+// worthWriting reports whether this refusal is to be written.
+func (s *strangers) worthWriting(who refusedCaller, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v, known := s.seen[who]
+	if known && !v.over(now) {
+		v.times++
+		s.seen[who] = v
+		return v.times <= strangerTimes
+	}
+	if !known && len(s.seen) >= strangersKnown && !s.makeRoom(now) {
+		return false
+	}
+	if s.seen == nil {
+		s.seen = map[refusedCaller]seen{}
+	}
+	s.seen[who] = seen{now, 1}
+	return true
+}
+
+func (s *strangers) makeRoom(now time.Time) bool {
+	for k, v := range s.seen {
+		if v.over(now) {
+			delete(s.seen, k)
+		}
+	}
+	return len(s.seen) < strangersKnown
+}
