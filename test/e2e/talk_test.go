@@ -31,6 +31,7 @@ func TestEitherSideCallsAndSeesOnlyTheVirtualNumber(t *testing.T) {
 				st.must(a.HearsTone(st.ctx, 880))
 				st.must(a.Hangup(st.ctx))
 				st.over(a, b)
+				st.settle()
 			}
 			want := []string{"call.ringing", "call.answered", "call.completed"}
 			if got := st.types(); !slices.Equal(got, append(want, want...)) {

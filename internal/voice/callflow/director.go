@@ -23,7 +23,7 @@ type Director struct {
 	log     *slog.Logger
 	key     []byte
 	mu      sync.Mutex
-	busy    map[caller]struct{}
+	busy    map[caller]chan struct{} // closed when the caller is free again
 }
 
 // caller is somebody with a call up. One at a time (calls.md §8.6).
@@ -43,7 +43,7 @@ type DirectorOptions struct {
 
 // NewDirector makes a Director.
 func NewDirector(o DirectorOptions) *Director {
-	return &Director{store: o.Store, journal: o.Journal, clock: o.Clock, log: o.Log, key: o.Key, busy: map[caller]struct{}{}}
+	return &Director{store: o.Store, journal: o.Journal, clock: o.Clock, log: o.Log, key: o.Key, busy: map[caller]chan struct{}{}}
 }
 
 // Route reads the claim and decides. It refuses with a masking.Refusal; any
@@ -65,7 +65,7 @@ func (d *Director) Route(ctx context.Context, a masking.Ask) (plan masking.Plan,
 		return masking.Plan{}, nil, err
 	}
 	who := caller{plan.Tenant.ID, plan.Caller}
-	if !d.take(who) {
+	if !d.take(ctx, who) {
 		return plan, nil, masking.RefusedCallerBusy
 	}
 	return plan, sync.OnceFunc(func() { d.give(who) }), nil
@@ -74,30 +74,52 @@ func (d *Director) Route(ctx context.Context, a masking.Ask) (plan masking.Plan,
 var errBehind = errors.New("the journal cannot write; no new calls are taken")
 
 func (d *Director) read(ctx context.Context, a masking.Ask) (masking.Route, error) {
-	var route masking.Route
-	err := d.store.View(ctx, func(ctx context.Context, tx store.Reader) (err error) {
-		route, err = tx.Route(ctx, a.Called, a.Caller)
-		return err
-	})
+	route, err := d.store.Route(ctx, a.Called, a.Caller)
 	if masking.KindOf(err) == masking.NotFound {
 		return route, masking.RefusedUnknownNumber
 	}
 	return route, err
 }
 
-func (d *Director) take(who caller) bool {
+// redialGrace is how long a second call of a caller waits for the end of his
+// first: whoever hangs up and dials again at once can be ahead, by a moment, of
+// the call that still closes its record.
+const redialGrace = 100 * time.Millisecond
+
+// take makes who busy, unless he is and stays so.
+func (d *Director) take(ctx context.Context, who caller) bool {
+	grace := time.NewTimer(redialGrace)
+	defer grace.Stop()
+	for {
+		free, taken := d.tryTake(who)
+		if taken {
+			return true
+		}
+		select {
+		case <-free:
+		case <-grace.C:
+			return false
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// tryTake makes who busy, or gives a channel that is closed when he is free.
+func (d *Director) tryTake(who caller) (free <-chan struct{}, taken bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if _, busy := d.busy[who]; busy {
-		return false
+	if free, busy := d.busy[who]; busy {
+		return free, false
 	}
-	d.busy[who] = struct{}{}
-	return true
+	d.busy[who] = make(chan struct{})
+	return nil, true
 }
 
 func (d *Director) give(who caller) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	close(d.busy[who])
 	delete(d.busy, who)
 }
 

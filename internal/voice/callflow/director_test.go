@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"tandem/internal/e164"
@@ -325,4 +326,23 @@ func TestWithoutTheStoreOrBehindItNoCallIsTakenAndNoneIsCalledAStranger(t *testi
 		t.Fatal(err)
 	}
 	log.checkNoNumber(t)
+}
+
+// A gateway that redials with the BYE still warm must not hear busy.
+func TestARedialThatOvertakesTheEndOfTheCallIsLetThrough(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := NewDirector(DirectorOptions{Log: slog.New(slog.DiscardHandler)})
+		who := caller{"acme", bob}
+		if !d.take(t.Context(), who) {
+			t.Fatal("a caller without a call is busy")
+		}
+		time.AfterFunc(50*time.Millisecond, func() { d.give(who) })
+		if !d.take(t.Context(), who) {
+			t.Error("busy, though his call ended at once")
+		}
+		began := time.Now()
+		if d.take(t.Context(), who) || time.Since(began) != redialGrace {
+			t.Errorf("a caller who stays busy was told so after %v", time.Since(began))
+		}
+	})
 }

@@ -103,6 +103,14 @@ func (m *memory) Update(ctx context.Context, fn func(context.Context, store.Tx) 
 	return nil
 }
 
+func (m *memory) Route(ctx context.Context, called, caller e164.Number) (r masking.Route, err error) {
+	err = m.View(ctx, func(ctx context.Context, tx store.Reader) error {
+		r, err = tx.Route(ctx, called, caller)
+		return err
+	})
+	return r, err
+}
+
 func (m *memory) Ready(ctx context.Context) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -199,6 +207,6 @@ func (tx *memoryTx) Route(_ context.Context, called, caller e164.Number) (maskin
 	return masking.Route{}, masking.ErrNotFound()
 }
 
-func (tx *memoryTx) OneWayTo(context.Context, e164.Number, e164.Number, time.Time) (masking.AllocationID, bool, error) {
-	return "", false, nil
+func (tx *memoryTx) Silent(context.Context, e164.Number, e164.Number, time.Time) (masking.Allocation, bool, error) {
+	return masking.Allocation{}, false, nil
 }

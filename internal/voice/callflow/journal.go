@@ -3,6 +3,7 @@ package callflow
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"log/slog"
 	"slices"
 	"sync"
@@ -21,7 +22,7 @@ const (
 	retryEvery  = 200 * time.Millisecond
 	// At most one transaction in so long: what comes in meanwhile shares the
 	// next one and its fsync. After a pause the first entry is written at once.
-	flushEvery = 20 * time.Millisecond
+	flushEvery = 50 * time.Millisecond
 	witnesses  = 8 // how many other calls are asked whether the store writes at all
 )
 
@@ -322,12 +323,14 @@ func (j *Journal) applyRefusal(ctx context.Context, tx store.Tx, e entry) error 
 	}
 	why, allocation := r.why, r.plan.Allocation.ID
 	if why == masking.RefusedStranger {
-		id, oneway, err := tx.OneWayTo(ctx, r.ask.Called, r.ask.Caller, r.at)
+		silent, found, err := tx.Silent(ctx, r.ask.Called, r.ask.Caller, r.at)
 		if err != nil {
 			return err
 		}
-		if oneway {
-			why, allocation = masking.RefusedWrongDirection, id
+		var better masking.Refusal
+		route.Found = []masking.Allocation{silent}
+		if _, err := masking.Admit(route, r.ask.Caller, r.at); found && errors.As(err, &better) {
+			why, allocation = better, silent.ID
 		}
 	}
 	e.call = masking.Call{ID: r.ask.Call, Tenant: route.Tenant.ID, Allocation: r.plan.Allocation.ID,

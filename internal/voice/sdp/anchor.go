@@ -46,42 +46,6 @@ func CheckOffer(d *Description) error {
 	return nil
 }
 
-// DefaultOffer is what we offer in our own name when the INVITE that started a
-// call had no description (RFC 3261 §13.2.1): G.711 and telephone-event.
-func DefaultOffer(local Local) []byte {
-	m := Media{Type: "audio", Proto: "RTP/AVP", Direction: SendRecv, Ptime: 20, Formats: []Format{
-		{Payload: 8, Codec: "PCMA", Clock: 8000, Channels: 1},
-		{Payload: 0, Codec: "PCMU", Clock: 8000, Channels: 1},
-		{Payload: 101, Codec: "telephone-event", Clock: 8000, Channels: 1, Params: "0-15"},
-	}}
-	return build([]Media{m}, 0, m, local)
-}
-
-// Only gives a copy of d whose audio has no other codecs than the named ones
-// (without regard to case), and telephone-event and comfort noise; for trunks
-// that are to be offered a few. d is not changed.
-func (d *Description) Only(names []string) *Description {
-	restricted := *d
-	restricted.Media = append([]Media(nil), d.Media...)
-	i := d.audioIndex()
-	if i < 0 {
-		return &restricted
-	}
-	var kept []Format
-	for _, f := range knownFormats(d.Media[i].Formats) {
-		c, _ := codecFor(f)
-		wanted := c.control
-		for _, name := range names {
-			wanted = wanted || strings.EqualFold(name, f.Codec)
-		}
-		if wanted {
-			kept = append(kept, f)
-		}
-	}
-	restricted.Media[i].Formats = kept
-	return &restricted
-}
-
 // Changed reports whether two descriptions of ours differ in anything but o=.
 // When they do, the later must carry the next Version; when not, the earlier
 // is sent again as it is (RFC 3264 §8).

@@ -2,7 +2,6 @@ package sdp
 
 import (
 	"errors"
-	"strings"
 	"testing"
 )
 
@@ -138,18 +137,5 @@ func TestClockRatesAreThoseOfTheFirstToNameANumber(t *testing.T) {
 		if rates[n] != want {
 			t.Errorf("%d has %d Hz, want %d", n, rates[n], want)
 		}
-	}
-}
-
-func TestADelayedOfferIsAnsweredFromTheDefaultOffer(t *testing.T) {
-	// A sent no description: B was offered the default, its answer is our offer to A.
-	answer := parse(t, session+"m=audio 6000 RTP/AVP 0 101\na=rtpmap:101 telephone-event/8000\n")
-	out := string(Anchor(answer, local))
-	if !strings.Contains(out, "m=audio 40000 RTP/AVP 0 101\r\n") {
-		t.Errorf("offer to A:\n%s", out)
-	}
-	ours := parse(t, string(DefaultOffer(local)))
-	if _, err := Answer(ours, answer, local); err != nil {
-		t.Errorf("the default offer does not match its answer: %v", err)
 	}
 }

@@ -185,20 +185,6 @@ func TestAFormatIsReadFromItsMapElseFromTheStaticTable(t *testing.T) {
 	}
 }
 
-func TestOnlyTheNamedCodecsAndTheEventsAreOffered(t *testing.T) {
-	d := parse(t, minimal)
-	out := string(Anchor(d.Only([]string{"pcmu"}), local))
-	if !strings.Contains(out, "m=audio 40000 RTP/AVP 0 101\r\n") {
-		t.Errorf("offered:\n%s", out)
-	}
-	if len(d.Media[0].Formats) != 3 {
-		t.Error("the source was changed")
-	}
-	if err := CheckOffer(d.Only([]string{"opus"})); !errors.Is(err, ErrNoCommonCodec) {
-		t.Errorf("nothing left, and CheckOffer says %v", err)
-	}
-}
-
 func TestTheVersionNeedsToRiseOnlyWhenMoreThanTheOriginDiffers(t *testing.T) {
 	d := parse(t, minimal)
 	one := Anchor(d, Local{local.Addr, 1, 1})
@@ -211,20 +197,6 @@ func TestTheVersionNeedsToRiseOnlyWhenMoreThanTheOriginDiffers(t *testing.T) {
 	}
 	if !Changed(nil, one) || Changed(nil, nil) {
 		t.Error("nothing before is a change, nothing at all is none")
-	}
-}
-
-func TestTheDefaultOfferIsG711AndEvents(t *testing.T) {
-	want := crlf(head + `m=audio 40000 RTP/AVP 8 0 101
-a=rtpmap:8 PCMA/8000
-a=rtpmap:0 PCMU/8000
-a=rtpmap:101 telephone-event/8000
-a=fmtp:101 0-15
-a=ptime:20
-a=sendrecv
-`)
-	if got := string(DefaultOffer(local)); got != want {
-		t.Errorf("offer:\n%s\nwant:\n%s", got, want)
 	}
 }
 

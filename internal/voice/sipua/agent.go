@@ -10,7 +10,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"log/slog"
+	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -152,7 +154,7 @@ func (ua *Agent) Legs() int {
 }
 
 // Close waits until the last messages of all legs are through or ctx is done,
-// then closes the sockets.
+// then closes the sockets. A leg that is left then is gone.
 func (ua *Agent) Close(ctx context.Context) error {
 	ua.mu.Lock()
 	var empty chan struct{}
@@ -167,7 +169,17 @@ func (ua *Agent) Close(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}
-	return ua.tx.Close()
+	err := ua.tx.Close()
+	for _, l := range ua.left() {
+		l.leave()
+	}
+	return err
+}
+
+func (ua *Agent) left() []*leg {
+	ua.mu.Lock()
+	defer ua.mu.Unlock()
+	return slices.Collect(maps.Values(ua.legs))
 }
 
 // admits is the gate of the sockets. Besides the trunks' sources it lets in the

@@ -235,13 +235,13 @@ func (l *leg) bye() {
 func (l *leg) onBye(tx *siptx.ServerTx) {
 	_ = l.ua.respond(tx, response(tx.Request(), 200, "OK", "", nil, nil))
 	l.mu.Lock()
-	was := l.phase
+	was, again := l.phase, l.hung
 	l.hung = l.hung || was == early
 	l.mu.Unlock()
-	switch was {
-	case early: // of an incoming leg: RFC 3261 §15.1.2, the INVITE gets 487 when the call ends
+	switch {
+	case was == early && !again: // of an incoming leg: RFC 3261 §15.1.2, the INVITE gets 487 when the call ends
 		l.tell(b2bua.Event{Kind: b2bua.EvHungUp})
-	case answered, talking:
+	case was == answered || was == talking:
 		l.tell(b2bua.Event{Kind: b2bua.EvHungUp})
 		l.leave()
 	}

@@ -1,6 +1,7 @@
 package sipua
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -159,4 +160,43 @@ func TestCloseWaitsForTheLastMessagesOfALeg(t *testing.T) {
 		t.Fatal("Close did not return")
 	}
 	c.next(t, b2bua.EvGone)
+}
+
+func TestALegThatIsLeftWhenTheSocketsCloseIsGone(t *testing.T) {
+	for state, stage := range scenes {
+		if strings.HasSuffix(state, "gone") {
+			continue
+		}
+		r, p := pair(t)
+		sc := stage(r, p)
+		over, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := r.ua.Close(over); err != nil {
+			t.Error(err)
+		}
+		if r.ua.Legs() != 0 {
+			t.Errorf("%s: the leg is left", state)
+		}
+		sc.lastIsGone(state)
+		if repeats(sc.leg) {
+			t.Errorf("%s: still repeats its 2xx", state)
+		}
+	}
+}
+
+// lastIsGone fails unless the call was told that its leg is gone, once and last.
+func (sc scene) lastIsGone(what string) {
+	sc.t.Helper()
+	for {
+		select {
+		case e := <-sc.events:
+			if e.Kind == b2bua.EvGone {
+				sc.events.none(sc.t)
+				return
+			}
+		default:
+			sc.t.Errorf("%s: the call was not told", what)
+			return
+		}
+	}
 }

@@ -15,9 +15,12 @@ import (
 // errLeak is what the tripwire answers; it tells nothing of what it found.
 var errLeak = errors.New("a hidden number stood in the message")
 
-// check looks for what is hidden from the leg that a message belongs to.
+// check looks for what is hidden from the legs of a Call-ID, nearly always one.
 func (ua *Agent) check(callID string, raw []byte) error {
-	for _, l := range ua.concerned(callID, raw) {
+	ua.mu.Lock()
+	legs := ua.byCallID[callID]
+	ua.mu.Unlock()
+	for _, l := range legs {
 		w := l.watch.Load()
 		if w == nil || !leaks(w.hidden, raw) {
 			continue
@@ -28,24 +31,6 @@ func (ua *Agent) check(callID string, raw []byte) error {
 		return errLeak
 	}
 	return nil
-}
-
-// concerned are the legs of a Call-ID, nearly always one. A call that a carrier
-// sends back to us under the Call-ID that we gave it has two, each hiding another
-// party: our tag tells which is meant. A response without our tag is looked at for
-// both.
-func (ua *Agent) concerned(callID string, raw []byte) []*leg {
-	ua.mu.Lock()
-	legs := ua.byCallID[callID]
-	ua.mu.Unlock()
-	if len(legs) > 1 {
-		for _, l := range legs {
-			if bytes.Contains(raw, []byte(";tag="+l.dlg.localTag)) {
-				return []*leg{l}
-			}
-		}
-	}
-	return legs
 }
 
 // leaks looks through what we wrote ourselves. What a message must repeat of the

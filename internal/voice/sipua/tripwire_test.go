@@ -116,23 +116,3 @@ func TestAPartyCannotTestGuessesOfTheOthersNumber(t *testing.T) {
 	}
 	c.none(t)
 }
-
-func TestTwoLegsOfOneCallIDHideEachTheirOwn(t *testing.T) {
-	r, p := pair(t)
-	leg, ev := r.dial() // to bob, hiding alice
-	invite := p.expect("INVITE ")
-	// The carrier sends the call back to us under its Call-ID.
-	s := &script{p: p, callID: invite.field("Call-ID"), local: "<sip:" + alice + "@peer>;tag=1", remote: "<sip:" + virtual + "@tandem>"}
-	p.send(s.request("INVITE", &with{body: sdpBody}))
-	c := r.call().hidden()
-	p.send(invite.reply(180, "far", ""))
-	ev.next(t, b2bua.EvRinging)
-	leg.End(b2bua.Reason{}) // its CANCEL names bob
-	p.expect("CANCEL ")
-	c.Leg.Answer([]byte(leaking)) // and this is a leak
-	c.next(t, b2bua.EvBlocked)
-	if r.ua.Blocked() != 1 {
-		t.Errorf("%d messages stopped", r.ua.Blocked())
-	}
-	c.Leg.End(b2bua.Reason{})
-}

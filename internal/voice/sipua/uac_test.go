@@ -103,6 +103,7 @@ func TestA200ThatCrossesOurCancelIsAcknowledgedAndHungUp(t *testing.T) {
 	p.expect("CANCEL ")
 	p.accept(invite, "far")
 	bye := p.expect("BYE ")
+	p.late2xx(invite, "fork")
 	p.send(bye.reply(200, "", ""))
 	ev.next(t, b2bua.EvGone)
 	ev.none(t)
@@ -283,7 +284,7 @@ func TestARequestTooLargeToBeSentIsNoFaultOfTheTrunk(t *testing.T) {
 	}
 }
 
-func TestABorrowedEarlyDialogDoesNotOutliveItsBye(t *testing.T) {
+func TestAnAttemptWhoseEarlyDialogsAllSayByeHasFailed(t *testing.T) {
 	r, p := pair(t)
 	leg, ev := r.dial()
 	invite := p.expect("INVITE ")

@@ -162,6 +162,8 @@ func TestAByeBeforeTheAnswerLeadsTo487WhateverTheCallDoes(t *testing.T) {
 				t.Fatalf("BYE got %d", got)
 			}
 			c.next(t, b2bua.EvHungUp)
+			s.ask("BYE", nil)
+			c.none(t) // the call has been told
 			act(c.Leg)
 			if got := s.final(invite).status(); got != 487 {
 				t.Errorf("the INVITE got %d", got)
@@ -192,6 +194,20 @@ func TestByesThatCrossEndTheLegOnce(t *testing.T) {
 		c.none(t)
 		r.gone()
 	}
+}
+
+func TestAnEndThatLosesToThePeersByeSaysNothing(t *testing.T) {
+	r, p := pair(t)
+	s, c := r.established(p)
+	s.ask("BYE", nil)
+	c.next(t, b2bua.EvHungUp)
+	c.next(t, b2bua.EvGone)
+	c.Leg.(*leg).bye() // as an End does that found the leg talking just before
+	p.sync()
+	if n := p.count("BYE"); n != 0 || phaseOf(c.Leg) != gone {
+		t.Errorf("%d BYEs, phase %d", n, phaseOf(c.Leg))
+	}
+	c.none(t)
 }
 
 func TestACancelReachesTheCallAndTheCallSays487(t *testing.T) {
@@ -316,7 +332,9 @@ func TestTheAnswerInAnAckReachesTheCallAndWhatTheCallSaysToItGoesNowhere(t *test
 	if e := c.next(t, b2bua.EvOffered); string(e.Body) != "v=0\r\ns=answer\r\n" {
 		t.Errorf("the call heard %q", e.Body)
 	}
-	p.sync()
+	if got := s.ask("INVITE", &with{body: sdpBody}).status(); got != 500 {
+		t.Errorf("an offer got %d before the call had taken the answer in", got)
+	}
 	p.got()
 	c.Leg.Answer([]byte(sdpBody))
 	p.sync()
