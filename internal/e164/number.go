@@ -117,7 +117,10 @@ func Emergency(text string) bool {
 			d = append(d, c)
 		}
 	}
-	s := strings.TrimLeft(string(d), "0")
+	if emergencyCode(string(d)) { // before zeros go: one of the codes is 000
+		return true
+	}
+	s := strings.TrimLeft(string(d), "0") // 00 or 0 before a country code
 	if len(s) > 6 {
 		return false
 	}

@@ -64,7 +64,7 @@ func TestCountryCodesAreSplitByThePrefixFreeTable(t *testing.T) {
 
 func TestEmergencyCodesAreKnownAloneAndBehindACountryCode(t *testing.T) {
 	for in, want := range map[string]bool{"112": true, "+112": true, "+91112": true, "911": true, "+1911": true,
-		"+44999": true, "100": true, "+911234567": false, "+919900000112": false, "": false} {
+		"+44999": true, "100": true, "000": true, "+61000": true, "00112": true, "0": false, "00": false, "0000": false, "+911234567": false, "+919900000112": false, "": false} {
 		if Emergency(in) != want {
 			t.Errorf("Emergency(%q) = %v", in, !want)
 		}

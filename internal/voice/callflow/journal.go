@@ -22,7 +22,7 @@ const (
 	retryEvery  = 200 * time.Millisecond
 	// At most one transaction in so long: what comes in meanwhile shares the
 	// next one and its fsync. After a pause the first entry is written at once.
-	flushEvery = 50 * time.Millisecond
+	flushEvery = 20 * time.Millisecond
 	witnesses  = 8 // how many other calls are asked whether the store writes at all
 )
 

@@ -19,8 +19,9 @@ const (
 // written down, the others are counted. Of more callers than it can remember at
 // once none is written.
 type strangers struct {
-	mu   sync.Mutex
-	seen map[refusedCaller]seen
+	mu    sync.Mutex
+	seen  map[refusedCaller]seen
+	swept time.Time // when room was last looked for
 }
 
 type refusedCaller struct {
@@ -59,7 +60,13 @@ func (s *strangers) worthWriting(who refusedCaller, now time.Time) bool {
 	return true
 }
 
+// makeRoom forgets those whose window is over, once a second at most: a flood
+// must not make us search for every one of its callers.
 func (s *strangers) makeRoom(now time.Time) bool {
+	if since := now.Sub(s.swept); since >= 0 && since < time.Second {
+		return false
+	}
+	s.swept = now
 	for k, v := range s.seen {
 		if v.over(now) {
 			delete(s.seen, k)

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 )
@@ -9,7 +10,7 @@ func TestATenantIsMadeReadChangedAndRemoved(t *testing.T) {
 	h := newHarness(t)
 	made := h.admin("POST", "/v1/admin/tenants", `{"tenant_id":"zeta","name":"Zeta","rate_limit":{"per_second":50,"burst":200}}`).want(201)
 	if len(made.fields) != 3 || made.text("tenant_id") != "zeta" || !strings.HasPrefix(made.text("account_sid"), "ac_") ||
-		!strings.HasPrefix(made.text("token"), "tdm_") || len(made.text("token")) != 47 {
+		!strings.HasPrefix(made.text("token"), "tdm_") || len(made.text("token")) != 68 {
 		t.Errorf("made %s", made.body)
 	}
 	sid := made.text("account_sid")
@@ -169,4 +170,19 @@ func TestTheAutomaticChoiceTakesTheBestNumber(t *testing.T) {
 	if got := full.header.Get("Retry-After"); got != "60" {
 		t.Errorf("Retry-After %q, want 60: that is when the first number is free", got)
 	}
+}
+
+func TestATrunksSourcesAreKeptInTheFormInWhichPacketsAreJudged(t *testing.T) {
+	h := newHarness(t)
+	made := h.admin("POST", "/v1/admin/trunks", `{"name":"mapped","country":"IN","sources":["::ffff:192.0.2.77/120","::ffff:198.51.100.7","::ffff:203.0.113.9/128","192.0.2.1/24","2001:db8::7/32","::ffff:0.0.0.0/96"]}`).want(201)
+	const want = `"sources":["192.0.2.0/24","198.51.100.7/32","203.0.113.9/32","192.0.2.0/24","2001:db8::/32","0.0.0.0/0"]`
+	if !strings.Contains(made.body, want) {
+		t.Errorf("got %s, want %s", made.body, want)
+	}
+	trunk, err := h.plane.Trunks.Get(t.Context(), "mapped")
+	if err != nil || !trunk.Admits(netip.MustParseAddr("::ffff:192.0.2.200")) {
+		t.Errorf("an address of the network is not the trunk's: %v", err)
+	}
+	h.admin("PUT", "/v1/admin/trunks/mapped", `{"sources":["::ffff:192.0.2.0/95"]}`).refused(400, "invalid_field", "sources")
+	h.admin("PUT", "/v1/admin/trunks/mapped", `{"sources":["::ffff:0.0.0.0/0"]}`).refused(400, "invalid_field", "sources")
 }

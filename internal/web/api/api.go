@@ -38,8 +38,8 @@ import (
 const (
 	maxBody = 64 << 10 // bytes of a request body (api.md §1)
 
-	// Attempts with unproven credentials from one source: enough for a fleet
-	// that starts behind one address, nothing for a guesser.
+	// Requests from one source that prove nobody, before they are answered 429
+	// rather than 401. Whoever is right is not counted.
 	attemptsPerSecond = 5
 	attemptsAtOnce    = 50
 
@@ -91,8 +91,8 @@ func New(o Options) (http.Handler, error) {
 	if s.attempts, err = ratelimit.NewLimit(attemptsPerSecond, attemptsAtOnce); err != nil {
 		return nil, fmt.Errorf("limit of attempts: %w", err)
 	}
-	s.guard, err = auth.New(auth.Options{Tenant: o.Plane.Tokens.Authenticate, AdminToken: o.AdminToken,
-		Attempt: s.attempt, Clock: o.Clock})
+	s.guard, err = auth.New(auth.Options{Tenant: o.Plane.Tokens.Authenticate, Issued: o.Plane.Tokens.Issued,
+		AdminToken: o.AdminToken, Failed: s.failed, Clock: o.Clock})
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +111,7 @@ func OpenAPI() ([]byte, error) {
 	return s.routes().document()
 }
 
-func (s *server) attempt(source netip.Prefix, now time.Time) (time.Duration, bool) {
+func (s *server) failed(source netip.Prefix, now time.Time) (time.Duration, bool) {
 	d := s.sources.Take(source, s.attempts, now)
 	return d.RetryAfter, d.Allowed
 }

@@ -10,8 +10,10 @@ import (
 	"mime"
 	"net/http"
 	"path"
+	"regexp"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -240,7 +242,7 @@ func checkMediaType(h http.Header) error {
 		media, params, err := mime.ParseMediaType(ct)
 		charset := params["charset"]
 		if err != nil || media != "application/json" || (charset != "" && !equalFold(charset, "utf-8")) {
-			return invalidBody("the body must be application/json in UTF-8")
+			return invalidBody("the body must be JSON in UTF-8: send Content-Type: application/json")
 		}
 	}
 	if enc := h.Get("Content-Encoding"); enc != "" && !equalFold(enc, "identity") {
@@ -249,8 +251,9 @@ func checkMediaType(h http.Header) error {
 	return nil
 }
 
-// readBody reads at most maxBody bytes. MaxBytesReader makes the server close
-// the connection of one who sends more, instead of reading on.
+// readBody reads at most maxBody bytes. The connection of one who sends more is
+// closed instead of read on; MaxBytesReader cannot see to that, since w is not
+// the server's own.
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		return nil, nil
@@ -259,6 +262,7 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
+		w.Header().Set("Connection", "close")
 		return nil, invalidBody("the body must be at most 65536 bytes")
 	case err != nil:
 		return nil, invalidBody("the body ended before its time")
@@ -278,16 +282,30 @@ func (s *server) requestID(r *http.Request) string {
 	return "req_" + hex.EncodeToString(random[:])
 }
 
-// fitForLog accepts 1 to 64 letters, digits, hyphens, underscores and dots.
+// fitForLog accepts 1 to 64 letters, digits, hyphens, underscores and dots. It
+// refuses what could hold a telephone number: 7 digits or more in a row, with
+// or without separators between them. A UUID, which often has as many, is
+// accepted unless its last group, where a number would fit, is all digits.
 func fitForLog(id string) bool {
 	if id == "" || len(id) > 64 {
 		return false
 	}
+	digits, longest := 0, 0
 	for i := range len(id) {
-		c := id[i]
-		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_' || c == '.') {
+		switch c := id[i]; {
+		case '0' <= c && c <= '9':
+			digits++
+			longest = max(longest, digits)
+		case c == '-' || c == '_' || c == '.':
+		case 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z':
+			digits = 0
+		default:
 			return false
 		}
 	}
-	return true
+	return longest < 7 || (uuidPattern.MatchString(id) && strings.ContainsAny(id[24:], "abcdefABCDEF"))
 }
+
+// uuidPattern is that of RFC 9562 §4, with the versions and the variant that
+// it defines.
+var uuidPattern = regexp.MustCompile(`^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[1-8][0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}$`)

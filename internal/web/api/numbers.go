@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -168,11 +169,21 @@ func (b NewNumberBody) domain(at string) (vn masking.VirtualNumber, err error) {
 	if vn.Number, err = control.ParseNumber(at+".number", b.Number); err != nil {
 		return vn, err
 	}
-	if vn.Sharing, err = choice(at+".sharing", value(b.Sharing), masking.Exclusive, masking.Shared); err != nil {
+	if vn.Sharing, err = parseSharing(at+".", b.Sharing); err != nil {
 		return vn, err
 	}
 	vn.Region, vn.Type = value(b.Region), value(b.Type)
 	return vn, checkLabels(at+".", vn.Region, vn.Type)
+}
+
+// parseSharing reads a sharing mode, and says of a wrong one where it stands.
+func parseSharing(at string, text *string) (masking.Sharing, error) {
+	sharing, err := masking.ParseSharing(value(text))
+	var refused *masking.Error
+	if errors.As(err, &refused) {
+		return "", invalidField(at+refused.Field, at+refused.Message)
+	}
+	return sharing, err
 }
 
 // checkLabels bounds the operator's own words.
@@ -196,7 +207,7 @@ func (s *server) changeNumber(ctx context.Context, in *ChangeNumberInput) (contr
 	if err != nil {
 		return control.Answer{}, err
 	}
-	if _, err := choice("sharing", value(body.Sharing), masking.Exclusive, masking.Shared); err != nil {
+	if _, err := parseSharing("", body.Sharing); err != nil {
 		return control.Answer{}, err
 	}
 	if err := checkLabels("", value(body.Region), value(body.Type)); err != nil {

@@ -52,6 +52,9 @@ func operation[I, T any](r *router, op huma.Operation, serve func(context.Contex
 		if err != nil {
 			return nil, s.problem(ctx, err)
 		}
+		if !a.RetryAfter.IsZero() { // a kept refusal: how long is still to wait
+			setRetryAfter(exchangeOf(ctx).Header(), a.RetryAfter.Sub(s.Clock()))
+		}
 		return &output[T]{Status: a.Status, Body: reply[T]{a.Body}}, nil
 	})
 }

@@ -144,9 +144,12 @@ func (s *server) refusal(ctx context.Context, e *masking.Error) *Problem {
 	return p
 }
 
-// retryAfter sets the header, in whole seconds and at least one (RFC 9110 §10.2.3).
-func (p *Problem) retryAfter(wait time.Duration) {
-	p.header.Set("Retry-After", strconv.FormatInt(max(1, wholeSeconds(wait)), 10))
+func (p *Problem) retryAfter(wait time.Duration) { setRetryAfter(p.header, wait) }
+
+// setRetryAfter tells how long to wait, in whole seconds and at least one
+// (RFC 9110 §10.2.3).
+func setRetryAfter(h http.Header, wait time.Duration) {
+	h.Set("Retry-After", strconv.FormatInt(max(1, wholeSeconds(wait)), 10))
 }
 
 func wholeSeconds(d time.Duration) int64 { return int64(math.Ceil(d.Seconds())) }
@@ -155,7 +158,7 @@ func wholeSeconds(d time.Duration) int64 { return int64(math.Ceil(d.Seconds())) 
 func (s *server) answerer(ctx context.Context) func(*masking.Error) control.Answer {
 	return func(e *masking.Error) control.Answer {
 		p := s.refusal(ctx, e)
-		return control.Answer{Status: p.status, Body: encode(p)}
+		return control.Answer{Status: p.status, Body: encode(p), RetryAfter: e.RetryAfter}
 	}
 }
 

@@ -1,6 +1,8 @@
 package api_test
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -357,5 +359,43 @@ func TestWithTheStoreAwayEverythingIs503(t *testing.T) {
 		if a.header.Get("Retry-After") != "2" {
 			t.Errorf("%s: Retry-After %q", a.request, a.header.Get("Retry-After"))
 		}
+	}
+}
+
+func TestTheWrongMediaTypeIsToldTheRightOne(t *testing.T) {
+	h := newHarness(t)
+	for _, wrong := range []string{"application/x-www-form-urlencoded", "text/plain", "application/json; charset=latin1", "}{"} {
+		a := h.own("POST", "/greenvn", body(vn1, alice, bob), header("Content-Type", wrong)).refused(400, "invalid_body", "")
+		if !strings.Contains(a.text("message"), "send Content-Type: application/json") {
+			t.Errorf("%s: %s", wrong, a.body)
+		}
+	}
+}
+
+func TestWhoSendsTooMuchLosesHisConnection(t *testing.T) {
+	h := newHarness(t)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(h.server.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	r, _ := http.NewRequest("GET", "/", nil)
+	r.SetBasicAuth(h.sid, h.token)
+	// Little enough for the server to read to its end and keep the connection,
+	// were it not told otherwise.
+	body := strings.Repeat("a", 70_000)
+	fmt.Fprintf(conn, "POST /v1/tenants/acme/greenvn HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\nContent-Length: %d\r\n\r\n%s",
+		r.Header.Get("Authorization"), len(body), body)
+	in := bufio.NewReader(conn)
+	answer, err := http.ReadResponse(in, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, answer.Body); err != nil || answer.StatusCode != 400 || !answer.Close {
+		t.Errorf("status %d, closing %v, %v", answer.StatusCode, answer.Close, err)
+	}
+	if _, err := in.ReadByte(); !errors.Is(err, io.EOF) {
+		t.Errorf("the connection stays open: %v", err)
 	}
 }

@@ -130,3 +130,48 @@ func TestTheOperatorsChangesAreRepeatableToo(t *testing.T) {
 		t.Errorf("again %s, first %s", again, gone)
 	}
 }
+
+func TestAKeptRefusalTellsWhenToTryAgainAtEachRepeat(t *testing.T) {
+	h := newHarness(t)
+	full := func(i int) {
+		made := h.own("POST", "/greenvn", `{"caller_id_number":"auto","from":["`+alice+`"],"to":["`+bob+`"],"duration":3600}`).want(201)
+		if made.text("virtual_number") == "" {
+			t.Fatalf("allocation %d: %s", i, made.body)
+		}
+	}
+	for i := range 4 {
+		full(i)
+	}
+	ask := func(after time.Duration, want string, options ...option) *answer {
+		t.Helper()
+		h.pass(after)
+		a := h.own("POST", "/greenvn", body("auto", alice, bob), options...).refused(409, "no_number_available", "")
+		if got := a.header.Get("Retry-After"); got != want {
+			t.Errorf("Retry-After %q, want %q", got, want)
+		}
+		return a
+	}
+	ask(0, "3600")
+	first := ask(0, "3600", key("k"))
+	if again := ask(10*time.Minute, "3000", key("k")); again.body != first.body {
+		t.Errorf("again %s, first %s", again.body, first.body)
+	}
+	ask(2*time.Hour, "1", key("k")) // kept, though a new key would succeed now
+	h.own("POST", "/greenvn", body("auto", alice, bob), key("another")).want(201)
+	taken := h.own("POST", "/greenvn", body(vn1, alice, bob), key("taken"))
+	if taken.header.Get("Retry-After") != "" {
+		t.Errorf("%d with Retry-After %q", taken.status, taken.header.Get("Retry-After"))
+	}
+}
+
+func TestTheKeysOfTheOperatorAndOfATenantAreApart(t *testing.T) {
+	h := newHarness(t)
+	id := h.own("POST", "/greenvn", body(vn1, alice, bob), key("k")).want(201).text("greenvn_id")
+	ended := h.admin("DELETE", "/v1/admin/tenants/acme/greenvn/"+id, "", key("k")).want(200)
+	if again := h.admin("DELETE", "/v1/admin/tenants/acme/greenvn/"+id, "", key("k")).want(200); again.body != ended.body {
+		t.Errorf("again %s, first %s", again.body, ended.body)
+	}
+	second := h.create(vn2, alice, bob)
+	h.admin("DELETE", "/v1/admin/tenants/acme/greenvn/"+second, "", key("second")).want(200)
+	h.own("DELETE", "/greenvn/"+second, "", key("second")).want(200)
+}

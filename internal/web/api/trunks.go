@@ -14,7 +14,7 @@ import (
 // TrunkBody describes a trunk. Made with it, a trunk gets defaults for what is
 // omitted; changed with it, what is omitted keeps its value.
 type TrunkBody struct {
-	Sources       []string     `json:"sources,omitempty" doc:"addresses and networks that may send us requests" example:"[\"192.0.2.0/24\"]"`
+	Sources       []string     `json:"sources,omitempty" doc:"addresses and networks that may send us requests; kept as networks, with the bits of a host zeroed and IPv4 as IPv4" example:"[\"192.0.2.0/24\"]"`
 	Targets       []string     `json:"targets,omitempty" doc:"address:port in order of preference; host names are refused in this release" example:"[\"192.0.2.1:5060\"]"`
 	Transport     *string      `json:"transport,omitempty" enum:"udp,tcp" doc:"default udp; tls is refused in this release"`
 	Country       *string      `json:"country,omitempty" doc:"ISO 3166 alpha-2, for numbers written nationally" example:"IN"`
@@ -155,6 +155,8 @@ func (b TrunkBody) checkSupported() error {
 }
 
 // parseSources reads addresses and networks; an address is a network of one.
+// They are kept in the form in which a packet's source is judged: what maps
+// IPv4 into IPv6 becomes IPv4, and bits of a host within its network are zeroed.
 func parseSources(texts []string) ([]netip.Prefix, error) {
 	out := make([]netip.Prefix, len(texts))
 	for i, text := range texts {
@@ -164,8 +166,14 @@ func parseSources(texts []string) ([]netip.Prefix, error) {
 			if err != nil || addr.Zone() != "" {
 				return nil, invalidField("sources", fmt.Sprintf("sources[%d] must be an address or a network such as 192.0.2.0/24", i))
 			}
-			addr = addr.Unmap()
 			p = netip.PrefixFrom(addr, addr.BitLen())
+		}
+		if p.Addr().Is4In6() {
+			const mapped = 96 // bits of ::ffff:0:0/96 (RFC 4291 §2.5.5.2)
+			if p.Bits() < mapped {
+				return nil, invalidField("sources", fmt.Sprintf("sources[%d] is wider than the IPv4 addresses in IPv6, ::ffff:0:0/96", i))
+			}
+			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-mapped)
 		}
 		out[i] = p.Masked()
 	}

@@ -2,12 +2,12 @@
 // SID and token) or the operator by a Bearer token. web/api and, later, the
 // console use it.
 //
-// Credentials that were found right are remembered in hashed form: for one
-// second they are believed without asking again, so that a revocation is live
-// within two, and for some minutes they are proven: they are asked for again
-// each second, but never limited. Attempts with anything else are limited by
-// source address before the store is asked, so that guessing costs little and
-// a guesser behind the same address locks nobody out.
+// Only failures are limited, by source address. Whoever is right is let in
+// whatever others do behind the same address, that of a load balancer or of a
+// guesser. That costs no more than the limit would: a token that we never
+// issued to the account is known as such without a look into the store, and
+// what the store said of one that we did, revoked or not, holds for a second.
+// So a revocation is live within two.
 package auth
 
 import (
@@ -25,9 +25,8 @@ import (
 )
 
 const (
-	maxAge        = time.Second      // a verified credential is believed this long
-	provenFor     = 10 * time.Minute // and is not limited this long
-	maxHeader     = 1024             // bytes of an Authorization header worth reading
+	maxAge        = time.Second // what the store said of credentials holds this long
+	maxHeader     = 1024        // bytes of an Authorization header worth reading
 	defaultCached = 10_000
 )
 
@@ -41,7 +40,8 @@ const (
 // missing, malformed and wrong credentials.
 var ErrUnauthorized = errors.New("no valid credentials")
 
-// TooManyAttempts says that the source must wait before it tries again.
+// TooManyAttempts says that the request proves nobody, and that its source has
+// failed too often of late.
 type TooManyAttempts struct{ RetryAfter time.Duration }
 
 // Error gives the refusal without its source.
@@ -52,37 +52,41 @@ type Options struct {
 	// Tenant finds the tenant of a pair; a *masking.Error of kind NotFound says
 	// that the pair is wrong.
 	Tenant func(ctx context.Context, sid masking.AccountSID, token string) (masking.Tenant, error)
+	// Issued tells whether the token was ever issued to the account, which says
+	// nothing of whether it still counts. It must cost little: everybody may
+	// ask it as often as he likes.
+	Issued func(sid masking.AccountSID, token string) bool
 	// AdminToken is the operator's token; "" lets nobody be the operator.
 	AdminToken string
-	// Attempt counts an attempt with unproven credentials against its source, a
-	// whole IPv4 address or an IPv6 /64, and tells how long to wait if it may
-	// not be made.
-	Attempt func(source netip.Prefix, now time.Time) (wait time.Duration, ok bool)
-	Clock   func() time.Time
-	Cached  int // credentials remembered at most; default 10,000
+	// Failed counts a failure against its source, a whole IPv4 address or an
+	// IPv6 /64, and tells how long to wait if there were too many.
+	Failed func(source netip.Prefix, now time.Time) (wait time.Duration, ok bool)
+	Clock  func() time.Time
+	Cached int // credentials remembered at most; default 10,000
 }
 
 // Guard authenticates requests. Any goroutine may use it.
 type Guard struct {
-	tenant  func(ctx context.Context, sid masking.AccountSID, token string) (masking.Tenant, error)
-	admin   [32]byte
-	noAdmin bool
-	attempt func(netip.Prefix, time.Time) (time.Duration, bool)
-	clock   func() time.Time
-	proven  *proven
-	salt    [32]byte // of fingerprints; made anew at every start
+	tenant   func(ctx context.Context, sid masking.AccountSID, token string) (masking.Tenant, error)
+	issued   func(sid masking.AccountSID, token string) bool
+	admin    [32]byte
+	noAdmin  bool
+	failed   func(netip.Prefix, time.Time) (time.Duration, bool)
+	clock    func() time.Time
+	verdicts *verdicts // only on tokens that were issued
+	salt     [32]byte  // of fingerprints; made anew at every start
 }
 
 // New makes a Guard.
 func New(o Options) (*Guard, error) {
-	if o.Tenant == nil || o.Attempt == nil || o.Clock == nil {
-		return nil, errors.New("auth needs a way to find tenants, a limit of attempts and a clock")
+	if o.Tenant == nil || o.Issued == nil || o.Failed == nil || o.Clock == nil {
+		return nil, errors.New("auth needs a way to find tenants, to know tokens, a limit of failures and a clock")
 	}
 	if o.Cached <= 0 {
 		o.Cached = defaultCached
 	}
-	g := &Guard{tenant: o.Tenant, noAdmin: o.AdminToken == "", attempt: o.Attempt, clock: o.Clock,
-		proven: newProven(o.Cached)}
+	g := &Guard{tenant: o.Tenant, issued: o.Issued, noAdmin: o.AdminToken == "", failed: o.Failed, clock: o.Clock,
+		verdicts: newVerdicts(o.Cached)}
 	if _, err := rand.Read(g.salt[:]); err != nil {
 		return nil, fmt.Errorf("read randomness: %w", err)
 	}
@@ -93,65 +97,54 @@ func New(o Options) (*Guard, error) {
 // Tenant tells which tenant sends the request. The error is ErrUnauthorized,
 // *TooManyAttempts, or that of Options.Tenant when it could not answer.
 func (g *Guard) Tenant(r *http.Request) (masking.Tenant, error) {
-	sid, token, ok := basic(r)
-	if !ok {
+	user, token, ok := basic(r)
+	sid := masking.AccountSID(user)
+	if !ok || !g.issued(sid, token) {
 		return masking.Tenant{}, g.refuse(r)
 	}
-	return g.check(r, g.fingerprint("basic", sid, token), func() (masking.Tenant, error) {
-		return g.tenant(r.Context(), masking.AccountSID(sid), token)
-	})
+	is, err := g.judge(r.Context(), sid, token)
+	switch {
+	case err != nil:
+		return masking.Tenant{}, err
+	case !is.right:
+		return masking.Tenant{}, g.refuse(r)
+	}
+	return is.tenant, nil
+}
+
+// judge tells what the store says of a pair, or said a moment ago.
+func (g *Guard) judge(ctx context.Context, sid masking.AccountSID, token string) (verdict, error) {
+	print := g.fingerprint("basic", string(sid), token)
+	now := g.clock() // before the look: what was read is at least this old
+	if is, ok := g.verdicts.fresh(print, now); ok {
+		return is, nil
+	}
+	t, err := g.tenant(ctx, sid, token)
+	if err != nil && masking.KindOf(err) != masking.NotFound {
+		return verdict{}, err
+	}
+	is := verdict{right: err == nil, tenant: t, at: now}
+	g.verdicts.put(print, is)
+	return is, nil
 }
 
 // Admin tells whether the operator sends the request. The error is
 // ErrUnauthorized or *TooManyAttempts.
 func (g *Guard) Admin(r *http.Request) error {
 	token, ok := bearer(r)
-	if !ok {
+	// Comparing salted hashes tells nothing of the token by its duration.
+	if !ok || g.noAdmin || g.fingerprint("bearer", token) != g.admin {
 		return g.refuse(r)
 	}
-	// Comparing salted hashes tells nothing of the token by its duration.
-	print := g.fingerprint("bearer", token)
-	_, err := g.check(r, print, func() (masking.Tenant, error) {
-		if g.noAdmin || print != g.admin {
-			return masking.Tenant{}, masking.ErrNotFound()
-		}
-		return masking.Tenant{}, nil
-	})
-	return err
+	return nil
 }
 
-// refuse answers a request without usable credentials. It is an attempt too:
-// it costs a response.
+// refuse answers a request that proves nobody.
 func (g *Guard) refuse(r *http.Request) error {
-	if wait, ok := g.attempt(Source(r), g.clock()); !ok {
+	if wait, ok := g.failed(Source(r), g.clock()); !ok {
 		return &TooManyAttempts{wait}
 	}
 	return ErrUnauthorized
-}
-
-// check believes credentials that were verified a moment ago and verifies
-// others, unproven ones within the limit.
-func (g *Guard) check(r *http.Request, print [32]byte, verify func() (masking.Tenant, error)) (masking.Tenant, error) {
-	now := g.clock() // before the look: what was read is at least this old
-	known, age, found := g.proven.get(print, now)
-	switch {
-	case found && age >= 0 && age < maxAge:
-		return known, nil
-	case !found || age < 0 || age > provenFor:
-		if wait, ok := g.attempt(Source(r), now); !ok {
-			return masking.Tenant{}, &TooManyAttempts{wait}
-		}
-	}
-	t, err := verify()
-	switch {
-	case err == nil:
-		g.proven.put(print, t, now)
-		return t, nil
-	case masking.KindOf(err) == masking.NotFound:
-		g.proven.drop(print)
-		return masking.Tenant{}, ErrUnauthorized
-	}
-	return masking.Tenant{}, err
 }
 
 // fingerprint names credentials without telling them. The parts are bound by
