@@ -34,19 +34,19 @@ race: ## every test under the race detector
 fuzz: ## each fuzz target for FUZZTIME (10s)
 	scripts/fuzz $(FUZZTIME)
 
-bench: bench-calls bench-media bench-api ## all measurements below, in about eight minutes
+bench: bench-calls bench-media bench-api ## all measurements below, in about ten minutes
 
 bench-calls: build ## CPU seconds per 1000 calls, the most calls a second, added latency, memory
 	@scripts/install-test-tools
-	go run ./test/load/callbench
+	go run ./test/load/callbench -seconds 8
 
 bench-media: ## CPU seconds per 1000 call-seconds of media, beside a C relay
 	@scripts/install-test-tools gcc
-	test/load/relaybench/run.sh -calls 200,800 -seconds 6 -rounds 3
+	test/load/relaybench/run.sh -calls 200,800 -seconds 4 -rounds 3
 
 bench-api: ## allocations a second beside a bare group-commit loop, the API beside a bare handler
-	go run ./test/load/storebench
-	go run ./test/load/apibench
+	go run ./test/load/storebench -creates 20000
+	go run ./test/load/apibench -seconds 3
 
 gen: build ## write the generated files anew
 	go generate ./...

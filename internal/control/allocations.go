@@ -9,10 +9,6 @@ import (
 	"tandem/internal/store"
 )
 
-// candidates is how many usable numbers an automatic choice looks at: more than
-// one, since another node may take the best between the look and the claim.
-const candidates = 8
-
 // Allocations are the use cases of a tenant's allocations. The tenant is the
 // one who was authenticated.
 type Allocations struct{ *core }
@@ -37,6 +33,10 @@ type NewAllocation struct {
 // another active allocation holds. With no number asked for, the best of the
 // pool is taken; Exhausted says that there is none and when there may be.
 func (s *Allocations) Create(ctx context.Context, t masking.Tenant, want NewAllocation, once Once[Snapshot]) (Answer, error) {
+	near, err := s.look(ctx, t, want)
+	if err != nil {
+		return Answer{}, err
+	}
 	return change(ctx, s.core, t.ID, "create an allocation", once,
 		func(ctx context.Context, tx store.Tx, now time.Time) (Snapshot, error) {
 			id, err := s.newID(masking.PrefixAllocation, now)
@@ -50,8 +50,7 @@ func (s *Allocations) Create(ctx context.Context, t masking.Tenant, want NewAllo
 			if err := checkParties(ctx, tx, a); err != nil {
 				return Snapshot{}, err
 			}
-			a, err = place(ctx, tx, a, want, now)
-			if err != nil {
+			if a, err = place(ctx, tx, a, want, near, now); err != nil {
 				return Snapshot{}, err
 			}
 			if err := tx.NoteUse(ctx, a.VirtualNumber, +1, now); err != nil {
@@ -63,9 +62,9 @@ func (s *Allocations) Create(ctx context.Context, t masking.Tenant, want NewAllo
 
 // place writes the allocation on the number asked for, or on the best that can
 // carry it.
-func place(ctx context.Context, tx store.Tx, a masking.Allocation, want NewAllocation, now time.Time) (masking.Allocation, error) {
+func place(ctx context.Context, tx store.Tx, a masking.Allocation, want NewAllocation, near choice, now time.Time) (masking.Allocation, error) {
 	if want.VirtualNumber.IsZero() {
-		return placeAnywhere(ctx, tx, a, want.Preferences, now)
+		return placeAnywhere(ctx, tx, a, want.Preferences, near, now)
 	}
 	vn, err := poolNumber(ctx, tx, a.Tenant, want.VirtualNumber)
 	if err != nil {
@@ -75,36 +74,7 @@ func place(ctx context.Context, tx store.Tx, a masking.Allocation, want NewAlloc
 	if err := tx.InsertAllocation(ctx, a); err != nil {
 		return a, err
 	}
-	return a, tx.Hold(ctx, a.ID, a.Claims(vn.Sharing), vn.Sharing, now)
-}
-
-// placeAnywhere tries the numbers that masking ranks, best first. The rows come
-// before the claims that point to them, so the first number written may be
-// corrected when its claim is refused.
-func placeAnywhere(ctx context.Context, tx store.Tx, a masking.Allocation, prefer masking.Preferences, now time.Time) (masking.Allocation, error) {
-	write := tx.InsertAllocation
-	for _, pick := range prefer.Picks() {
-		usable, err := tx.Usable(ctx, a.Tenant, pick, a.Callers(), now, candidates)
-		if err != nil {
-			return a, err
-		}
-		for _, vn := range masking.Rank(usable) {
-			a.VirtualNumber = vn.Number
-			if err := write(ctx, a); err != nil {
-				return a, err
-			}
-			write = tx.UpdateAllocation
-			err := tx.Hold(ctx, a.ID, a.Claims(vn.Sharing), vn.Sharing, now)
-			if masking.KindOf(err) != masking.Conflict {
-				return a, err
-			}
-		}
-	}
-	retry, err := tx.EarliestRelease(ctx, a.Tenant, a.Callers(), now)
-	if err != nil {
-		return a, err
-	}
-	return a, masking.ErrNoNumber(retry)
+	return a, tx.Hold(ctx, a, vn.Sharing, now)
 }
 
 // poolNumber reads a number that must be in the tenant's pool.

@@ -89,7 +89,7 @@ func hold(ctx context.Context, tx store.Tx, a masking.Allocation, now time.Time)
 	if err != nil {
 		return err
 	}
-	return tx.Hold(ctx, a.ID, a.Claims(vn.Sharing), vn.Sharing, now)
+	return tx.Hold(ctx, a, vn.Sharing, now)
 }
 
 // blameless removes the blamed field from a refusal.
@@ -107,31 +107,38 @@ func blameless(err error) error {
 // answered as it ended, so that a retry is safe. terminate ends its connected
 // calls as well, also on a second Delete.
 func (s *Allocations) Delete(ctx context.Context, t masking.Tenant, id masking.AllocationID, terminate bool, once Once[Snapshot]) (Answer, error) {
-	return s.end(ctx, t, id, masking.EndedByAPI, terminate, once)
+	return s.end(ctx, t, id, ending{scope: t.ID, why: masking.EndedByAPI, terminate: terminate}, once)
 }
 
-// End is Delete by the operator.
+// End is Delete by the operator, under a key of the operator's.
 func (s *Allocations) End(ctx context.Context, t masking.Tenant, id masking.AllocationID, terminate bool, once Once[Snapshot]) (Answer, error) {
-	return s.end(ctx, t, id, masking.EndedByAdmin, terminate, once)
+	return s.end(ctx, t, id, ending{scope: operators, why: masking.EndedByAdmin, terminate: terminate}, once)
 }
 
-func (s *Allocations) end(ctx context.Context, t masking.Tenant, id masking.AllocationID, why masking.EndReason, terminate bool, once Once[Snapshot]) (Answer, error) {
+// ending says who ends an allocation, and how.
+type ending struct {
+	scope     masking.TenantID // of the Idempotency-Key
+	why       masking.EndReason
+	terminate bool // connected calls too
+}
+
+func (s *Allocations) end(ctx context.Context, t masking.Tenant, id masking.AllocationID, e ending, once Once[Snapshot]) (Answer, error) {
 	var callsConcerned bool
-	answer, err := change(ctx, s.core, t.ID, "end an allocation", once,
+	answer, err := change(ctx, s.core, e.scope, "end an allocation", once,
 		func(ctx context.Context, tx store.Tx, now time.Time) (Snapshot, error) {
 			a, err := tx.Allocation(ctx, t.ID, id)
 			if err != nil {
 				return Snapshot{}, err
 			}
-			a, changed := a.End(why, now)
-			callsConcerned = changed || terminate
+			a, changed := a.End(e.why, now)
+			callsConcerned = changed || e.terminate
 			if !changed {
 				return Snapshot{a, now}, nil
 			}
 			return s.writeEnd(ctx, tx, a, t.Settings.Zone, now)
 		})
 	if err == nil && callsConcerned {
-		s.ended(id, terminate)
+		s.ended(id, e.terminate)
 	}
 	return answer, err
 }

@@ -270,7 +270,7 @@ func TestATokenIsNowhereInTheDatabaseFiles(t *testing.T) {
 			}
 		}
 	}
-	if read < 10_000 || len(secret) != 47 {
+	if read < 10_000 || len(secret) != 68 {
 		t.Fatalf("read %d bytes, secret of %d: this test sees nothing", read, len(secret))
 	}
 }

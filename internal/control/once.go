@@ -6,6 +6,7 @@ import (
 	"crypto/cipher"
 	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -25,6 +26,9 @@ const operators masking.TenantID = ""
 type Answer struct {
 	Status int
 	Body   []byte
+	// RetryAfter is when a refused request may succeed, for the edge to say
+	// anew at each repeat; zero if unknown.
+	RetryAfter time.Time
 }
 
 // Once ties a change to its answer, so that the same request sent again is
@@ -118,7 +122,30 @@ func (c *core) kept(ctx context.Context, tx store.Tx, k replayKey, now time.Time
 	if err != nil {
 		return Answer{}, false, fmt.Errorf("open a kept answer: %w", err)
 	}
-	return Answer{Status: r.Status, Body: body}, true, nil
+	a, err := openAnswer(r.Status, body)
+	return a, err == nil, err
+}
+
+// text is an answer as it is sealed: RetryAfter in milliseconds of Unix time, 0
+// for none, in 8 bytes (big-endian), then the body.
+func (a Answer) text() []byte {
+	var at int64
+	if !a.RetryAfter.IsZero() {
+		at = a.RetryAfter.UnixMilli()
+	}
+	return append(binary.BigEndian.AppendUint64(make([]byte, 0, 8+len(a.Body)), uint64(at)), a.Body...)
+}
+
+// openAnswer reads what text wrote.
+func openAnswer(status int, text []byte) (Answer, error) {
+	if len(text) < 8 {
+		return Answer{}, errors.New("a kept answer is too short")
+	}
+	a := Answer{Status: status, Body: text[8:]}
+	if at := int64(binary.BigEndian.Uint64(text)); at != 0 {
+		a.RetryAfter = time.UnixMilli(at).UTC()
+	}
+	return a, nil
 }
 
 // keep writes the first answer to the key. It is sealed: an answer may hold a
@@ -127,12 +154,13 @@ func (c *core) keep(ctx context.Context, tx store.Tx, k replayKey, a Answer, now
 	if !k.given() {
 		return nil
 	}
-	nonce := make([]byte, c.seal.NonceSize(), c.seal.NonceSize()+len(a.Body)+c.seal.Overhead())
+	text := a.text()
+	nonce := make([]byte, c.seal.NonceSize(), c.seal.NonceSize()+len(text)+c.seal.Overhead())
 	if _, err := io.ReadFull(c.random, nonce); err != nil {
 		return fmt.Errorf("read randomness: %w", err)
 	}
 	return tx.KeepReplay(ctx, store.Replay{Tenant: k.scope, Key: k.key, Digest: k.digest, Status: a.Status,
-		Body: c.seal.Seal(nonce, nonce, a.Body, k.bound()), CreatedAt: now})
+		Body: c.seal.Seal(nonce, nonce, text, k.bound()), CreatedAt: now})
 }
 
 // keepRefusal keeps a refusal as the answer to the key. A duplicate that came

@@ -49,7 +49,7 @@ func (s *Tenants) Create(ctx context.Context, want NewTenant, once Once[Founded]
 			if err := tx.InsertTenant(ctx, t); err != nil {
 				return Founded{}, err
 			}
-			token, err := s.mint(s.key, t.ID, "first", now)
+			token, err := s.mint(s.key, t, "first", now)
 			if err != nil {
 				return Founded{}, err
 			}

@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"tandem/internal/masking"
@@ -16,7 +17,8 @@ import (
 
 const (
 	tokenPrefix = "tdm_" // so that a token found in a log or a repository is known for what it is
-	tokenBytes  = 32
+	tokenBytes  = 32     // random ones
+	tagBytes    = 16
 	minTokenKey = 32
 )
 
@@ -33,19 +35,42 @@ type NewToken struct {
 	Secret string
 }
 
-// mint makes a token: 256 random bits, of which only the keyed hash is stored.
-func (c *core) mint(key []byte, t masking.TenantID, label string, now time.Time) (NewToken, error) {
-	var random [tokenBytes]byte
-	if _, err := io.ReadFull(c.random, random[:]); err != nil {
+// mint makes a token for a tenant: 256 random bits, and a tag by which we know
+// our own (see Issued). Only the keyed hash of it is stored.
+func (c *core) mint(key []byte, t masking.Tenant, label string, now time.Time) (NewToken, error) {
+	random := make([]byte, tokenBytes, tokenBytes+tagBytes)
+	if _, err := io.ReadFull(c.random, random); err != nil {
 		return NewToken{}, fmt.Errorf("read randomness: %w", err)
 	}
 	id, err := c.newID(masking.PrefixToken, now)
 	if err != nil {
 		return NewToken{}, err
 	}
-	secret := tokenPrefix + base64.RawURLEncoding.EncodeToString(random[:])
-	return NewToken{Secret: secret, Token: masking.Token{ID: masking.TokenID(id), Tenant: t, Label: label,
+	secret := tokenPrefix + base64.RawURLEncoding.EncodeToString(append(random, tokenTag(key, t.AccountSID, random)...))
+	return NewToken{Secret: secret, Token: masking.Token{ID: masking.TokenID(id), Tenant: t.ID, Label: label,
 		Hash: tokenHash(key, secret), CreatedAt: now}}, nil
+}
+
+// tokenTag binds a token's random bytes to the account it was made for.
+func tokenTag(key []byte, sid masking.AccountSID, random []byte) []byte {
+	m := hmac.New(sha256.New, key)
+	m.Write([]byte("tandem: token tag\x00"))
+	m.Write(random) // of one length, so that nothing can move over to the SID
+	m.Write([]byte(sid))
+	return m.Sum(nil)[:tagBytes]
+}
+
+// Issued reports whether secret is a token that was made for the account at
+// some time; it may have been revoked since. It looks at the token alone, so
+// that one who makes up tokens costs a hash and nobody a look into the store.
+func (s *Tokens) Issued(sid masking.AccountSID, secret string) bool {
+	text, ok := strings.CutPrefix(secret, tokenPrefix)
+	if !ok || len(text) != base64.RawURLEncoding.EncodedLen(tokenBytes+tagBytes) {
+		return false
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(text)
+	return err == nil && len(raw) == tokenBytes+tagBytes &&
+		hmac.Equal(raw[tokenBytes:], tokenTag(s.key, sid, raw[:tokenBytes]))
 }
 
 func tokenHash(key []byte, secret string) (hash [32]byte) {
@@ -59,10 +84,11 @@ func tokenHash(key []byte, secret string) (hash [32]byte) {
 func (s *Tokens) Create(ctx context.Context, t masking.TenantID, label string, once Once[NewToken]) (Answer, error) {
 	return change(ctx, s.core, operators, "make a token", once,
 		func(ctx context.Context, tx store.Tx, now time.Time) (NewToken, error) {
-			if _, err := tx.Tenant(ctx, t); err != nil {
+			tenant, err := tx.Tenant(ctx, t)
+			if err != nil {
 				return NewToken{}, err
 			}
-			token, err := s.mint(s.key, t, label, now)
+			token, err := s.mint(s.key, tenant, label, now)
 			if err != nil {
 				return NewToken{}, err
 			}

@@ -49,6 +49,17 @@ func (a Allocation) Callers() []e164.Number {
 	return a.Parties()
 }
 
+// Silent are the numbers that stand in the allocation and may not call: To of a
+// oneway one. They claim nothing. Still, none of them may hold a claim on the
+// same virtual number for another allocation: a call back by somebody who
+// stands in two would ring the party of the wrong one.
+func (a Allocation) Silent() []e164.Number {
+	if a.Usage == OneWay {
+		return slices.Clone(a.To)
+	}
+	return nil
+}
+
 // ErrClaimed refuses a claim that somebody else holds. On an exclusive number
 // the number is in use; on a shared one it is a party who is met there already.
 func ErrClaimed(sharing Sharing) *Error {

@@ -29,6 +29,10 @@ type Store interface {
 	// (a serialization failure is retried), so it must have no effect of its
 	// own that a second run would double.
 	Update(ctx context.Context, fn func(ctx context.Context, tx Tx) error) error
+	// Route is the one read of every call: what RouteReader.Route gives, of the
+	// last commit. It is one statement with no transaction around it, on
+	// connections of its own: no other reader can hold it up.
+	Route(ctx context.Context, virtual, caller e164.Number) (masking.Route, error)
 	// Ready tells whether the store answers now.
 	Ready(ctx context.Context) error
 	// Close waits for running transactions and refuses new ones.
@@ -63,9 +67,10 @@ type RouteReader interface {
 	// read: claims and allocations whatever their expiry, which Admit decides.
 	// A number in nobody's pool is ErrNotFound. Never from a cache.
 	Route(ctx context.Context, virtual, caller e164.Number) (masking.Route, error)
-	// OneWayTo tells whether caller stands in To of an allocation on virtual
-	// that is oneway and active now: why a stranger was refused, for the record.
-	OneWayTo(ctx context.Context, virtual, caller e164.Number, now time.Time) (masking.AllocationID, bool, error)
+	// Silent gives the oneway allocation on virtual, live at now, in whose To the
+	// caller stands; of several the newest. It claims nothing for him, so Route
+	// does not find it; masking.Admit says what it means for the record.
+	Silent(ctx context.Context, virtual, caller e164.Number, now time.Time) (masking.Allocation, bool, error)
 }
 
 // TenantReader reads tenants and their tokens.
@@ -97,12 +102,15 @@ type NumberReader interface {
 	// AnyVirtual tells whether one of the numbers is in any tenant's pool.
 	AnyVirtual(ctx context.Context, numbers []e164.Number) (bool, error)
 	// Usable are at most limit numbers of the tenant that answer the pick and
-	// that no live claim closes to these callers; for Exclusive, to anybody.
-	// Least loaded first, then longest at rest.
-	Usable(ctx context.Context, tenant masking.TenantID, p masking.Pick, callers []e164.Number, now time.Time, limit int) ([]masking.VirtualNumber, error)
-	// EarliestRelease is the first expiry among the live claims that close the
-	// tenant's numbers to these callers; zero if there is none.
-	EarliestRelease(ctx context.Context, tenant masking.TenantID, callers []e164.Number, now time.Time) (time.Time, error)
+	// that can carry these parties: an exclusive one that no live claim closes, a
+	// shared one on which none of them stands in a live allocation, whether or
+	// not he may call in it. Least loaded first, then longest at rest; exclusive
+	// ones whose last claim has run out and was not released come after those
+	// that are free, longest out first.
+	Usable(ctx context.Context, tenant masking.TenantID, p masking.Pick, parties []e164.Number, now time.Time, limit int) ([]masking.VirtualNumber, error)
+	// EarliestRelease is the first end among what closes the tenant's numbers to
+	// these parties; zero if there is nothing.
+	EarliestRelease(ctx context.Context, tenant masking.TenantID, parties []e164.Number, now time.Time) (time.Time, error)
 }
 
 // NumberWriter changes the pools.
@@ -152,10 +160,18 @@ type AllocationWriter interface {
 
 // Claims is the table behind the central rule.
 type Claims interface {
-	// Hold makes exactly these the allocation's claims: others of its claims
-	// are released, and one that another allocation holds beyond now is refused
-	// with masking.ErrClaimed(sharing). A claim that has expired is taken over.
-	Hold(ctx context.Context, id masking.AllocationID, claims []masking.Claim, sharing masking.Sharing, now time.Time) error
+	// Hold gives the allocation its place on its number: its claims become
+	// exactly a.Claims(sharing), and others that it has are released. A claim
+	// that has expired is taken over.
+	//
+	// It refuses with masking.ErrClaimed(sharing), and changes nothing, where a
+	// number would stand in two live allocations on the virtual number and could
+	// call in one of them: a claim that another allocation holds beyond now, a
+	// caller of a who stands silent in another one, a number of a.Silent() that
+	// holds a claim for another one. That a silent number is silent is written by
+	// InsertAllocation and UpdateAllocation, so one of them writes the same
+	// allocation in the same transaction, before Hold or after it.
+	Hold(ctx context.Context, a masking.Allocation, sharing masking.Sharing, now time.Time) error
 	// Release gives up all claims of the allocation.
 	Release(ctx context.Context, id masking.AllocationID) error
 }
@@ -207,7 +223,9 @@ type CallWriter interface {
 	// EndCall writes the end and the talk seconds, only if the call has no end
 	// yet; changed tells which. The caller writes the terminal event if it did.
 	EndCall(ctx context.Context, c masking.Call) (changed bool, err error)
-	// AppendEvent writes an event to the outbox.
+	// AppendEvent writes an event to the outbox, once: an event whose id is there
+	// is there already, since the commit that wrote it was durable and its answer
+	// was lost.
 	AppendEvent(ctx context.Context, e masking.Event) error
 }
 

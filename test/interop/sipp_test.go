@@ -132,7 +132,8 @@ type sipp struct {
 	cmd  *exec.Cmd
 	addr string
 	out  string
-	done chan error
+	done chan struct{} // closed when it has ended
+	err  error         // then
 }
 
 // startSipp starts sipp on a free port of loopback and ends it with the test.
@@ -144,18 +145,19 @@ func startSipp(t *testing.T, network string, args ...string) *sipp {
 	base := []string{"-i", "127.0.0.1", "-mi", "127.0.0.1", "-p", strconv.Itoa(port), "-mp", strconv.Itoa(media), "-t", transport, "-nostdin",
 		"-trace_err", "-error_file", filepath.Join(dir, "errors"), "-max_socket", "2048"}
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &sipp{addr: fmt.Sprintf("127.0.0.1:%d", port), out: filepath.Join(dir, "errors"), done: make(chan error, 1)}
+	s := &sipp{addr: fmt.Sprintf("127.0.0.1:%d", port), out: filepath.Join(dir, "errors"), done: make(chan struct{})}
 	s.cmd = exec.CommandContext(ctx, "sipp", append(base, args...)...)
 	s.cmd.Dir = dir
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	go func() { s.done <- s.cmd.Wait() }()
+	go func() {
+		defer close(s.done)
+		s.err = s.cmd.Wait()
+	}()
 	t.Cleanup(func() {
 		cancel()
-		if s.cmd.ProcessState == nil {
-			<-s.done
-		}
+		<-s.done
 	})
 	return s
 }
@@ -165,11 +167,10 @@ func startSipp(t *testing.T, network string, args ...string) *sipp {
 func (s *sipp) wait(t *testing.T, most time.Duration) {
 	t.Helper()
 	select {
-	case err := <-s.done:
-		s.done <- nil
-		if err != nil {
+	case <-s.done:
+		if s.err != nil {
 			errors, _ := os.ReadFile(s.out)
-			t.Fatalf("sipp: %v\n%.4000s", err, errors)
+			t.Fatalf("sipp: %v\n%.4000s", s.err, errors)
 		}
 	case <-time.After(most):
 		t.Fatal("sipp did not end")

@@ -46,6 +46,9 @@ func (r *reader) Allocations(ctx context.Context, f store.AllocationFilter) ([]m
 // in order from the cursor on: of the party, of the virtual number, of those
 // not ended, or of the tenant, whichever the filter makes shortest.
 func allocationQuery(f store.AllocationFilter) (text string, args []any) {
+	if f.Status == masking.Deleted && f.Tenant != "" && f.Party.IsZero() && f.VirtualNumber.IsZero() {
+		return deletedQuery(f)
+	}
 	text = `SELECT ` + allocationColumns + ` FROM allocation a WHERE 1 = 1`
 	owner, id := `a`, `a.id`
 	if !f.Party.IsZero() {
@@ -72,6 +75,22 @@ func allocationQuery(f store.AllocationFilter) (text string, args []any) {
 		and(id+` < ?`, f.Before)
 	}
 	return text + ` ORDER BY ` + id + ` DESC LIMIT ?`, append(args, most(f.Limit))
+}
+
+// deletedQuery writes the query of a tenant's ended allocations as two: those
+// whose end is written, in the order of their own index, and those that are over
+// and wait for the sweeper, which are few and found by their expiry. Else the
+// ended ones would be looked for among all that live.
+func deletedQuery(f store.AllocationFilter) (text string, args []any) {
+	before := f.Before
+	if before == "" {
+		before = "~" // above every identifier
+	}
+	return `SELECT ` + allocationColumns + ` FROM allocation a INDEXED BY allocation_ended
+		WHERE a.tenant = ? AND a.ended_at <> 0 AND a.id < ?
+		UNION ALL SELECT ` + allocationColumns + ` FROM allocation a INDEXED BY allocation_open_expiry
+		WHERE a.tenant = ? AND a.ended_at = 0 AND a.expires_at <= ? AND a.id < ? ORDER BY 1 DESC LIMIT ?`,
+		[]any{f.Tenant, before, f.Tenant, millis(f.Now), before, most(f.Limit)}
 }
 
 // Overdue are allocations that have expired and whose end is not written,
@@ -161,12 +180,14 @@ func (t *tx) insertParties(ctx context.Context, a masking.Allocation) error {
 	return inserted("a party on this allocation", err)
 }
 
-// OneWayTo looks for an allocation whose To names the caller in vain.
-func (r *reader) OneWayTo(ctx context.Context, virtual, caller e164.Number, now time.Time) (id masking.AllocationID, found bool, err error) {
-	err = r.row(ctx, `SELECT allocation FROM party WHERE number = ? AND virtual_number = ? AND until > ? AND silent = 1 LIMIT 1`,
-		[]any{caller.E164(), virtual.E164(), millis(now)}, &id)
+// Silent looks for an allocation whose To names the caller in vain. Identifiers
+// sort by time, so the greatest is the newest.
+func (r *reader) Silent(ctx context.Context, virtual, caller e164.Number, now time.Time) (a masking.Allocation, found bool, err error) {
+	err = r.row(ctx, `SELECT `+allocationColumns+` FROM allocation a WHERE a.id = (
+		SELECT MAX(p.allocation) FROM party p WHERE p.number = ? AND p.virtual_number = ? AND p.until > ? AND p.silent = 1)`,
+		[]any{caller.E164(), virtual.E164(), millis(now)}, allocationDest(&a)...)
 	if err = absent(err); masking.KindOf(err) == masking.NotFound {
-		return "", false, nil
+		return masking.Allocation{}, false, nil
 	}
-	return id, err == nil, err
+	return a, err == nil, err
 }

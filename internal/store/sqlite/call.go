@@ -89,11 +89,12 @@ func (r *reader) Call(ctx context.Context, tenant masking.TenantID, id masking.C
 }
 
 // Calls are a page of a list, by start, newest first. A cursor that names no
-// call has no page after it: what retention has removed was the oldest.
+// call, or that of another tenant, has no page after it: what retention has removed was the oldest.
 func (r *reader) Calls(ctx context.Context, f store.CallFilter) ([]masking.Call, error) {
 	var before time.Time
 	if f.Before != "" {
-		err := r.row(ctx, `SELECT started_at FROM call WHERE id = ?`, []any{f.Before}, timeCol{&before})
+		err := r.row(ctx, `SELECT started_at FROM call WHERE id = ? AND (? = '' OR tenant = ?)`,
+			[]any{f.Before, f.Tenant, f.Tenant}, timeCol{&before})
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil, nil
 		}
@@ -227,20 +228,35 @@ func (t *tx) checkCall(ctx context.Context, c masking.Call) error {
 	return err
 }
 
-// AppendEvent writes an event to the outbox.
+// AppendEvent writes an event to the outbox, once.
 func (t *tx) AppendEvent(ctx context.Context, e masking.Event) error {
-	_, err := t.exec(ctx, `INSERT INTO event (id, type, tenant, allocation, call, at, data) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-		e.ID, e.Type, e.Tenant, e.Allocation, e.Call, millis(e.At), string(e.Data))
+	_, err := t.exec(ctx, `INSERT INTO event (id, type, tenant, allocation, call, at, reached, data)
+		VALUES (?, ?, ?, ?, ?, ?, MAX(?, COALESCE((SELECT MAX(reached) FROM event WHERE tenant = ?), 0)), ?) ON CONFLICT (id) DO NOTHING`,
+		e.ID, e.Type, e.Tenant, e.Allocation, e.Call, millis(e.At), millis(e.At), e.Tenant, string(e.Data))
 	return inserted("an event", err)
 }
 
 // Events are a page of the outbox, oldest first.
 func (r *reader) Events(ctx context.Context, f store.EventFilter) ([]store.StoredEvent, error) {
-	text := `SELECT e.cursor, e.id, e.type, e.tenant, e.allocation, e.call, e.at, e.data FROM event e WHERE e.cursor > ?`
-	args := []any{f.After}
-	and := func(condition string, value any) { text, args = text+` AND `+condition, append(args, value) }
+	text, args := eventQuery(f)
+	return list(ctx, r, text, args, scanEvent)
+}
+
+// eventQuery writes the query of a page so that an index gives its rows in order
+// from the cursor, or from the time asked for, on.
+func eventQuery(f store.EventFilter) (text string, args []any) {
+	text = `SELECT e.cursor, e.id, e.type, e.tenant, e.allocation, e.call, e.at, e.data FROM event e WHERE 1 = 1`
+	and := func(condition string, values ...any) { text, args = text+` AND `+condition, append(args, values...) }
 	if f.Tenant != "" {
 		and(`e.tenant = ?`, f.Tenant)
+	}
+	if f.Tenant == "" || f.Since.IsZero() {
+		and(`e.cursor > ?`, f.After)
+	} else {
+		// No event before the first that reached since is as late; where none
+		// reached it, the bound is NULL and nothing is above it.
+		and(`e.cursor >= MAX(? + 1, (SELECT s.cursor FROM event s WHERE s.tenant = ? AND s.reached >= ?
+			ORDER BY s.reached, s.cursor LIMIT 1))`, f.After, f.Tenant, millis(f.Since))
 	}
 	if !f.Since.IsZero() {
 		and(`e.at >= ?`, millis(f.Since))
@@ -248,7 +264,7 @@ func (r *reader) Events(ctx context.Context, f store.EventFilter) ([]store.Store
 	if !f.Until.IsZero() {
 		and(`e.at < ?`, millis(f.Until))
 	}
-	return list(ctx, r, text+` ORDER BY e.cursor LIMIT ?`, append(args, most(f.Limit)), scanEvent)
+	return text + ` ORDER BY e.cursor LIMIT ?`, append(args, most(f.Limit))
 }
 
 func scanEvent(_ *reader, row scanner) (e store.StoredEvent, err error) {

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -40,21 +39,16 @@ func (r *reader) Route(ctx context.Context, virtual, caller e164.Number) (maskin
 	return route, nil
 }
 
-// Hold makes exactly these the allocation's claims, or changes nothing.
+// Hold gives the allocation its place on its number, or changes nothing.
 //
 // One statement takes them all: a free key is inserted, an expired or own one
 // is taken over, and one that another allocation holds beyond now is left
 // alone and not returned. So fewer rows than claims means a conflict.
-func (t *tx) Hold(ctx context.Context, id masking.AllocationID, claims []masking.Claim, sharing masking.Sharing, now time.Time) error {
-	for _, c := range claims {
-		if c.Allocation != id || c.VirtualNumber != claims[0].VirtualNumber {
-			return errors.New("sqlite: hold: the claims are not of one allocation on one number")
-		}
-	}
+func (t *tx) Hold(ctx context.Context, a masking.Allocation, sharing masking.Sharing, now time.Time) error {
 	if _, err := t.exec(ctx, `SAVEPOINT hold`); err != nil {
 		return err
 	}
-	err := t.hold(ctx, id, claims, sharing, now)
+	err := t.hold(ctx, a, sharing, now)
 	if t.failed != nil {
 		return err // the writer rolls all of it back
 	}
@@ -70,14 +64,18 @@ func (t *tx) Hold(ctx context.Context, id masking.AllocationID, claims []masking
 }
 
 // hold is Hold without the way back.
-func (t *tx) hold(ctx context.Context, id masking.AllocationID, claims []masking.Claim, sharing masking.Sharing, now time.Time) error {
-	if t.unclaimed != id {
-		if err := t.releaseOthers(ctx, id, claims); err != nil {
+func (t *tx) hold(ctx context.Context, a masking.Allocation, sharing masking.Sharing, now time.Time) error {
+	claims := a.Claims(sharing)
+	if t.unclaimed != a.ID {
+		if err := t.releaseOthers(ctx, a.ID, claims); err != nil {
 			return err
 		}
 	}
 	if len(claims) == 0 {
 		return nil
+	}
+	if err := t.checkSilent(ctx, a, sharing, now); err != nil {
+		return err
 	}
 	text := make([]byte, 0, 320+16*len(claims))
 	text = append(text, `INSERT INTO claim (virtual_number, caller, allocation, expires_at) VALUES `...)
@@ -87,7 +85,7 @@ func (t *tx) hold(ctx context.Context, id masking.AllocationID, claims []masking
 			text = append(text, ',')
 		}
 		text = append(text, `(?, ?, ?, ?)`...)
-		args = append(args, c.VirtualNumber.E164(), c.Caller, id, millis(c.ExpiresAt))
+		args = append(args, c.VirtualNumber.E164(), c.Caller, a.ID, millis(c.ExpiresAt))
 	}
 	text = append(text, ` ON CONFLICT (virtual_number, caller) DO UPDATE
 		SET allocation = excluded.allocation, expires_at = excluded.expires_at
@@ -103,7 +101,40 @@ func (t *tx) hold(ctx context.Context, id masking.AllocationID, claims []masking
 		return masking.ErrClaimed(sharing)
 	}
 	t.unclaimed = ""
+	if sharing == masking.Exclusive {
+		return t.busyUntil(ctx, a.VirtualNumber.E164(), millis(a.ExpiresAt))
+	}
 	return nil
+}
+
+// checkSilent refuses where a number would stand in a and in another live
+// allocation on a shared number, and could call in one of the two. Two that may
+// call are left to the key of claim. There is one writer, so nobody comes
+// between this and the claims. An exclusive number has no second allocation.
+func (t *tx) checkSilent(ctx context.Context, a masking.Allocation, sharing masking.Sharing, now time.Time) error {
+	if sharing == masking.Exclusive {
+		return nil
+	}
+	callers, silent := a.Callers(), a.Silent()
+	met, err := t.found(ctx, `SELECT 1 FROM party WHERE number IN (`+marks(len(callers))+`) AND virtual_number = ?
+		AND until > ? AND silent = 1 AND allocation <> ? LIMIT 1`,
+		append(texts(nil, callers), a.VirtualNumber.E164(), millis(now), a.ID)...)
+	if err == nil && !met && len(silent) > 0 {
+		met, err = t.found(ctx, `SELECT 1 FROM claim WHERE virtual_number = ? AND caller IN (`+marks(len(silent))+`)
+			AND expires_at > ? AND allocation <> ? LIMIT 1`,
+			append(texts([]any{a.VirtualNumber.E164()}, silent), millis(now), a.ID)...)
+	}
+	if err == nil && met {
+		return masking.ErrClaimed(sharing)
+	}
+	return err
+}
+
+// busyUntil writes the end of the claim for any caller beside the number, where
+// the automatic choice looks.
+func (t *tx) busyUntil(ctx context.Context, virtual string, until int64) error {
+	_, err := t.exec(ctx, `UPDATE virtual_number SET busy_until = ? WHERE number = ?`, until, virtual)
+	return err
 }
 
 // releaseOthers gives up the allocation's claims that are not among those to
@@ -117,8 +148,24 @@ func (t *tx) releaseOthers(ctx context.Context, id masking.AllocationID, keep []
 			args = append(args, c.Caller)
 		}
 	}
-	_, err := t.exec(ctx, text, args...)
-	return err
+	released, err := list(ctx, &t.reader, text+` RETURNING virtual_number, caller`, args, scanKey)
+	if err != nil {
+		return err
+	}
+	for _, key := range released {
+		if key[1] != masking.AnyCaller {
+			continue
+		}
+		if err := t.busyUntil(ctx, key[0], 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// scanKey scans the key of a claim.
+func scanKey(_ *reader, row scanner) (key [2]string, err error) {
+	return key, row.Scan(&key[0], &key[1])
 }
 
 func scanText(_ *reader, row scanner) (s string, err error) { return s, row.Scan(&s) }

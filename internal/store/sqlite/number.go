@@ -62,36 +62,74 @@ func (r *reader) AnyVirtual(ctx context.Context, numbers []e164.Number) (bool, e
 	return r.found(ctx, `SELECT 1 FROM virtual_number WHERE number IN (`+marks(len(numbers))+`) LIMIT 1`, texts(nil, numbers)...)
 }
 
-// Usable are numbers that the automatic choice may take, best first.
-func (r *reader) Usable(ctx context.Context, tenant masking.TenantID, p masking.Pick, callers []e164.Number, now time.Time, limit int) ([]masking.VirtualNumber, error) {
-	text := `SELECT ` + numberColumns + ` FROM virtual_number n WHERE n.tenant = ? AND n.sharing = ?`
-	args := []any{tenant, p.Sharing}
-	if p.Region != "" {
-		text, args = text+` AND n.region = ?`, append(args, p.Region)
+// Usable are numbers that the automatic choice may take, best first. It reads
+// free numbers alone, in the order of an index: a pool without one costs one
+// search, however large it is.
+func (r *reader) Usable(ctx context.Context, tenant masking.TenantID, p masking.Pick, parties []e164.Number, now time.Time, limit int) ([]masking.VirtualNumber, error) {
+	free, err := list(ctx, r, usable(p, `n.busy_until = 0`, len(parties))+` ORDER BY n.load, n.rested_at, n.number LIMIT ?`,
+		usableArgs(tenant, p, nil, parties, now, limit), scanNumber)
+	if err != nil || p.Sharing == masking.Shared || (limit > 0 && len(free) >= limit) {
+		return free, err
 	}
-	if p.Type != "" {
-		text, args = text+` AND n.type = ?`, append(args, p.Type)
+	if limit > 0 {
+		limit -= len(free)
 	}
-	switch {
-	case p.Sharing == masking.Exclusive:
-		text += ` AND NOT EXISTS (SELECT 1 FROM claim c WHERE c.virtual_number = n.number AND c.expires_at > ?)`
-		args = append(args, millis(now))
-	case len(callers) > 0:
-		text += ` AND NOT EXISTS (SELECT 1 FROM claim c WHERE c.virtual_number = n.number
-			AND c.caller IN (` + marks(len(callers)) + `) AND c.expires_at > ?)`
-		args = append(texts(args, callers), millis(now))
-	}
-	text += ` ORDER BY n.load, n.rested_at, n.number LIMIT ?`
-	return list(ctx, r, text, append(args, most(limit)), scanNumber)
+	// Those whose claim has run out and was not swept: few, and as good.
+	over, err := list(ctx, r, usable(p, `n.busy_until > 0 AND n.busy_until <= ?`, len(parties))+
+		` ORDER BY n.busy_until, n.load, n.rested_at, n.number LIMIT ?`,
+		usableArgs(tenant, p, []any{millis(now)}, parties, now, limit), scanNumber)
+	return append(free, over...), err
 }
 
-// EarliestRelease asks for AnyCaller besides the callers: that claim closes an
-// exclusive number to everybody, and no shared number has it.
-func (r *reader) EarliestRelease(ctx context.Context, tenant masking.TenantID, callers []e164.Number, now time.Time) (at time.Time, err error) {
-	args := append(texts([]any{tenant, masking.AnyCaller}, callers), millis(now))
-	err = r.row(ctx, `SELECT COALESCE(MIN(c.expires_at), 0) FROM virtual_number n
-		JOIN claim c ON c.virtual_number = n.number
-		WHERE n.tenant = ? AND c.caller IN (`+marks(len(callers)+1)+`) AND c.expires_at > ?`, args, timeCol{&at})
+// usable writes the query of Usable without its order; usableArgs has the
+// arguments in the same order.
+func usable(p masking.Pick, busy string, parties int) string {
+	text := `SELECT ` + numberColumns + ` FROM virtual_number n WHERE n.tenant = ? AND n.sharing = ? AND ` + busy
+	if p.Region != "" {
+		text += ` AND n.region = ?`
+	}
+	if p.Type != "" {
+		text += ` AND n.type = ?`
+	}
+	if p.Sharing == masking.Shared && parties > 0 {
+		text += ` AND NOT EXISTS (SELECT 1 FROM claim c WHERE c.virtual_number = n.number
+			AND c.caller IN (` + marks(parties) + `) AND c.expires_at > ?)
+			AND NOT EXISTS (SELECT 1 FROM party p WHERE p.number IN (` + marks(parties) + `)
+			AND p.virtual_number = n.number AND p.until > ? AND p.silent = 1)`
+	}
+	return text
+}
+
+func usableArgs(tenant masking.TenantID, p masking.Pick, busy []any, parties []e164.Number, now time.Time, limit int) []any {
+	args := append([]any{tenant, p.Sharing}, busy...)
+	if p.Region != "" {
+		args = append(args, p.Region)
+	}
+	if p.Type != "" {
+		args = append(args, p.Type)
+	}
+	if p.Sharing == masking.Shared && len(parties) > 0 {
+		args = append(texts(args, parties), millis(now))
+		args = append(texts(args, parties), millis(now))
+	}
+	return append(args, most(limit))
+}
+
+// EarliestRelease asks for the exclusive number that is free first, and for the
+// first end of what the parties stand in on shared ones.
+func (r *reader) EarliestRelease(ctx context.Context, tenant masking.TenantID, parties []e164.Number, now time.Time) (at time.Time, err error) {
+	err = r.row(ctx, `SELECT COALESCE(MIN(busy_until), 0) FROM virtual_number WHERE tenant = ? AND sharing = ? AND busy_until > ?`,
+		[]any{tenant, masking.Exclusive, millis(now)}, timeCol{&at})
+	if err != nil || len(parties) == 0 {
+		return at, err
+	}
+	var met time.Time
+	err = r.row(ctx, `SELECT COALESCE(MIN(p.until), 0) FROM party p JOIN virtual_number n ON n.number = p.virtual_number
+		WHERE p.number IN (`+marks(len(parties))+`) AND p.until > ? AND p.tenant = ? AND n.tenant = ? AND n.sharing = ?`,
+		append(texts(nil, parties), millis(now), tenant, tenant, masking.Shared), timeCol{&met})
+	if at.IsZero() || (!met.IsZero() && met.Before(at)) {
+		at = met
+	}
 	return at, err
 }
 
@@ -104,8 +142,8 @@ func (t *tx) InsertNumber(ctx context.Context, n masking.VirtualNumber, now time
 	if party {
 		return stillInUse("the number is a party of an active allocation")
 	}
-	_, err = t.exec(ctx, `INSERT INTO virtual_number (number, tenant, sharing, region, type, load, rested_at, created_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?)`, n.Number.E164(), n.Tenant, n.Sharing, n.Region, n.Type, n.Load,
+	_, err = t.exec(ctx, `INSERT INTO virtual_number (number, tenant, sharing, region, type, load, rested_at, busy_until, created_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)`, n.Number.E164(), n.Tenant, n.Sharing, n.Region, n.Type, n.Load,
 		millis(n.RestedAt), millis(n.CreatedAt))
 	return inserted("the number in a pool", err)
 }
@@ -121,8 +159,10 @@ func (t *tx) UpdateNumber(ctx context.Context, n masking.VirtualNumber, now time
 			return err
 		}
 	}
-	return exactlyOne(t.exec(ctx, `UPDATE virtual_number SET sharing = ?, region = ?, type = ? WHERE number = ? AND tenant = ?`,
-		n.Sharing, n.Region, n.Type, n.Number.E164(), n.Tenant))
+	// A sharing that changes finds the number idle: what claim is left has run out.
+	return exactlyOne(t.exec(ctx, `UPDATE virtual_number SET busy_until = CASE WHEN sharing = ? THEN busy_until ELSE 0 END,
+		sharing = ?, region = ?, type = ? WHERE number = ? AND tenant = ?`,
+		n.Sharing, n.Sharing, n.Region, n.Type, n.Number.E164(), n.Tenant))
 }
 
 // DeleteNumber takes a number out of the pool. What claims are left on it have

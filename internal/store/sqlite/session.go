@@ -39,9 +39,10 @@ func (s *session) close() error {
 	return errors.Join(append(errs, s.conn.Close())...)
 }
 
-// background is the context of every statement. A caller's context is looked
-// at between statements, never inside one: SQLite answers the interruption of
-// a write by rolling back the whole transaction, other callers' work included.
+// background is the context of every statement that may write. A caller's
+// context is looked at between such statements, never inside one: SQLite answers
+// the interruption of a write by rolling back the whole transaction, other
+// callers' work included.
 func background() context.Context { return context.Background() }
 
 func (s *session) prepare(text string) (*sql.Stmt, error) {
@@ -74,6 +75,17 @@ type reader struct {
 	// statement would run outside of it; so there is no next statement, and a
 	// closure that passes over the error commits nothing.
 	failed error
+	// interruptible says that a statement ends with its caller's context: that
+	// of a View, which nobody else's work depends on.
+	interruptible bool
+}
+
+// during is the context in which a statement runs.
+func (r *reader) during(ctx context.Context) context.Context {
+	if r.interruptible {
+		return ctx
+	}
+	return background()
 }
 
 // tx is a reader that may write. It lives as long as one closure of Update.
@@ -116,7 +128,7 @@ func (r *reader) row(ctx context.Context, text string, args []any, dest ...any) 
 	if err != nil {
 		return err
 	}
-	err = st.QueryRowContext(background(), args...).Scan(dest...)
+	err = st.QueryRowContext(r.during(ctx), args...).Scan(dest...)
 	if isCorrupt(err) {
 		return err
 	}
@@ -139,7 +151,7 @@ func list[T any](ctx context.Context, r *reader, text string, args []any, scan f
 	if err != nil {
 		return nil, err
 	}
-	rows, err := st.QueryContext(background(), args...)
+	rows, err := st.QueryContext(r.during(ctx), args...)
 	if err != nil {
 		return nil, r.note(err)
 	}

@@ -20,6 +20,8 @@ import (
 
 	"modernc.org/sqlite"
 
+	"tandem/internal/e164"
+	"tandem/internal/masking"
 	"tandem/internal/store"
 )
 
@@ -43,7 +45,8 @@ type Options struct {
 	Path        string       // of the database file, made if missing; its folder must exist
 	Log         *slog.Logger // default: nothing is logged
 	Synchronous Synchronous  // default: Full
-	Readers     int          // connections for reading; default 4
+	Readers     int          // connections for Views; default 4
+	Routers     int          // connections for Route alone; default 2
 	QueueSize   int          // Updates that may wait; default 1024
 }
 
@@ -69,6 +72,9 @@ func (o Options) filled() (Options, error) {
 	if o.Readers <= 0 {
 		o.Readers = 4
 	}
+	if o.Routers <= 0 {
+		o.Routers = 2
+	}
 	if o.QueueSize <= 0 {
 		o.QueueSize = 1024
 	}
@@ -80,10 +86,11 @@ type Store struct {
 	log     *slog.Logger
 	db      *sql.DB // the writer's; goose runs on it too
 	readDB  *sql.DB
-	readers *readers
+	readers *readers // for Views
+	routers *readers // for Route, so that no View holds a call up
 	writer  *writer
 
-	sessions []*session // all of them, the readers' and then the writer's
+	sessions []*session // all of them: the readers', the routers', the writer's
 
 	closing   chan struct{} // closed by the first Close
 	closeOnce sync.Once
@@ -102,7 +109,8 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if err := makeFile(o.Path); err != nil {
 		return nil, fmt.Errorf("sqlite: %w", err)
 	}
-	s := &Store{log: o.Log, readers: newReaders(o.Readers), closing: make(chan struct{})}
+	s := &Store{log: o.Log, readers: newReaders(o.Readers), routers: newReaders(o.Routers),
+		closing: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			_ = s.closeDatabases()
@@ -118,12 +126,16 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	zones := &zones{}
-	for range o.Readers {
+	for i := range o.Readers + o.Routers {
 		r, err := newSession(ctx, s.readDB, zones)
 		if err != nil {
 			return nil, fmt.Errorf("sqlite: open reader: %w", err)
 		}
-		s.readers.put(r)
+		lender := s.readers
+		if i >= o.Readers {
+			lender = s.routers
+		}
+		lender.put(r)
 		s.sessions = append(s.sessions, r)
 	}
 	w, err := newSession(ctx, s.db, zones)
@@ -154,7 +166,7 @@ func openDatabase(o Options, readOnly bool) (*sql.DB, error) {
 	pragma("foreign_keys(1)")
 	pragma("temp_store(memory)")
 	pragma("cache_size(-16384)")
-	conns := o.Readers
+	conns := o.Readers + o.Routers
 	if readOnly {
 		pragma("query_only(1)")
 	} else {
@@ -178,7 +190,7 @@ func openDatabase(o Options, readOnly bool) (*sql.DB, error) {
 }
 
 // View runs fn on one snapshot: that of its first read. It waits for a free
-// connection as long as ctx lasts.
+// connection as long as ctx lasts, and so do its statements.
 func (s *Store) View(ctx context.Context, fn func(context.Context, store.Reader) error) error {
 	r, err := s.readers.take(ctx, s.closing)
 	if err != nil {
@@ -193,7 +205,18 @@ func (s *Store) View(ctx context.Context, fn func(context.Context, store.Reader)
 			s.log.Error("a snapshot did not end", "err", err)
 		}
 	}()
-	return fn(ctx, &reader{session: r})
+	return fn(ctx, &reader{session: r, interruptible: true})
+}
+
+// Route reads the last commit on a connection that serves calls alone: it waits
+// for other calls at most, and each is a few searches by primary key.
+func (s *Store) Route(ctx context.Context, virtual, caller e164.Number) (masking.Route, error) {
+	r, err := s.routers.take(ctx, s.closing)
+	if err != nil {
+		return masking.Route{}, err
+	}
+	defer s.routers.put(r)
+	return (&reader{session: r}).Route(ctx, virtual, caller)
 }
 
 // Update queues fn for the writer. A full queue is waited for as long as ctx
@@ -206,16 +229,20 @@ func (s *Store) Update(ctx context.Context, fn func(context.Context, store.Tx) e
 	return s.writer.update(ctx, fn)
 }
 
-// Ready tells whether the database can be read and the writer lives.
+// Ready tells whether calls can be routed, the database be read and the writer
+// lives. It reads where Route does: Views that last make no node unready.
 func (s *Store) Ready(ctx context.Context) error {
 	select {
 	case <-s.writer.dead:
 		return ErrClosed
 	default:
 	}
-	return s.View(ctx, func(_ context.Context, tx store.Reader) error {
-		return tx.(*reader).command("SELECT 1 FROM tenant LIMIT 1")
-	})
+	r, err := s.routers.take(ctx, s.closing)
+	if err != nil {
+		return err
+	}
+	defer s.routers.put(r)
+	return r.command("SELECT 1 FROM tenant LIMIT 1")
 }
 
 // Close refuses new transactions, waits for the running ones and closes the
@@ -226,6 +253,7 @@ func (s *Store) Close() error {
 		close(s.closing)
 		s.writer.close()
 		s.readers.drain()
+		s.routers.drain()
 		s.closeErr = s.closeDatabases()
 	})
 	return s.closeErr

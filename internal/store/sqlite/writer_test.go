@@ -190,7 +190,7 @@ func TestATransactionThatSQLiteRolledBackTakesTheBatchAlongAndIsNotGoneOnWith(t 
 			}
 			_ = w.note(errors.New("database or disk is full"))
 			_ = insertTrunk("b")(ctx, v) // passes over the error
-			_ = v.Hold(ctx, "gvn_x", nil, masking.Shared, storetest.Start())
+			_ = v.Hold(ctx, masking.Allocation{ID: "gvn_x"}, masking.Shared, storetest.Start())
 			ran = true
 			return nil
 		})
@@ -219,27 +219,6 @@ func TestAnUpdateInsideAnUpdateIsRefusedAndDoesNotHang(t *testing.T) {
 	})
 	if !errors.Is(err, errNested) {
 		t.Errorf("got %v", err)
-	}
-}
-
-func TestClaimsOfTwoAllocationsOrNumbersAreRefused(t *testing.T) {
-	s := withPool(t, Options{})
-	a := storetest.Allocation("acme", storetest.AllocationID(1), storetest.Virtual(2), storetest.People(1), storetest.People(2))
-	for what, spoil := range map[string]func(*masking.Claim){
-		"another allocation": func(c *masking.Claim) { c.Allocation = storetest.AllocationID(2) },
-		"another number":     func(c *masking.Claim) { c.VirtualNumber = storetest.Virtual(1) },
-	} {
-		claims := a.Claims(masking.Shared)
-		spoil(&claims[1])
-		err := s.Update(t.Context(), func(ctx context.Context, tx store.Tx) error {
-			if err := tx.InsertAllocation(ctx, a); err != nil {
-				return err
-			}
-			return tx.Hold(ctx, a.ID, claims, masking.Shared, storetest.Start())
-		})
-		if err == nil || masking.KindOf(err) != "" {
-			t.Errorf("%s: %v", what, err)
-		}
 	}
 }
 
@@ -423,6 +402,67 @@ func TestAViewWaitsForAReaderNoLongerThanItsContext(t *testing.T) {
 		return nil
 	})
 	if err != nil {
+		t.Error(err)
+	}
+}
+
+// endless is a statement that never ends by itself.
+const endless = `WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT 1 FROM n WHERE x < 0`
+
+func TestViewsThatHangDelayNoCallAndMakeNoNodeUnready(t *testing.T) {
+	s := withPool(t, Options{Readers: 2})
+	ctx, cancel := context.WithCancel(t.Context())
+	begun, ended := make(chan struct{}), make(chan error)
+	const views = 6 // more than there are readers: the others wait for one
+	for range views {
+		go func() {
+			ended <- s.View(ctx, func(ctx context.Context, tx store.Reader) error {
+				begun <- struct{}{}
+				_, err := tx.(*reader).found(ctx, endless)
+				return err
+			})
+		}()
+	}
+	<-begun
+	<-begun
+	for range 100 {
+		if _, err := s.Route(t.Context(), storetest.Virtual(1), storetest.Person(1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Ready(t.Context()); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	for range views {
+		select {
+		case <-begun: // a reader and the end of ctx came at once
+			<-ended
+		case err := <-ended:
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("a View that was given up: %v", err)
+			}
+		}
+	}
+	// The readers are as good as before.
+	if got := s.trunkNames(t); got != "" {
+		t.Errorf("there are %q", got)
+	}
+}
+
+func TestARouteWaitsForAConnectionNoLongerThanItsContext(t *testing.T) {
+	s := withPool(t, Options{Routers: 1})
+	r, err := s.routers.take(t.Context(), s.closing)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.Route(ctx, storetest.Virtual(1), storetest.Person(1)); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	s.routers.put(r)
+	if _, err := s.Route(t.Context(), storetest.Virtual(1), storetest.Person(1)); err != nil {
 		t.Error(err)
 	}
 }

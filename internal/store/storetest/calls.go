@@ -251,6 +251,7 @@ func callLists(b *bench) {
 		{store.CallFilter{Tenant: "acme", Status: "ended"}, "3 5 "},
 		{store.CallFilter{Tenant: "acme", Allocation: one.ID, Status: "ended"}, "5 "},
 		{store.CallFilter{Tenant: "acme", Since: at(1)}, "1 4 3 "},
+		{store.CallFilter{Tenant: "other", Before: CallID(1)}, ""}, // another tenant's call tells nothing
 		{store.CallFilter{Tenant: "acme", Until: at(1)}, "5 "},
 		{store.CallFilter{Tenant: "acme", Since: at(1), Until: at(2), Before: CallID(4)}, "3 "},
 	} {
@@ -290,6 +291,8 @@ func eventTests() []test {
 	return []test{
 		{"EventsAreReadInTheOrderOfTheirTransactions", eventOrder},
 		{"EventsAreNarrowedByTenantTimeAndCursor", eventLists},
+		{"AnEventIsWrittenOnceHoweverOftenItIsAppended", eventOnce},
+		{"EventsWrittenLateAreFoundByTheirOwnTime", eventLate},
 		{"EventPagesMissNothingUnderConcurrentWriters", eventPages},
 	}
 }
@@ -326,7 +329,7 @@ func eventOrder(b *bench) {
 		}
 		last = e.Cursor
 	}
-	b.refused(masking.CodeNotFound, func(ctx context.Context, tx store.Tx) error { return tx.AppendEvent(ctx, event("nobody", 1, Start())) })
+	b.refused(masking.CodeNotFound, func(ctx context.Context, tx store.Tx) error { return tx.AppendEvent(ctx, event("nobody", 99, Start())) })
 }
 
 func eventLists(b *bench) {
@@ -360,6 +363,61 @@ func eventLists(b *bench) {
 	equal(b, list(store.EventFilter{Tenant: "acme", Since: at(2), Until: at(5)}), "2 4 ")
 	equal(b, list(store.EventFilter{Tenant: "acme", Since: at(2), After: second, Limit: 1}), "2 ")
 	equal(b, list(store.EventFilter{}), "0 1 2 3 4 5 6 7 ")
+}
+
+// eventOnce appends as a journal does that was told of a failure after the
+// commit: the same event again, alone and beside new ones.
+func eventOnce(b *bench) {
+	b.tenant("acme")
+	first := event("acme", 1, Start())
+	for range 2 {
+		b.update(func(ctx context.Context, tx store.Tx) error { return tx.AppendEvent(ctx, first) })
+	}
+	b.update(func(ctx context.Context, tx store.Tx) error {
+		for _, e := range []masking.Event{event("acme", 2, Start()), first, event("acme", 3, Start())} {
+			if err := tx.AppendEvent(ctx, e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	var got []masking.Event
+	for _, e := range b.events(store.EventFilter{Tenant: "acme"}) {
+		got = append(got, e.Event)
+	}
+	equal(b, got, []masking.Event{first, event("acme", 2, Start()), event("acme", 3, Start())})
+}
+
+// eventLate has events wait for the database and be written after later ones.
+func eventLate(b *bench) {
+	b.tenant("acme")
+	b.tenant("other")
+	at := func(s int) time.Time { return Start().Add(time.Duration(s) * time.Second) }
+	for i, s := range []int{0, 5, 2, 9, 3, 5} {
+		b.update(func(ctx context.Context, tx store.Tx) error {
+			if err := tx.AppendEvent(ctx, event("other", 100+i, at(50))); err != nil { // not acme's time
+				return err
+			}
+			return tx.AppendEvent(ctx, event("acme", i, at(s)))
+		})
+	}
+	list := func(f store.EventFilter) (text string) {
+		b.Helper()
+		f.Tenant = "acme"
+		for _, e := range b.events(f) {
+			text += fmt.Sprint(e.At.Sub(Start()).Seconds(), " ")
+		}
+		return text
+	}
+	equal(b, list(store.EventFilter{}), "0 5 2 9 3 5 ")
+	equal(b, list(store.EventFilter{Since: at(2)}), "5 2 9 3 5 ")
+	equal(b, list(store.EventFilter{Since: at(3)}), "5 9 3 5 ")
+	equal(b, list(store.EventFilter{Since: at(6)}), "9 ")
+	equal(b, list(store.EventFilter{Since: at(10)}), "")
+	equal(b, list(store.EventFilter{Since: at(2), Until: at(5)}), "2 3 ")
+	all := b.events(store.EventFilter{Tenant: "acme"})
+	equal(b, list(store.EventFilter{Since: at(3), After: all[1].Cursor}), "9 3 5 ")
+	equal(b, list(store.EventFilter{Since: at(3), After: all[5].Cursor}), "")
 }
 
 func eventPages(b *bench) {

@@ -103,7 +103,7 @@ func create(ctx context.Context, tx store.Tx, a masking.Allocation, now time.Tim
 	if err := tx.InsertAllocation(ctx, a); err != nil {
 		return err
 	}
-	if err := tx.Hold(ctx, a.ID, a.Claims(n.Sharing), n.Sharing, now); err != nil {
+	if err := tx.Hold(ctx, a, n.Sharing, now); err != nil {
 		return err
 	}
 	if err := tx.NoteUse(ctx, a.VirtualNumber, 1, now); err != nil {
@@ -135,7 +135,7 @@ func Change(ctx context.Context, s store.Store, tenant masking.TenantID, id mask
 		if a.Status(now) != masking.Active {
 			return tx.Release(ctx, id)
 		}
-		return tx.Hold(ctx, id, a.Claims(n.Sharing), n.Sharing, now)
+		return tx.Hold(ctx, a, n.Sharing, now)
 	})
 }
 

@@ -213,15 +213,16 @@ func choiceTests() []test {
 		{"UsableNumbersComeLeastLoadedThenLongestAtRest", usableOrder},
 		{"UsableNumbersAnswerThePick", usablePick},
 		{"AClosedNumberIsNotUsableUntilTheClaimExpires", usableClosed},
+		{"AnExclusiveNumberIsUsableWheneverNothingLivesOnIt", exclusiveFollows},
 		{"EarliestReleaseIsTheFirstExpiryThatOpensANumber", earliestRelease},
 	}
 }
 
 // usable reads the numbers of acme that answer the pick.
-func (b *bench) usable(p masking.Pick, callers []e164.Number, now time.Time, limit int) string {
+func (b *bench) usable(p masking.Pick, parties []e164.Number, now time.Time, limit int) string {
 	b.Helper()
 	list := get(b, func(ctx context.Context, tx store.Reader) ([]masking.VirtualNumber, error) {
-		return tx.Usable(ctx, "acme", p, callers, now, limit)
+		return tx.Usable(ctx, "acme", p, parties, now, limit)
 	})
 	var text string
 	for _, n := range list {
@@ -276,7 +277,7 @@ func usableClosed(b *bench) {
 	exclusive, shared := masking.Pick{Sharing: masking.Exclusive}, masking.Pick{Sharing: masking.Shared}
 	for i, c := range []struct {
 		pick    masking.Pick
-		callers []e164.Number
+		parties []e164.Number
 		now     time.Time
 		want    string
 	}{
@@ -285,11 +286,13 @@ func usableClosed(b *bench) {
 		{exclusive, People(7), one.ExpiresAt, "00001 "},
 		{shared, People(1), Start(), ""},
 		{shared, People(3, 1), Start(), ""},
-		{shared, People(2), Start(), "00002 "}, // To of a oneway allocation claims nothing
+		{shared, People(2), Start(), ""}, // he may not call there, and stands there all the same
+		{shared, People(2), two.ExpiresAt.Add(-time.Millisecond), ""},
+		{shared, People(2), two.ExpiresAt, "00002 "},
 		{shared, People(7), Start(), "00002 "},
 		{shared, People(1), two.ExpiresAt, "00002 "},
 	} {
-		if got := b.usable(c.pick, c.callers, c.now, 5); got != c.want {
+		if got := b.usable(c.pick, c.parties, c.now, 5); got != c.want {
 			b.Errorf("case %d: got %q, want %q", i, got, c.want)
 		}
 	}
@@ -305,10 +308,10 @@ func earliestRelease(b *bench) {
 		a.ExpiresAt = Start().Add(life)
 		b.created(a, Start())
 	}
-	release := func(now time.Time, callers ...int) string {
+	release := func(now time.Time, parties ...int) string {
 		b.Helper()
 		at := get(b, func(ctx context.Context, tx store.Reader) (time.Time, error) {
-			return tx.EarliestRelease(ctx, "acme", People(callers...), now)
+			return tx.EarliestRelease(ctx, "acme", People(parties...), now)
 		})
 		if at.IsZero() {
 			return "none"
@@ -325,5 +328,77 @@ func earliestRelease(b *bench) {
 	equal(b, release(Start(), 1), "2h0m0s") // 8 and 9 do not stand in 1's way
 	equal(b, release(Start(), 1, 9), "1h0m0s")
 	equal(b, release(Start().Add(2*time.Hour), 1), "3h0m0s")
+	quiet := oneway(5, 2, People(20), People(21))
+	quiet.ExpiresAt = Start().Add(time.Minute)
+	b.created(quiet, Start())
+	equal(b, release(Start(), 21), "1m0s") // he may not call there, and stands there
+	equal(b, release(Start().Add(time.Minute), 21), "3h0m0s")
 	equal(b, release(Start().Add(3*time.Hour), 1), "none")
+}
+
+// exclusiveFollows has numbers taken, lengthened, moved, given up, run out and
+// taken over: the choice must know each time which are free.
+func exclusiveFollows(b *bench) {
+	b.tenant("acme")
+	for i := range 3 {
+		b.number("acme", i, masking.Exclusive)
+	}
+	pick, now := masking.Pick{Sharing: masking.Exclusive}, Start()
+	free := func(want string) {
+		b.Helper()
+		equal(b, b.usable(pick, People(7), now, 5), want)
+	}
+	step := func(err error) {
+		b.Helper()
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	end := Start().Add(time.Hour)
+	a := b.created(Allocation("acme", AllocationID(1), Virtual(0), People(1), People(2)), now)
+	free("00001 00002 ")
+	b.code(masking.CodeVirtualNumberInUse, Create(b.Context(), b, Allocation("acme", AllocationID(2), Virtual(0), People(3), People(4)), now))
+	free("00001 00002 ")
+	step(b.move(a.ID, 1, now))
+	free("00002 00000 ") // 0 has carried one
+	life, settings := 2*time.Hour, Tenant(b, "acme").Settings
+	step(b.change(a.ID, now, func(a masking.Allocation) (masking.Allocation, error) {
+		return a.WithPatch(masking.Patch{Duration: &life}, settings, now)
+	}))
+	now = end
+	free("00002 00000 ") // it lives longer
+	now = end.Add(time.Hour)
+	free("00002 00000 00001 ") // over, and not swept
+	next := Allocation("acme", AllocationID(3), Virtual(1), People(5), People(6))
+	next.ExpiresAt = now.Add(time.Hour)
+	b.created(next, now)
+	b.update(func(ctx context.Context, tx store.Tx) error { return tx.Release(ctx, a.ID) }) // the sweeper comes late
+	free("00002 00000 ")
+	step(Delete(b.Context(), b, "acme", next.ID, now))
+	free("00002 00000 00001 ")
+	for i := range 3 {
+		last := Allocation("acme", AllocationID(10+i), Virtual(i), People(20+i), People(30+i))
+		last.ExpiresAt = now.Add(time.Duration(3-i) * time.Hour)
+		b.created(last, now)
+	}
+	free("")
+	now = now.Add(3 * time.Hour)
+	free("00002 00001 00000 ") // the one that has been over longest first
+	equal(b, b.usable(pick, nil, now, 2), "00002 00001 ")
+	// Shared now, and exclusive again: what is left of the past closes nothing.
+	for _, sharing := range []masking.Sharing{masking.Shared, masking.Exclusive} {
+		pick.Sharing = sharing
+		b.update(func(ctx context.Context, tx store.Tx) error {
+			return tx.UpdateNumber(ctx, Number("acme", Virtual(0), sharing), now)
+		})
+		equal(b, b.usable(pick, People(7), now, 1), "00000 ")
+	}
+	over := b.created(func() masking.Allocation {
+		a := Allocation("acme", AllocationID(20), Virtual(0), People(1), People(2))
+		a.ExpiresAt = now.Add(time.Hour)
+		return a
+	}(), now)
+	b.update(func(ctx context.Context, tx store.Tx) error { return tx.Release(ctx, AllocationID(10)) })
+	free("00002 00001 ")
+	b.routes(Virtual(0), Person(1), &over, now)
 }

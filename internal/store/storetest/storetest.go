@@ -27,6 +27,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Choice", choiceTests()},
 		{"Allocations", allocationTests()},
 		{"Claims", claimTests()},
+		{"Silent", silentTests()},
 		{"Races", raceTests()},
 		{"Calls", callTests()},
 		{"Events", eventTests()},

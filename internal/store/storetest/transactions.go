@@ -137,7 +137,7 @@ func refusalKeepsUpdate(b *bench) {
 		if err := tx.InsertAllocation(ctx, second); err != nil {
 			return err
 		}
-		err := tx.Hold(ctx, second.ID, second.Claims(masking.Exclusive), masking.Exclusive, Start())
+		err := tx.Hold(ctx, second, masking.Exclusive, Start())
 		if err := hasCode(err, masking.CodeVirtualNumberInUse); err != nil {
 			return err
 		}
@@ -148,7 +148,7 @@ func refusalKeepsUpdate(b *bench) {
 		if err := tx.UpdateAllocation(ctx, second); err != nil {
 			return err
 		}
-		return tx.Hold(ctx, second.ID, second.Claims(masking.Shared), masking.Shared, Start())
+		return tx.Hold(ctx, second, masking.Shared, Start())
 	})
 	b.routes(Virtual(1), Person(3), nil, Start())
 	b.routes(Virtual(1), Person(1), &first, Start())
@@ -193,6 +193,9 @@ func cancelledContext(b *bench) {
 	if !errors.Is(err, context.Canceled) {
 		b.Fatalf("View: %v", err)
 	}
+	if _, err := b.Route(ctx, Virtual(1), Person(1)); !errors.Is(err, context.Canceled) {
+		b.Fatalf("Route: %v", err)
+	}
 }
 
 func concurrentUpdates(b *bench) {
@@ -232,6 +235,8 @@ func closedStore(b *bench) {
 	}
 	plain("Update", b.Update(b.Context(), func(context.Context, store.Tx) error { return nil }))
 	plain("View", b.View(b.Context(), func(context.Context, store.Reader) error { return nil }))
+	_, err := b.Route(b.Context(), Virtual(1), Person(1))
+	plain("Route", err)
 	plain("Ready", b.Ready(b.Context()))
 	if err := b.Close(); err != nil {
 		b.Errorf("a second Close: %v", err)

@@ -90,10 +90,11 @@ func numbered(text []byte) (int, bool) {
 	return n, err == nil
 }
 
-const sdpLines = "o=- %[1]d 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio %[2]d RTP/AVP 0 8 101\r\n" +
+const sdpLines = "o=- %[1]d 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.2\r\nt=0 0\r\nm=audio %[2]d RTP/AVP 0 8 101\r\n" +
 	"a=rtpmap:0 PCMU/8000\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\n"
 
-// session is a plain G.711 offer or answer. Nobody sends media.
+// session is a plain G.711 offer or answer. Nobody sends media, and its address
+// is never one that the server's own media has.
 func session(n int) string { return "v=0\r\n" + fmt.Sprintf(sdpLines, n, 20000+2*(n%20000)) }
 
 // invite is the INVITE of call n from a party to a number.

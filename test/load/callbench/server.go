@@ -56,7 +56,7 @@ func startServer(ctx context.Context, o options) (s *server, err error) {
 		"TANDEM_OPS_LISTEN=127.0.0.1:0", "TANDEM_SIP_LISTEN=udp://127.0.0.1:0", "TANDEM_MEDIA_PORTS="+mediaPorts, "TANDEM_DRAIN_SECONDS=1")
 	start := s.cmd.Start
 	if o.pin {
-		start = func() error { return proc.StartOn(s.cmd, 1) }
+		start = func() error { return proc.StartOn(s.cmd, serverCPU) }
 	}
 	if err := start(); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))

@@ -14,8 +14,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"tandem/test/load/proc"
 )
 
 //go:embed uac.xml
@@ -33,7 +31,7 @@ func viaSipp(ctx context.Context, o options, out *os.File) error {
 		return err
 	}
 	fmt.Fprintf(out, "the same with sipp as both carriers, one round of %v a rate\n%8s  %6s  %8s  %6s  %s\n", o.length, "calls/s", "CPU s",
-		"waited %", "failed", "retransmissions of the caller")
+		"others %", "failed", "retransmissions of the caller")
 	if err := sippRows(ctx, s, o, out); err != nil {
 		return errors.Join(err, s.stop())
 	}
@@ -69,55 +67,51 @@ func sippRows(ctx context.Context, s *server, o options, out *os.File) error {
 		return err
 	}
 	for _, rate := range o.rates {
-		if _, err := sippRun(ctx, s, rate, o.length/warmUp); err != nil {
+		if _, err := sippRun(ctx, s, o.pin, rate, o.length/warmUp); err != nil {
 			return err
 		}
-		row, err := sippRun(ctx, s, rate, o.length)
+		row, err := sippRun(ctx, s, o.pin, rate, o.length)
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(out, "%8.0f  %6.3f  %8.1f  %6d  %d\n", rate, row.cost, row.waited, row.failed, row.resent)
+		fmt.Fprintf(out, "%8.0f  %6.3f  %8.1f  %6d  %d\n", rate, row.cost, row.others, row.failed, row.resent)
 	}
 	return nil
 }
 
 func sippCommand(ctx context.Context, dir string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "sipp", append(args, "-nostdin", "-buff_size", "4194304")...)
+	cmd := exec.CommandContext(ctx, "sipp", append(args, "-nostdin", "-mi", "127.0.0.2", "-buff_size", "4194304")...)
 	cmd.Dir = dir
 	return cmd
 }
 
 // sippRun is one measurement: sipp's own counts, the server's CPU time.
-func sippRun(ctx context.Context, s *server, rate float64, length time.Duration) (row stage, err error) {
+func sippRun(ctx context.Context, s *server, pinned bool, rate float64, length time.Duration) (row stage, err error) {
 	from, err := freePort()
 	if err != nil {
 		return row, err
 	}
-	before, err := proc.Read(s.cmd.Process.Pid)
+	m, err := startMeter(s.cmd.Process.Pid, pinned)
 	if err != nil {
 		return row, err
 	}
-	begin, n := time.Now(), calls(rate, length)
+	row.calls = calls(rate, length)
 	limited, cancel := context.WithTimeout(ctx, length+time.Minute)
 	defer cancel()
 	stats := filepath.Join(s.dir, "stats.csv")
 	_ = os.Remove(stats) // of the run before
 	caller := sippCommand(limited, s.dir, "-sf", "uac.xml", "-inf", "callers.csv", "-s", virtualNumber, "-i", "127.0.0.1",
-		"-p", strconv.Itoa(int(from.Port())), "-m", strconv.Itoa(n), "-r", strconv.FormatFloat(rate, 'f', -1, 64),
+		"-p", strconv.Itoa(int(from.Port())), "-m", strconv.Itoa(row.calls), "-r", strconv.FormatFloat(rate, 'f', -1, 64),
 		"-trace_stat", "-stf", stats, "-fd", "1", s.sip.String())
 	if err := caller.Run(); err != nil && caller.ProcessState.ExitCode() != 1 { // 1: a call failed
 		return row, fmt.Errorf("sipp: %w", err)
 	}
-	took := time.Since(begin)
 	if _, err := s.settle(ctx); err != nil {
 		return row, err
 	}
-	after, err := proc.Read(s.cmd.Process.Pid)
-	if err != nil {
+	if err := m.stop(&row); err != nil {
 		return row, err
 	}
-	used := after.Since(before)
-	row.cost, row.waited = used.CPU.Seconds()/float64(n)*1000, 100*used.Waited.Seconds()/took.Seconds()
 	row.failed, row.resent, err = sippCounts(stats)
 	return row, err
 }

@@ -24,7 +24,7 @@ type stage struct {
 	tally
 	calls    int
 	cost     float64 // CPU seconds of the server for 1000 calls
-	waited   float64 // of the time, in percent
+	others   float64 // of the server's CPU, by other work, in percent; only if pinned
 	p50, p99 float64 // INVITE to 180 in milliseconds, the load's own time included
 }
 
@@ -32,7 +32,8 @@ type stage struct {
 type scene struct {
 	*server
 	*load
-	pid int
+	pid    int
+	pinned bool
 }
 
 func open(ctx context.Context, o options, pairs int) (*scene, error) {
@@ -45,7 +46,7 @@ func open(ctx context.Context, o options, pairs int) (*scene, error) {
 		l.close()
 		return nil, err
 	}
-	w := &scene{s, l, s.cmd.Process.Pid}
+	w := &scene{s, l, s.cmd.Process.Pid, o.pin}
 	l.through(s.sip, func(int) string { return virtualNumber })
 	if err := s.setUp(ctx, address(l.callee), pairs); err != nil {
 		return nil, errors.Join(err, w.close())
@@ -79,27 +80,21 @@ func (w *scene) stage(ctx context.Context, rate float64, length time.Duration) (
 	if err != nil {
 		return s, err
 	}
-	before, err := proc.Read(w.pid)
+	m, err := startMeter(w.pid, w.pinned)
 	if err != nil {
 		return s, err
 	}
-	begin := time.Now()
 	s.calls = calls(rate, length)
 	if s.tally, err = w.run(ctx, rate, s.calls); err != nil {
 		return s, err
 	}
-	took := time.Since(begin)
 	last, err := w.settle(ctx)
 	if err != nil {
 		return s, err
 	}
-	after, err := proc.Read(w.pid)
-	if err != nil {
+	if err := m.stop(&s); err != nil {
 		return s, err
 	}
-	used := after.Since(before)
-	s.cost = used.CPU.Seconds() / float64(s.calls) * 1000
-	s.waited = 100 * used.Waited.Seconds() / took.Seconds()
 	s.repeated = max(s.repeated, int(last.resent-first.resent)) // what got lost counts too
 	if n := int(last.ended - first.ended); s.failed == 0 && n != s.calls {
 		return s, fmt.Errorf("the server has written %d of %d calls", n, s.calls)
@@ -119,57 +114,57 @@ func costs(ctx context.Context, o options, out *os.File) error {
 	}
 	fmt.Fprintf(out, "calls through the whole server, %d rounds of %v a rate, pinned=%v; CPU s = user+sys of the server for 1000 calls\n",
 		o.rounds, o.length, o.pin)
-	fmt.Fprintf(out, "%8s  %6s  %-22s  %-16s  %6s  %7s  %-24s  %-24s  %s\n", "calls/s", "CPU s", "of each round", "waited %", "failed",
-		"resent", "INVITE-180 ms p50 / p99", "load alone p50 / p99", "added p50 / p99")
+	fmt.Fprintf(out, "%8s  %6s  %-18s  %-12s  %9s  %5s  %6s  %6s  %-13s  %-13s  %s\n", "calls/s", "CPU s", "of each round", "others %",
+		"only pass", "ratio", "failed", "resent", "INVITE-180 ms", "load alone", "added p50 / p99")
 	for _, rate := range o.rates {
-		var rounds, alone []stage
+		var r rounds
 		for range o.rounds {
-			s, err := w.stage(ctx, rate, o.length)
-			if err != nil {
+			if err := r.add(ctx, o, w, rate); err != nil {
 				return errors.Join(err, w.close())
 			}
-			d, err := direct(ctx, o, rate)
-			if err != nil {
-				return errors.Join(err, w.close())
-			}
-			rounds, alone = append(rounds, s), append(alone, d)
 		}
-		printCosts(out, rate, rounds, alone)
+		r.print(out, rate)
 	}
 	fmt.Fprint(out, "goal: at most 0.50 CPU s at 400 calls/s; added p50 at most 0.6 ms, p99 at most 2 ms\n\n")
 	return w.close()
 }
 
-// direct is a load that calls itself, with no server between.
-func direct(ctx context.Context, o options, rate float64) (s stage, err error) {
-	l, err := newLoad(o.pairs)
+// rounds are the measurements of one rate: of the server, and for comparison
+// of passing on alone and of the load alone.
+type rounds struct{ tandem, passed, alone []stage }
+
+func (r *rounds) add(ctx context.Context, o options, w *scene, rate float64) error {
+	s, err := w.stage(ctx, rate, o.length)
 	if err != nil {
-		return s, err
+		return err
 	}
-	defer l.close()
-	l.through(address(l.callee), calleeNumber)
-	if s.tally, err = l.run(ctx, rate, calls(rate, o.length/warmUp)); err != nil {
-		return s, err
+	p, err := passedOn(ctx, o, rate)
+	if err != nil {
+		return err
 	}
-	slices.Sort(s.added)
-	s.p50, s.p99 = percentiles(s.added)
-	return s, nil
+	a, err := alone(ctx, o, rate)
+	if err != nil {
+		return err
+	}
+	r.tandem, r.passed, r.alone = append(r.tandem, s), append(r.passed, p), append(r.alone, a)
+	return nil
 }
 
-func printCosts(out *os.File, rate float64, rounds, alone []stage) {
-	var each, waited string
+func (r *rounds) print(out *os.File, rate float64) {
+	var each, others string
 	failed, resent := 0, 0
-	for _, s := range rounds {
+	for _, s := range r.tandem {
 		each += fmt.Sprintf("%.3f ", s.cost)
-		waited += fmt.Sprintf("%.1f ", s.waited)
+		others += fmt.Sprintf("%.0f ", s.others)
 		failed += s.failed
 		resent += s.resent + s.repeated
 	}
-	p50, p99 := median(rounds, stage.median), median(rounds, stage.tail)
-	own50, own99 := median(alone, stage.median), median(alone, stage.tail)
-	fmt.Fprintf(out, "%8.0f  %6.3f  %-22s  %-16s  %6d  %7d  %-24s  %-24s  %.2f / %.2f\n", rate, median(rounds, stage.cpu), each, waited,
+	cost, floor := median(r.tandem, stage.cpu), median(r.passed, stage.cpu)
+	p50, p99 := median(r.tandem, stage.median), median(r.tandem, stage.tail)
+	own50, own99 := median(r.alone, stage.median), median(r.alone, stage.tail)
+	fmt.Fprintf(out, "%8.0f  %6.3f  %-18s  %-12s  %9.3f  %5.1f  %6d  %6d  %-13s  %-13s  %.2f / %.2f\n", rate, cost, each, others, floor, cost/floor,
 		failed, resent, fmt.Sprintf("%.2f / %.2f", p50, p99), fmt.Sprintf("%.2f / %.2f", own50, own99), p50-own50, p99-own99)
-	for _, s := range rounds {
+	for _, s := range r.tandem {
 		explain(out, s.tally)
 	}
 }
@@ -197,7 +192,7 @@ func climb(ctx context.Context, o options, out *os.File) error {
 		return nil
 	}
 	fmt.Fprintf(out, "most calls a second without a failure or a retransmission, the server on %s; a rate that is not clean is tried twice\n", cores(o))
-	fmt.Fprintf(out, "%8s  %6s  %6s  %6s  %8s  %6s  %6s  %5s  %s\n", "calls/s", "calls", "CPU s", "busy %", "waited %", "failed", "resent", "clean", "INVITE-180 ms p50 / p99")
+	fmt.Fprintf(out, "%8s  %6s  %6s  %6s  %8s  %6s  %6s  %5s  %s\n", "calls/s", "calls", "CPU s", "busy %", "others %", "failed", "resent", "clean", "INVITE-180 ms p50 / p99")
 	highest := 0.0
 	for _, rate := range o.climb {
 		clean := false
@@ -207,7 +202,7 @@ func climb(ctx context.Context, o options, out *os.File) error {
 				return err
 			}
 			clean = s.clean()
-			fmt.Fprintf(out, "%8.0f  %6d  %6.3f  %6.0f  %8.1f  %6d  %6d  %5v  %.2f / %.2f\n", rate, s.calls, s.cost, s.cost*rate/10, s.waited,
+			fmt.Fprintf(out, "%8.0f  %6d  %6.3f  %6.0f  %8.1f  %6d  %6d  %5v  %.2f / %.2f\n", rate, s.calls, s.cost, s.cost*rate/10, s.others,
 				s.failed, s.resent+s.repeated, clean, s.p50, s.p99)
 			explain(out, s.tally)
 		}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -16,51 +15,51 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Cost is what a process has used so far.
-type Cost struct {
-	CPU time.Duration // user and system time of all its threads, in hundredths of a second
-	// Waited is how long its threads were ready to run and did not: other work
-	// had their CPU. 0 where the kernel does not tell.
-	Waited time.Duration
+// userHZ is how many ticks of /proc make a second, on every architecture that
+// Go runs on.
+const userHZ = 100
+
+func ticks(fields []string) (time.Duration, error) {
+	var sum int64
+	for _, f := range fields {
+		n, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		sum += n
+	}
+	return time.Duration(sum) * (time.Second / userHZ), nil
 }
 
-// Read gives the cost of a process. It fails if the process is gone.
-func Read(pid int) (Cost, error) {
+// CPU is the user and system time that all threads of a process have used so
+// far, in hundredths of a second. It fails if the process is gone.
+func CPU(pid int) (time.Duration, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return Cost{}, err
+		return 0, err
 	}
 	_, rest, _ := strings.Cut(string(b), ") ") // the name before it may hold blanks
 	fields := strings.Fields(rest)
 	if len(fields) < 13 {
-		return Cost{}, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields))
+		return 0, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields))
 	}
-	var ticks int64
-	for _, f := range fields[11:13] { // utime and stime, proc(5)
-		n, err := strconv.ParseInt(f, 10, 64)
-		if err != nil {
-			return Cost{}, fmt.Errorf("/proc/%d/stat: %w", pid, err)
-		}
-		ticks += n
-	}
-	const userHZ = 100 // the same on every architecture Go runs on
-	return Cost{CPU: time.Duration(ticks) * (time.Second / userHZ), Waited: waited(pid)}, nil
+	return ticks(fields[11:13]) // utime and stime, proc(5)
 }
 
-// Since is what was used between an earlier reading and this one.
-func (c Cost) Since(earlier Cost) Cost { return Cost{c.CPU - earlier.CPU, c.Waited - earlier.Waited} }
-
-// waited adds up the second field of schedstat over the threads.
-func waited(pid int) (sum time.Duration) {
-	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
-	for _, file := range files {
-		b, _ := os.ReadFile(file) // a thread may just have ended
-		if fields := strings.Fields(string(b)); len(fields) > 1 {
-			ns, _ := strconv.ParseInt(fields[1], 10, 64)
-			sum += time.Duration(ns)
+// Busy is how long a CPU has worked so far, for whomever; time that the host of
+// a virtual machine took counts too.
+func Busy(cpu int) (time.Duration, error) {
+	b, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(b)) {
+		f := strings.Fields(line)
+		if len(f) > 8 && f[0] == fmt.Sprintf("cpu%d", cpu) { // user nice system idle iowait irq softirq steal
+			return ticks(append(f[1:4:4], f[6:9]...))
 		}
 	}
-	return sum
+	return 0, fmt.Errorf("/proc/stat has no CPU %d", cpu)
 }
 
 // Resident is a process's memory in RAM (VmRSS), in bytes.

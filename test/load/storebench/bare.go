@@ -27,11 +27,13 @@ func bareStatements() []string {
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		`INSERT INTO party (number, tenant, allocation, virtual_number, side, position, silent, until)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, ?, ?, ?)`,
+		`SELECT 1 FROM party WHERE number IN (?, ?) AND virtual_number = ? AND until > ? AND silent = 1 AND allocation <> ? LIMIT 1`,
 		`INSERT INTO claim (virtual_number, caller, allocation, expires_at) VALUES (?, ?, ?, ?), (?, ?, ?, ?)
 			ON CONFLICT (virtual_number, caller) DO UPDATE SET allocation = excluded.allocation, expires_at = excluded.expires_at
 			WHERE claim.expires_at <= ? OR claim.allocation = excluded.allocation RETURNING caller`,
 		`UPDATE virtual_number SET load = CASE WHEN load + ? > 0 THEN load + ? ELSE 0 END, rested_at = ? WHERE number = ?`,
-		`INSERT INTO event (id, type, tenant, allocation, call, at, data) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+		`INSERT INTO event (id, type, tenant, allocation, call, at, reached, data)
+			VALUES (?, ?, ?, ?, ?, ?, MAX(?, COALESCE((SELECT MAX(reached) FROM event WHERE tenant = ?), 0)), ?) ON CONFLICT (id) DO NOTHING`,
 	}
 }
 
@@ -45,9 +47,10 @@ func bareArguments(a masking.Allocation) [][]any {
 		{vn, string(a.Tenant)},
 		{string(a.ID), string(a.Tenant), vn, from, to, string(a.Usage), a.Record, a.CustomField, now, now, ends, 0, "", 0, 0, 0},
 		{from, string(a.Tenant), string(a.ID), vn, "from", 0, false, ends, to, string(a.Tenant), string(a.ID), vn, "to", 0, false, ends},
+		{from, to, vn, now, string(a.ID)},
 		{vn, from, string(a.ID), ends, vn, to, string(a.ID), ends, now},
 		{1, 1, now, vn},
-		{string(e.ID), string(e.Type), string(e.Tenant), string(e.Allocation), "", now, string(e.Data)},
+		{string(e.ID), string(e.Type), string(e.Tenant), string(e.Allocation), "", now, now, string(e.Tenant), string(e.Data)},
 	}
 }
 
@@ -146,10 +149,10 @@ func (l *bareLoop) run() {
 	}
 }
 
-// one runs the statements of a create; those at 0, 1 and 4 answer with rows.
+// one runs the statements of a create; those at 0, 1, 4 and 5 answer with rows.
 func (l *bareLoop) one(args [][]any) error {
 	for i, st := range l.stmts {
-		if i > 1 && i != 4 {
+		if i > 1 && i != 4 && i != 5 {
 			if _, err := st.Exec(args[i]...); err != nil {
 				return err
 			}

@@ -135,7 +135,7 @@ func create(ctx context.Context, tx store.Tx, a masking.Allocation) error {
 	if err := tx.InsertAllocation(ctx, a); err != nil {
 		return err
 	}
-	if err := tx.Hold(ctx, a.ID, a.Claims(n.Sharing), n.Sharing, start()); err != nil {
+	if err := tx.Hold(ctx, a, n.Sharing, start()); err != nil {
 		return err
 	}
 	if err := tx.NoteUse(ctx, a.VirtualNumber, 1, start()); err != nil {

@@ -93,12 +93,8 @@ func routes(ctx context.Context, s *sqlite.Store, claims, n int) ([]time.Duratio
 	for k := range took {
 		i := rand.IntN(claims / 2)
 		caller, number := person(2*i+k%2), virtual(i%pool)
-		var route masking.Route
 		begin := time.Now()
-		err := s.View(ctx, func(ctx context.Context, tx store.Reader) (err error) {
-			route, err = tx.Route(ctx, number, caller)
-			return err
-		})
+		route, err := s.Route(ctx, number, caller)
 		if err != nil {
 			return nil, err
 		}

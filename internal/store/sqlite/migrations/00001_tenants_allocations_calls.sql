@@ -34,11 +34,15 @@ CREATE TABLE virtual_number (
     type       TEXT    NOT NULL,
     load       INTEGER NOT NULL,
     rested_at  INTEGER NOT NULL,
+    -- While an allocation has an exclusive number: the end of its claim for any
+    -- caller, which may have passed; else 0. Written with that claim.
+    busy_until INTEGER NOT NULL,
     created_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX virtual_number_tenant ON virtual_number (tenant, number);
--- The order in which the automatic choice asks.
-CREATE INDEX virtual_number_rest ON virtual_number (tenant, sharing, load, rested_at, number);
+-- The order in which the automatic choice asks: those that are free come
+-- together and in order, those that are busy are never looked at.
+CREATE INDEX virtual_number_rest ON virtual_number (tenant, sharing, busy_until, load, rested_at, number);
 
 CREATE TABLE allocation (
     id             TEXT    NOT NULL PRIMARY KEY,
@@ -62,6 +66,7 @@ CREATE INDEX allocation_tenant ON allocation (tenant, id);
 CREATE INDEX allocation_number ON allocation (tenant, virtual_number, id);
 -- Those whose end nobody has written are few beside those that have ended.
 CREATE INDEX allocation_open ON allocation (tenant, id) WHERE ended_at = 0;
+CREATE INDEX allocation_ended ON allocation (tenant, id) WHERE ended_at <> 0;
 CREATE INDEX allocation_open_number ON allocation (virtual_number, expires_at) WHERE ended_at = 0;
 CREATE INDEX allocation_open_expiry ON allocation (expires_at, id) WHERE ended_at = 0;
 
@@ -125,9 +130,15 @@ CREATE TABLE event (
     allocation TEXT    NOT NULL,
     call       TEXT    NOT NULL,
     at         INTEGER NOT NULL,
+    -- The latest at of the tenant's events up to this one. It never falls from
+    -- cursor to cursor, though at may: what waited for the database is written
+    -- after what came later. So the first event since a time is found by search.
+    reached    INTEGER NOT NULL,
     data       TEXT    NOT NULL -- a JSON object
 ) STRICT;
+CREATE UNIQUE INDEX event_id ON event (id);
 CREATE INDEX event_tenant ON event (tenant, cursor, at);
+CREATE INDEX event_reached ON event (tenant, reached, cursor);
 
 CREATE TABLE trunk (
     name           TEXT    NOT NULL PRIMARY KEY,
