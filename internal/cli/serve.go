@@ -8,6 +8,9 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -39,6 +42,18 @@ func (p *program) serveCommand() *cobra.Command {
 	return cmd
 }
 
+// gcPercent lets the heap grow to three times what lives before it is collected,
+// unless GOGC says otherwise: a call allocates and is gone, so collecting half
+// as often costs a few megabytes and saves about a sixth of a call's CPU
+// (docs/performance.md).
+const gcPercent = 200
+
+func collectLess(environ []string) {
+	if !slices.ContainsFunc(environ, func(e string) bool { return strings.HasPrefix(e, "GOGC=") }) {
+		debug.SetGCPercent(gcPercent)
+	}
+}
+
 // serve runs a server to its end. starting ends with the first signal, so that
 // a start that hangs can be given up.
 func (p *program) serve(starting context.Context, c config.Config) error {
@@ -46,6 +61,7 @@ func (p *program) serve(starting context.Context, c config.Config) error {
 	if err != nil {
 		return err
 	}
+	collectLess(p.Environ)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)
