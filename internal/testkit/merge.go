@@ -13,6 +13,7 @@ import (
 //   - the order within a leg is kept;
 //   - what Tandem passes on comes after what it passes on (see effect);
 //   - a phone begins something new only when nothing is under way any more;
+//   - what Tandem refuses of its own accord comes after all that it does besides;
 //   - otherwise the leg that stands first in the chart comes first.
 //
 // Only where that leaves nothing, or two beginnings, the clock decides.
@@ -62,6 +63,11 @@ func (m *merger) choose() int {
 	if i := m.earliest(begins); i >= 0 {
 		return i
 	}
+	if slices.ContainsFunc(m.legs, func(l []phone.Step) bool { return len(l) > 0 && refuses(l[0]) }) {
+		if i := m.earliest(func(s phone.Step) bool { return !refuses(s) }); i >= 0 {
+			return i
+		}
+	}
 	return m.earliest(func(phone.Step) bool { return true })
 }
 
@@ -74,6 +80,12 @@ func (m *merger) earliest(of func(phone.Step) bool) int {
 		}
 	}
 	return first
+}
+
+// refuses reports whether a message is Tandem's refusal of a phone's INVITE.
+func refuses(s phone.Step) bool {
+	e, ok := effectOf(s)
+	return ok && !s.Out && e == effect{method: "INVITE", class: '4'}
 }
 
 // begins reports whether a message starts something by a phone's own choice.
