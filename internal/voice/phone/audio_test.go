@@ -10,73 +10,9 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"tandem/internal/voice/g711"
 )
-
-// The 1 kHz sequences of ITU-T G.711, tables 5 and 6: 0 dBm0, by definition.
-var (
-	milliwattA = []byte{0x34, 0x21, 0x21, 0x34, 0xb4, 0xa1, 0xa1, 0xb4}
-	milliwattU = []byte{0x1e, 0x0b, 0x0b, 0x1e, 0x9e, 0x8b, 0x8b, 0x9e}
-)
-
-func TestG711GivesTheValuesOfTheStandard(t *testing.T) {
-	for _, test := range []struct {
-		decode func(byte) int16
-		code   byte
-		want   int16
-	}{ // ends of the scale and around zero: tables 1a, 1b (×8) and 2a, 2b (×4)
-		{decodeALaw, 0xd5, 8}, {decodeALaw, 0x55, -8}, {decodeALaw, 0xaa, 32256}, {decodeALaw, 0x2a, -32256},
-		{decodeALaw, 0xc5, 264}, {decodeALaw, 0x80, 5504},
-		{decodeULaw, 0xff, 0}, {decodeULaw, 0x7f, 0}, {decodeULaw, 0x80, 32124}, {decodeULaw, 0x00, -32124},
-		{decodeULaw, 0xfe, 8}, {decodeULaw, 0xef, 132},
-	} {
-		if got := test.decode(test.code); got != test.want {
-			t.Errorf("%#x is %d, want %d", test.code, got, test.want)
-		}
-	}
-	for codec, period := range map[string][]byte{"PCMA": milliwattA, "PCMU": milliwattU} {
-		pcm := decode(codec, bytes.Repeat(period, 1000))
-		if r := Tone(pcm, 1000); r < 0.99 {
-			t.Errorf("%s: the digital milliwatt is a tone of 1 kHz by %.3f", codec, r)
-		}
-		var energy float64
-		for _, s := range pcm {
-			energy += float64(s) * float64(s)
-		}
-		// Full scale is +3.14 dBm0 in A-law and +3.17 dBm0 in µ-law (§2).
-		peak := math.Sqrt(2 * energy / float64(len(pcm)))
-		full := map[string]float64{"PCMA": 3.14, "PCMU": 3.17}[codec]
-		if level := 20*math.Log10(peak/32768) + full; math.Abs(level) > 0.1 {
-			t.Errorf("%s: the digital milliwatt has %.2f dBm0", codec, level)
-		}
-		if !bytes.Equal(encode(codec, pcm[:8]), period) {
-			t.Errorf("%s: encoded again it is % x", codec, encode(codec, pcm[:8]))
-		}
-	}
-}
-
-func TestG711OfItsOwnValuesLosesNothing(t *testing.T) {
-	for i := range 256 {
-		code := byte(i)
-		if got := encodeALaw(decodeALaw(code)); got != code {
-			t.Errorf("A-law %#x comes back as %#x", code, got)
-		}
-		if got := encodeULaw(decodeULaw(code)); got != code && code != 0x7f { // the second zero
-			t.Errorf("µ-law %#x comes back as %#x", code, got)
-		}
-	}
-}
-
-func TestG711ErrsByHalfAStepAtMost(t *testing.T) {
-	for v := math.MinInt16; v <= math.MaxInt16; v++ {
-		mag := math.Abs(float64(v))
-		for codec, most := range map[string]float64{"PCMA": max(8, mag/32), "PCMU": max(4, (mag+132)/32)} {
-			clipped := math.Abs(float64(v)) > 32124
-			if got := float64(Through(codec, []int16{int16(v)})[0]); math.Abs(got-float64(v)) > most && !clipped {
-				t.Fatalf("%s: %d is heard as %.0f", codec, v, got)
-			}
-		}
-	}
-}
 
 func TestToneTellsHowMuchOfTheSoundItIs(t *testing.T) {
 	one, two := make([]int16, Rate), make([]int16, Rate)
@@ -116,8 +52,8 @@ func TestAWAVFileComesBackAsItWasWritten(t *testing.T) {
 	})
 }
 
-// wav builds a file by hand, with a chunk that nobody knows before the data.
-func wav(rate, channels int, extensible bool, pcm []int16) []byte {
+// wavFile builds a file by hand, with a chunk that nobody knows before the data.
+func wavFile(rate, channels int, extensible bool, pcm []int16) []byte {
 	le := binary.LittleEndian
 	format := le.AppendUint16(nil, 1)
 	format = le.AppendUint16(format, uint16(channels))
@@ -154,7 +90,7 @@ func TestWAVFilesOfOtherRatesAndChannelsKeepTheirTone(t *testing.T) {
 			for i := range pcm {
 				pcm[i] = int16(8000 * math.Sin(2*math.Pi*440*float64(i/channels)/float64(rate)))
 			}
-			got, err := ReadWAV(bytes.NewReader(wav(rate, channels, rate == 48000, pcm)))
+			got, err := ReadWAV(bytes.NewReader(wavFile(rate, channels, rate == 48000, pcm)))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -169,7 +105,7 @@ func TestWAVFilesOfOtherRatesAndChannelsKeepTheirTone(t *testing.T) {
 }
 
 func TestWhatIsNoWAVFileIsRefused(t *testing.T) {
-	good := wav(8000, 1, false, []int16{1, 2, 3})
+	good := wavFile(8000, 1, false, []int16{1, 2, 3})
 	alter := func(at int, b byte) []byte { c := bytes.Clone(good); c[at] = b; return c }
 	for name, b := range map[string][]byte{
 		"empty": nil, "text": []byte("not a wave file at all"), "no data": good[:40], "8 bit": alter(34, 8), "3 channels": alter(22, 3),
@@ -185,8 +121,8 @@ func TestWhatIsNoWAVFileIsRefused(t *testing.T) {
 }
 
 func FuzzReadWAV(f *testing.F) {
-	f.Add(wav(44100, 2, true, []int16{1, 2, 3, 4, 5}))
-	f.Add(wav(8000, 1, false, nil))
+	f.Add(wavFile(44100, 2, true, []int16{1, 2, 3, 4, 5}))
+	f.Add(wavFile(8000, 1, false, nil))
 	f.Add([]byte("RIFF\xff\xff\xff\xffWAVEfmt \xff\xff\xff\xff"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if pcm, err := ReadWAV(bytes.NewReader(b)); err == nil && 2*len(pcm) > len(b) {
@@ -276,7 +212,7 @@ func TestASecondStreamIsHeardAfterTheFirst(t *testing.T) {
 		e.take(from, packet{payload: 0, sequence: uint16(i), timestamp: uint32(1e9*int(ssrc) + 160*i), ssrc: ssrc, body: bytes.Repeat([]byte{byte(i)}, 160)})
 	}
 	got, h := e.listen()
-	if len(got) != 640 || got[0] != decodeULaw(0) || got[639] != decodeULaw(3) || h.Streams != 2 || h.Lost != 0 {
+	if len(got) != 640 || got[0] != g711.ULaw.Values()[0] || got[639] != g711.ULaw.Values()[3] || h.Streams != 2 || h.Lost != 0 {
 		t.Errorf("%d samples, %+v", len(got), h)
 	}
 }
