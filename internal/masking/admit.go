@@ -13,6 +13,8 @@ type Route struct {
 	Number VirtualNumber
 	Tenant Tenant
 	Found  []Allocation // those that claim (number, caller): none or one
+	// PINs says that PINs are claimed on the number; all of them may have expired.
+	PINs bool
 }
 
 // Ask is what a call is routed by, and what its record begins with.
@@ -59,6 +61,8 @@ const (
 	RefusedWrongDirection Refusal = "wrong_direction" // oneway, and the other side called
 	RefusedCallerBusy     Refusal = "caller_busy"     // the caller has a call up already
 	RefusedUnavailable    Refusal = "unavailable"     // the store cannot be read, or draining
+	RefusedPIN            Refusal = "pin_failed"      // a PIN was asked for, and no right one came
+	RefusedPINLocked      Refusal = "pin_locked"      // the caller has no entries left
 )
 
 // Error makes a Refusal an error.
@@ -83,20 +87,29 @@ func Admit(r Route, caller e164.Number, now time.Time) (Plan, error) {
 	if a.Status(now) != Active {
 		return Plan{}, RefusedExpired
 	}
-	p := Plan{Tenant: r.Tenant, Allocation: a, VirtualNumber: a.VirtualNumber, Caller: caller,
-		RingEach: r.Tenant.Settings.RingEach, RingTotal: r.Tenant.Settings.RingTotal}
+	if a.Product() != GreenVN { // it lets nobody through by his number
+		return Plan{}, RefusedStranger
+	}
 	switch {
 	case slices.Contains(a.From, caller):
-		p.Direction, p.Targets = FromCalls, slices.Clone(a.To)
+		return r.plan(a, caller, FromCalls), nil
 	case slices.Contains(a.To, caller) && a.Usage == OneWay:
 		return Plan{}, RefusedWrongDirection
 	case slices.Contains(a.To, caller):
-		p.Direction, p.Targets = ToCalls, slices.Clone(a.From)
-	default:
-		return Plan{}, RefusedStranger
+		return r.plan(a, caller, ToCalls), nil
 	}
-	p.Targets = slices.DeleteFunc(p.Targets, func(n e164.Number) bool { return n == caller })
-	return p, nil
+	return Plan{}, RefusedStranger
+}
+
+// plan rings the side of a that the direction leads to.
+func (r Route) plan(a Allocation, caller e164.Number, d Direction) Plan {
+	targets := a.To
+	if d == ToCalls {
+		targets = a.From
+	}
+	targets = slices.DeleteFunc(slices.Clone(targets), func(n e164.Number) bool { return n == caller })
+	return Plan{Tenant: r.Tenant, Allocation: a, VirtualNumber: a.VirtualNumber, Caller: caller, Direction: d, Targets: targets,
+		RingEach: r.Tenant.Settings.RingEach, RingTotal: r.Tenant.Settings.RingTotal}
 }
 
 func seconds(d time.Duration) string { return strconv.FormatInt(int64(d/time.Second), 10) }

@@ -2,6 +2,7 @@ package masking
 
 import (
 	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -14,7 +15,18 @@ type Status string
 // The published statuses.
 const (
 	Active  Status = "active"
+	Expired Status = "expired" // GreenPin only; an expired GreenVN allocation reads as deleted
 	Deleted Status = "deleted"
+)
+
+// Product says which of the two published APIs an allocation belongs to, and so
+// how a caller is matched to it.
+type Product string
+
+// The products.
+const (
+	GreenVN  Product = "greenvn"  // by his number
+	GreenPin Product = "greenpin" // by the PIN that he enters
 )
 
 // Usage says who may call whom.
@@ -36,7 +48,8 @@ const (
 	EndedByExpired EndReason = "expired"
 )
 
-// Allocation maps a virtual number to the people on its two sides.
+// Allocation maps a virtual number to the people on its two sides. To of a
+// GreenPin one may be empty: nobody can be rung there yet.
 type Allocation struct {
 	ID            AllocationID
 	Tenant        TenantID
@@ -45,12 +58,17 @@ type Allocation struct {
 	Usage         Usage
 	Record        bool
 	CustomField   string
-	CreatedAt     time.Time
-	UpdatedAt     time.Time
-	ExpiresAt     time.Time
-	EndedAt       time.Time // zero: not ended by anybody; see Status for expiry
-	EndReason     EndReason
-	Tally         Tally
+	// PIN opens a GreenPin allocation. Of a GreenVN one it and ToPIN are what the
+	// people of From and of To enter when they call from another phone; empty
+	// where the tenant does not allow that.
+	PIN, ToPIN     PIN
+	MaxPINAttempts int // wrong entries of one party; 0 where there is no PIN
+	CreatedAt      time.Time
+	UpdatedAt      time.Time
+	ExpiresAt      time.Time
+	EndedAt        time.Time // zero: not ended by anybody; see Status for expiry
+	EndReason      EndReason
+	Tally          Tally
 }
 
 // Tally counts the calls of an allocation.
@@ -62,23 +80,30 @@ type Tally struct {
 
 // Draft is what an application asks for when it creates an allocation.
 type Draft struct {
+	Product     Product // "" is GreenVN
 	From, To    []e164.Number
 	Duration    time.Duration
 	Usage       Usage
 	Record      bool
 	CustomField string
+
+	MaxPINAttempts int // of GreenPin; 0 is DefaultPINAttempts
 }
 
 // New makes an allocation of a draft, or refuses it. The virtual number is
 // given afterwards: it is the one thing that depends on the pool.
 func (d Draft) New(id AllocationID, t Tenant, now time.Time) (Allocation, error) {
-	if err := t.Settings.CheckDuration(d.Duration); err != nil {
+	if err := t.Settings.CheckDuration(d.Product, d.Duration); err != nil {
 		return Allocation{}, err
 	}
 	if err := CheckCustomField(d.CustomField); err != nil {
 		return Allocation{}, err
 	}
-	from, to, err := sides(d.From, d.To)
+	attempts, err := d.attempts()
+	if err != nil {
+		return Allocation{}, err
+	}
+	from, to, err := sides(d.Product, d.From, d.To)
 	if err != nil {
 		return Allocation{}, err
 	}
@@ -88,14 +113,37 @@ func (d Draft) New(id AllocationID, t Tenant, now time.Time) (Allocation, error)
 	}
 	return Allocation{
 		ID: id, Tenant: t.ID, From: from, To: to, Usage: usage, Record: d.Record, CustomField: d.CustomField,
-		CreatedAt: now, UpdatedAt: now, ExpiresAt: now.Add(d.Duration),
+		CreatedAt: now, UpdatedAt: now, ExpiresAt: now.Add(d.Duration), MaxPINAttempts: attempts,
 	}, nil
 }
 
+// attempts are the wrong entries that a party of a GreenPin allocation may make.
+func (d Draft) attempts() (int, error) {
+	switch {
+	case d.Product != GreenPin:
+		return 0, nil
+	case d.MaxPINAttempts == 0:
+		return DefaultPINAttempts, nil
+	}
+	return d.MaxPINAttempts, CheckPINAttempts(d.MaxPINAttempts)
+}
+
+// Product tells which API made the allocation; its identifier says so.
+func (a Allocation) Product() Product {
+	if strings.HasPrefix(string(a.ID), PrefixPIN) {
+		return GreenPin
+	}
+	return GreenVN
+}
+
 // CheckDuration refuses a life that is too short or longer than the tenant may give.
-func (s Settings) CheckDuration(d time.Duration) error {
-	if d < time.Second || d > MaxDuration {
-		return invalid(CodeInvalidField, "duration", "duration must be 1 to 14688000 seconds")
+func (s Settings) CheckDuration(p Product, d time.Duration) error {
+	least := time.Second
+	if p == GreenPin {
+		least = MinPINDuration
+	}
+	if d < least || d > MaxDuration {
+		return invalid(CodeInvalidField, "duration", "duration must be "+seconds(least)+" to 14688000 seconds")
 	}
 	if d > s.MaxDuration {
 		return invalid(CodeDurationTooLong, "duration", "duration is above this tenant's maximum of "+seconds(s.MaxDuration)+" seconds")
@@ -113,12 +161,12 @@ func CheckCustomField(s string) error {
 
 // sides collapses duplicates to the first and refuses empty lists, long ones
 // and a number that stands on both sides.
-func sides(from, to []e164.Number) (f, t []e164.Number, err error) {
+func sides(p Product, from, to []e164.Number) (f, t []e164.Number, err error) {
 	f, t = unique(from), unique(to)
 	if err := checkSide("from", f); err != nil {
 		return nil, nil, err
 	}
-	if err := checkSide("to", t); err != nil {
+	if err := checkSide("to", t); err != nil && !(p == GreenPin && len(t) == 0) {
 		return nil, nil, err
 	}
 	for _, n := range f {
@@ -149,10 +197,14 @@ func unique(list []e164.Number) []e164.Number {
 // Status is the allocation's status at the given time. Expiry is decided here,
 // by the clock, and never by whether somebody swept it.
 func (a Allocation) Status(now time.Time) Status {
-	if !a.EndedAt.IsZero() || !now.Before(a.ExpiresAt) {
-		return Deleted
+	_, why, ended := a.Ended(now)
+	switch {
+	case !ended:
+		return Active
+	case why == EndedByExpired && a.Product() == GreenPin:
+		return Expired
 	}
-	return Active
+	return Deleted
 }
 
 // Ended tells when and why the allocation ended, if it has.
@@ -185,7 +237,7 @@ func (a Allocation) WithParties(from, to []e164.Number, now time.Time) (Allocati
 		next.To = to
 	}
 	var err error
-	if next.From, next.To, err = sides(next.From, next.To); err != nil {
+	if next.From, next.To, err = sides(a.Product(), next.From, next.To); err != nil {
 		return a, err
 	}
 	next.UpdatedAt = now
@@ -201,11 +253,12 @@ func (a Allocation) WithVirtualNumber(n e164.Number, now time.Time) (Allocation,
 	return a, nil
 }
 
-// Patch is the additive partial update; nil leaves a field as it is.
+// Patch is a partial update; nil leaves a field as it is.
 type Patch struct {
-	Duration    *time.Duration // counted from now
-	Record      *bool
-	CustomField *string
+	Duration       *time.Duration // counted from now
+	Record         *bool
+	CustomField    *string
+	MaxPINAttempts *int // of GreenPin
 }
 
 // WithPatch applies a patch to an active allocation.
@@ -215,7 +268,7 @@ func (a Allocation) WithPatch(p Patch, s Settings, now time.Time) (Allocation, e
 	}
 	next := a
 	if p.Duration != nil {
-		if err := s.CheckDuration(*p.Duration); err != nil {
+		if err := s.CheckDuration(a.Product(), *p.Duration); err != nil {
 			return a, err
 		}
 		next.ExpiresAt = now.Add(*p.Duration)
@@ -228,6 +281,12 @@ func (a Allocation) WithPatch(p Patch, s Settings, now time.Time) (Allocation, e
 	}
 	if p.Record != nil {
 		next.Record = *p.Record
+	}
+	if p.MaxPINAttempts != nil {
+		if err := CheckPINAttempts(*p.MaxPINAttempts); err != nil {
+			return a, err
+		}
+		next.MaxPINAttempts = *p.MaxPINAttempts
 	}
 	next.UpdatedAt = now
 	return next, nil
@@ -242,6 +301,18 @@ func (a Allocation) End(why EndReason, now time.Time) (ended Allocation, changed
 	}
 	a.EndedAt, a.EndReason, a.UpdatedAt = now, why, now
 	return a, true
+}
+
+// Remove ends a GreenPin allocation for its tenant, an expired one too; one that
+// was deleted is refused (published: 409). told reports whether its end has been
+// written, and told, before.
+func (a Allocation) Remove(now time.Time) (ended Allocation, told bool, err error) {
+	if a.Status(now) == Deleted {
+		return a, true, &Error{Kind: Conflict, Code: CodeAllocationNotActive, Message: "the allocation was deleted before"}
+	}
+	told = !a.EndedAt.IsZero()
+	a.EndedAt, a.EndReason, a.UpdatedAt = now, EndedByAPI, now
+	return a, told, nil
 }
 
 func (a Allocation) checkActive(now time.Time) error {

@@ -46,6 +46,7 @@ type Call struct {
 	TalkTime      time.Duration // answer to end, by the monotonic clock
 	Cause         Cause
 	Refusal       Refusal // with CauseRejected
+	Recorded      bool    // a recording of it was begun
 	Attempts      []Attempt
 }
 
@@ -54,7 +55,8 @@ type Moment int
 
 // The moments of a call, in order; Rang and Answered may be missing.
 const (
-	Began Moment = iota
+	Began   Moment = iota
+	Matched        // a PIN said whose call it is, which had begun as nobody's
 	Rang
 	Answered
 	Ended

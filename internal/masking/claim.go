@@ -24,11 +24,15 @@ type Claim struct {
 
 // Claims are what an allocation must hold to live on a number with the given
 // sharing, sorted by key so that two writers lock in one order. A number that
-// may not call (To of a oneway allocation) claims nothing.
+// may not call (To of a oneway allocation) claims nothing. A PIN is claimed as a
+// caller is: so one live PIN on a number opens one allocation.
 func (a Allocation) Claims(sharing Sharing) []Claim {
-	callers := make([]string, 0, len(a.From)+len(a.To)+1)
-	if sharing == Exclusive {
+	callers := make([]string, 0, len(a.From)+len(a.To)+3)
+	if sharing == Exclusive && a.Product() == GreenVN {
 		callers = append(callers, AnyCaller)
+	}
+	for _, p := range a.PINs() {
+		callers = append(callers, p.Claimant())
 	}
 	for _, n := range a.Callers() {
 		callers = append(callers, n.E164())
@@ -41,8 +45,12 @@ func (a Allocation) Claims(sharing Sharing) []Claim {
 	return claims
 }
 
-// Callers are the numbers that may call.
+// Callers are the numbers that may call and are known by their number: none of a
+// GreenPin allocation, which is opened by its PIN whoever calls.
 func (a Allocation) Callers() []e164.Number {
+	if a.Product() == GreenPin {
+		return nil
+	}
 	if a.Usage == OneWay {
 		return slices.Clone(a.From)
 	}
@@ -58,6 +66,17 @@ func (a Allocation) Silent() []e164.Number {
 		return slices.Clone(a.To)
 	}
 	return nil
+}
+
+// PINs are those that open the allocation.
+func (a Allocation) PINs() []PIN {
+	var pins []PIN
+	for _, p := range []PIN{a.PIN, a.ToPIN} {
+		if p != "" {
+			pins = append(pins, p)
+		}
+	}
+	return pins
 }
 
 // ErrClaimed refuses a claim that somebody else holds. On an exclusive number

@@ -11,7 +11,7 @@ type (
 	TenantID     string // chosen by the operator, e.g. "acme"
 	AccountSID   string // "ac_…", the user name of HTTP Basic
 	TokenID      string // "tok_…"
-	AllocationID string // "gvn_…"
+	AllocationID string // "gvn_…" or "gp_…"
 	CallID       string // "call_…", call_sid in events
 	EventID      string // "evt_…"
 )
@@ -21,6 +21,7 @@ const (
 	PrefixAccount    = "ac_"
 	PrefixToken      = "tok_"
 	PrefixAllocation = "gvn_"
+	PrefixPIN        = "gp_"
 	PrefixCall       = "call_"
 	PrefixEvent      = "evt_"
 )

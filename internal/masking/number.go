@@ -31,6 +31,9 @@ type VirtualNumber struct {
 	// RestedAt is when it last gained or lost an allocation; zero if never used.
 	RestedAt  time.Time
 	CreatedAt time.Time
+	// Strangers says what a caller gets whom no allocation here names; the zero
+	// value leaves it to the tenant.
+	Strangers StrangerPolicy
 }
 
 // ParseSharing reads a sharing mode; "" is Exclusive.

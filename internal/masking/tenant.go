@@ -11,6 +11,7 @@ const (
 	MaxDuration     = 14688000 * time.Second
 	MaxParties      = 10
 	MaxCustomField  = 256 // characters, not bytes
+	MaxRetention    = 3650 * 24 * time.Hour
 )
 
 // Tenant is a customer of the operator: his own numbers, tokens, allocations.
@@ -30,6 +31,14 @@ type Settings struct {
 	MaxDuration time.Duration // the longest life of an allocation
 	RingEach    time.Duration // how long one number rings
 	RingTotal   time.Duration // how long a caller hears ringing in all
+
+	Country            string // ISO 3166-1 alpha-2: whose tones a caller hears
+	Language           string // of the announcements: ISO 639-1
+	PINLength          int    // digits of a new PIN, while its number is not too full for it
+	PINFallback        bool   // GreenVN allocations get PINs for calls from another phone
+	Strangers          StrangerPolicy
+	RecordingNotice    bool          // both sides hear that the call is recorded before it is
+	RecordingRetention time.Duration // how long a recording is kept; 0 = until somebody deletes it
 }
 
 // RateLimit bounds a tenant's API requests.
@@ -49,6 +58,10 @@ func DefaultSettings(zone *time.Location) Settings {
 		MaxDuration: MaxDuration,
 		RingEach:    20 * time.Second,
 		RingTotal:   60 * time.Second,
+		Country:     "IN",
+		Language:    "en",
+		PINLength:   MinPINLength,
+		Strangers:   StrangerPolicy{Action: Announce},
 	}
 }
 
@@ -63,8 +76,23 @@ func (s Settings) Check() error {
 		return invalid(CodeInvalidField, "ring_seconds", "ring_seconds must be 5 to 180")
 	case s.RingTotal < s.RingEach || s.RingTotal > 600*time.Second:
 		return invalid(CodeInvalidField, "ring_total_seconds", "ring_total_seconds must be at least ring_seconds and at most 600")
+	case !twoLetters(s.Country, 'A'):
+		return invalid(CodeInvalidField, "country", "country must be two capital letters (ISO 3166-1), such as IN")
+	case !twoLetters(s.Language, 'a'):
+		return invalid(CodeInvalidField, "language", "language must be two small letters (ISO 639-1), such as en")
+	case s.PINLength < MinPINLength || s.PINLength > MaxPINLength:
+		return invalid(CodeInvalidField, "pin_length", "pin_length must be 4 to 8")
+	case s.RecordingRetention < 0 || s.RecordingRetention > MaxRetention:
+		return invalid(CodeInvalidField, "recording_retention_days", "recording_retention_days must be 0 to 3650")
+	case s.Strangers.Action == "":
+		return invalid(CodeInvalidField, "stranger_policy", "stranger_policy must name an action")
 	}
-	return nil
+	return s.Strangers.Check()
+}
+
+// twoLetters reports whether s is two letters of the case that first begins.
+func twoLetters(s string, first byte) bool {
+	return len(s) == 2 && s[0]-first < 26 && s[1]-first < 26
 }
 
 var tenantIDPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)

@@ -47,6 +47,9 @@ type Reader interface {
 	AllocationReader
 	CallReader
 	TrunkReader
+	PINReader
+	RecordingReader
+	PromptReader
 }
 
 // Tx is what an Update sees and does.
@@ -58,6 +61,9 @@ type Tx interface {
 	Claims
 	CallWriter
 	TrunkWriter
+	PINWriter
+	RecordingWriter
+	PromptWriter
 	Replays
 }
 
@@ -131,7 +137,8 @@ type NumberWriter interface {
 // AllocationFilter narrows a list; zero fields do not.
 type AllocationFilter struct {
 	Tenant        masking.TenantID
-	Status        masking.Status // judged at Now
+	Product       masking.Product // required: a list is of one API
+	Status        masking.Status  // judged at Now
 	VirtualNumber e164.Number
 	Party         e164.Number
 	Before        masking.AllocationID // the page after this one; newest first
@@ -164,7 +171,9 @@ type Claims interface {
 	// exactly a.Claims(sharing), and others that it has are released. A claim
 	// that has expired is taken over.
 	//
-	// It refuses with masking.ErrClaimed(sharing), and changes nothing, where a
+	// It refuses with masking.ErrClaimed(sharing), and changes nothing, where an
+	// exclusive number would carry a GreenVN and another allocation with a PIN at
+	// the same time, where a PIN is another's, and where a
 	// number would stand in two live allocations on the virtual number and could
 	// call in one of them: a claim that another allocation holds beyond now, a
 	// caller of a who stands silent in another one, a number of a.Silent() that
@@ -217,6 +226,10 @@ type CallWriter interface {
 	// BeginCall inserts the record and counts the call in its allocation's
 	// tally, both only if the record is new; fresh tells which.
 	BeginCall(ctx context.Context, c masking.Call) (fresh bool, err error)
+	// MatchCall writes whose call it is and counts it in the allocation's tally,
+	// both only if the record is open and belongs to no allocation; changed tells
+	// which.
+	MatchCall(ctx context.Context, c masking.Call) (changed bool, err error)
 	// AnswerCall writes the answer and counts it, both only if the call is
 	// neither answered nor ended; changed tells which.
 	AnswerCall(ctx context.Context, c masking.Call) (changed bool, err error)
@@ -227,6 +240,86 @@ type CallWriter interface {
 	// is there already, since the commit that wrote it was durable and its answer
 	// was lost.
 	AppendEvent(ctx context.Context, e masking.Event) error
+}
+
+// PINReader answers what a PIN opens, and what a number has room for.
+type PINReader interface {
+	// PINCase reads all that masking.JudgePIN needs, by keys: claims and tries
+	// whatever their age, which JudgePIN decides. A number in nobody's pool is
+	// ErrNotFound.
+	PINCase(ctx context.Context, virtual, caller e164.Number, pin masking.PIN, now time.Time) (masking.PINCase, error)
+	// PINLengths are the lengths of the PINs that are live on the number, each
+	// once, ascending.
+	PINLengths(ctx context.Context, virtual e164.Number, now time.Time) ([]int, error)
+	// PINCount is how many PINs of a length are live on the number, counted to
+	// at most limit.
+	PINCount(ctx context.Context, virtual e164.Number, length int, now time.Time, limit int) (int, error)
+	// PINFree tells whether no live PIN on the number is this one, begins with it
+	// or is its beginning: with either, whoever pauses while he enters the longer
+	// one would open the other.
+	PINFree(ctx context.Context, virtual e164.Number, pin masking.PIN, now time.Time) (bool, error)
+}
+
+// PINWriter counts wrong entries.
+type PINWriter interface {
+	// CountWrong adds one wrong entry to each; those of whom the last is older than
+	// masking.TriesOf.Forgets begin anew.
+	CountWrong(ctx context.Context, whose []masking.TriesOf, now time.Time) error
+	// ForgetWrong forgets the wrong entries against an allocation, of one caller or,
+	// with a zero caller, of all. With a caller, also those that he made on the
+	// virtual number as a stranger.
+	ForgetWrong(ctx context.Context, a masking.Allocation, caller e164.Number) error
+	// ForgetTries removes at most limit counts whose last entry is before the given time.
+	ForgetTries(ctx context.Context, before time.Time, limit int) (int, error)
+}
+
+// RecordingReader reads what is known of recordings.
+type RecordingReader interface {
+	// Recording is that of a tenant's call, ErrNotFound if there is none.
+	Recording(ctx context.Context, tenant masking.TenantID, call masking.CallID) (masking.Recording, error)
+	// StoredBefore are at most limit recordings of the tenant that are stored, not
+	// held, and were begun before the given time; oldest first.
+	StoredBefore(ctx context.Context, tenant masking.TenantID, before time.Time, limit int) ([]masking.Recording, error)
+	// RecordingKey is the tenant's sealed key, ErrNotFound if he has none.
+	RecordingKey(ctx context.Context, tenant masking.TenantID) ([]byte, error)
+}
+
+// RecordingWriter writes what is known of recordings.
+type RecordingWriter interface {
+	// BeginRecording writes a recording that runs, once.
+	BeginRecording(ctx context.Context, r masking.Recording) error
+	// EndRecording writes that a recording is stored or has failed, only if it was
+	// running; changed tells which. The caller writes the event if it did. A
+	// recording of which nothing was written (the store was away) is ErrNotFound.
+	EndRecording(ctx context.Context, r masking.Recording) (changed bool, err error)
+	// UpdateRecording writes status, deletion and legal hold.
+	UpdateRecording(ctx context.Context, r masking.Recording) error
+	// InsertRecordingKey keeps the first sealed key that a tenant is given, and
+	// gives the one that is kept.
+	InsertRecordingKey(ctx context.Context, tenant masking.TenantID, sealed []byte, now time.Time) ([]byte, error)
+}
+
+// Prompt is a tenant's own announcement.
+type Prompt struct {
+	Tenant    masking.TenantID
+	Language  string
+	Name      string
+	Audio     []byte // the file as it was uploaded; nil in lists
+	UpdatedAt time.Time
+}
+
+// PromptReader reads tenants' announcements.
+type PromptReader interface {
+	// Prompts are a tenant's, of all tenants with "", without their sound.
+	Prompts(ctx context.Context, tenant masking.TenantID) ([]Prompt, error)
+	// Prompt is one with its sound, ErrNotFound if he has none.
+	Prompt(ctx context.Context, tenant masking.TenantID, language, name string) (Prompt, error)
+}
+
+// PromptWriter changes tenants' announcements.
+type PromptWriter interface {
+	PutPrompt(ctx context.Context, p Prompt) error // in place of the one there is
+	DeletePrompt(ctx context.Context, tenant masking.TenantID, language, name string) error
 }
 
 // TrunkReader reads trunks.
