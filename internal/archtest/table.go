@@ -64,10 +64,10 @@ func House() Rules {
 			"web/ratelimit": nothing,
 
 			"voice/callflow": domain("store"),
-			"voice/b2bua":    domain("voice/sdp"),
+			"voice/b2bua":    domain("voice/sdp", "voice/g711"),
 			"voice/sipua":    domain("voice/b2bua", "voice/siptx", "voice/sdp"),
 			"voice/siptx":    nothing,
-			"voice/sdp":      nothing,
+			"voice/sdp":      {"voice/g711"},
 			"voice/g711":     nothing,
 			"voice/wav":      {"voice/g711"},
 			"voice/relay":    {"voice/g711"},

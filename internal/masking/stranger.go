@@ -1,7 +1,9 @@
 package masking
 
 import (
+	"errors"
 	"net/url"
+	"time"
 
 	"tandem/internal/e164"
 )
@@ -83,4 +85,36 @@ func (r Route) ForwardPlan(to, caller e164.Number) Plan {
 	s := r.Tenant.Settings
 	return Plan{Tenant: r.Tenant, VirtualNumber: r.Number.Number, Caller: caller, Targets: []e164.Number{to},
 		RingEach: s.RingEach, RingTotal: s.RingTotal}
+}
+
+// Ruling is what is decided of a call.
+type Ruling struct {
+	Plan    Plan    // whom to ring; of a refused call only whose number it is and what is known
+	Refusal Refusal // "" = ring
+	// Then is what a refused caller gets: words (Announce), a question (AskPIN,
+	// AskWebhook), or nothing (Reject).
+	Then   StrangerAction
+	Policy StrangerPolicy // with what AskWebhook needs
+}
+
+// Rule decides on a call of caller at now: Admit's plan, or what Treat gives whom
+// Admit refuses.
+func Rule(r Route, caller e164.Number, now time.Time) Ruling {
+	plan, err := Admit(r, caller, now)
+	if err == nil {
+		return Ruling{Plan: plan}
+	}
+	var why Refusal
+	if !errors.As(err, &why) {
+		why = RefusedStranger
+	}
+	return r.Refuse(Treat(r, why), caller)
+}
+
+// Refuse makes the ruling of a treatment.
+func (r Route) Refuse(t Treatment, caller e164.Number) Ruling {
+	if t.Action == Forward {
+		return Ruling{Plan: r.ForwardPlan(t.Policy.Forward, caller)}
+	}
+	return Ruling{Plan: Plan{Tenant: r.Tenant, VirtualNumber: r.Number.Number, Caller: caller}, Refusal: t.Why, Then: t.Action, Policy: t.Policy}
 }

@@ -2,7 +2,6 @@ package b2bua
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -10,6 +9,7 @@ import (
 
 	"tandem/internal/e164"
 	"tandem/internal/masking"
+	"tandem/internal/voice/sdp"
 )
 
 // inboxSize bounds what may wait for a call. A call that is not read fast
@@ -29,6 +29,7 @@ type call struct {
 	plan       masking.Plan
 	record     masking.Call
 	release    func()           // gives back what Route took; nil for a call that was not routed
+	told       bool             // the Director knows that it rings nobody
 	finished   bool             // the record is closed
 	up         map[end]struct{} // legs that are not gone
 	number     int              // how many numbers have been rung; ring timers of earlier ones are stale
@@ -39,12 +40,20 @@ type call struct {
 	targets    []e164.Number
 	since      time.Time // when the present attempt began
 	rang       bool      // the caller has been told
+	taken      bool      // the caller's leg was answered before anybody else's
+	pin        pinEntry
+	farewell   Reason // of Parting
+	announces  bool   // one of the announcements that there may be at once
 	answeredAt time.Time
 
 	media  Session
 	quiet  time.Time // silence before this counts for nothing: the answer, the last resume
 	sides  [2]negotiated
-	timers [3]*time.Timer // EvRingTime, EvTotalTime, EvMediaCheck; see arm
+	timers [4]*time.Timer // EvRingTime, EvTotalTime, EvMediaCheck, EvDigitTime; see arm
+	waits  int            // which wait for a key it is; the end of an earlier one is stale
+	spoken [2]int         // which words a side hears; the end of earlier ones is stale
+
+	notices int // sides that have yet to hear that the call is recorded
 }
 
 // end is one leg of a call; A's has attempt 0.
@@ -106,23 +115,59 @@ func (c *call) run() {
 
 // route asks the Director and dials, or refuses.
 func (c *call) route() {
+	r, release, err := c.rule()
+	switch {
+	case err != nil:
+		c.log.Warn("call cannot be routed now", "error", err.Error())
+		c.state = c.refuse(masking.Ruling{Refusal: masking.RefusedUnavailable})
+		return
+	case r.Refusal == "" || r.Then == masking.AskPIN:
+		c.enroll(r, release)
+	case release != nil:
+		release()
+	}
+	switch {
+	case r.Refusal == "":
+		c.log = c.log.With("allocation", string(r.Plan.Allocation.ID))
+		c.note(masking.Began)
+		c.state = c.begin()
+	case r.Then == masking.AskPIN:
+		c.state = c.ask()
+	case r.Then == masking.Announce:
+		c.state = c.announce(r)
+	default:
+		c.state = c.refuse(r)
+	}
+}
+
+// rule asks the Director, and lets him ask the tenant's own server if that is to
+// decide.
+func (c *call) rule() (r masking.Ruling, release func(), err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), c.x.o.Timing.Route)
 	defer cancel()
-	plan, release, err := c.x.o.Director.Route(ctx, c.in.Ask)
-	if err != nil {
-		c.refuse(plan, err)
-		return
+	r, release, err = c.x.o.Director.Route(ctx, c.in.Ask)
+	if err != nil || r.Refusal == "" || r.Then != masking.AskWebhook {
+		return r, release, err
 	}
+	ctx, cancel = context.WithTimeout(context.Background(), c.x.o.Timing.Consult)
+	defer cancel()
+	return c.x.o.Director.Consult(ctx, c.in.Ask, r), release, nil
+}
+
+// enroll opens the record of a call that is somebody's.
+func (c *call) enroll(r masking.Ruling, release func()) {
+	plan := r.Plan
 	c.plan, c.release = plan, release
+	if c.release == nil {
+		c.release = func() {}
+	}
 	c.record = masking.Call{ID: c.in.Call, Tenant: plan.Tenant.ID, Allocation: plan.Allocation.ID,
 		VirtualNumber: plan.VirtualNumber, Caller: plan.Caller, Direction: plan.Direction,
 		CustomField: plan.Allocation.CustomField, Node: c.x.o.Node, StartedAt: c.in.Received}
 	if len(plan.Targets) > 0 {
 		c.record.Callee = plan.Targets[0]
 	}
-	c.log = c.log.With("tenant", string(plan.Tenant.ID), "allocation", string(plan.Allocation.ID))
-	c.note(masking.Began)
-	c.state = c.begin()
+	c.log = c.log.With("tenant", string(plan.Tenant.ID))
 }
 
 // begin rings the first number of a call that has been routed, unless there is
@@ -134,25 +179,33 @@ func (c *call) begin() State {
 		return Ending
 	}
 	if err := c.readOffer(); err != nil {
-		c.log.Info("the caller's offer cannot be carried", "reason", err.Error())
-		c.finish(masking.CauseNoMedia, Reason{Cause: masking.CauseNoMedia})
-		return Ending
+		return c.noMedia(err)
 	}
+	if c.plan.Allocation.Record {
+		c.sides[A].theirs = sdp.OnlyG711(c.sides[A].theirs) // what a recording is made of
+	}
+	return c.setOut()
+}
+
+// setOut begins the hunt.
+func (c *call) setOut() State {
 	c.targets, c.until = c.plan.Targets, time.Now().Add(c.plan.RingTotal)
 	c.arm(EvTotalTime, c.plan.RingTotal)
 	return c.hunt(true)
 }
 
-func (c *call) refuse(plan masking.Plan, err error) {
+// refuse ends a call that rings nobody, without a word.
+func (c *call) refuse(r masking.Ruling) State {
+	c.refused(r)
+	c.finish(masking.CauseRejected, Reason{masking.CauseRejected, r.Refusal})
+	return Ending
+}
+
+// refused keeps the record of a call that rings nobody.
+func (c *call) refused(r masking.Ruling) {
 	c.x.book.routed(c, "")
-	var why masking.Refusal
-	if !errors.As(err, &why) {
-		c.log.Warn("call cannot be routed now", "error", err.Error())
-		why = masking.RefusedUnavailable
-	}
-	c.x.o.Director.Refused(c.in.Ask, plan, why)
-	c.in.Leg.End(Reason{masking.CauseRejected, why})
-	c.state = Ending
+	c.told = true
+	c.x.o.Director.Refused(c.in.Ask, r.Plan, r.Refusal)
 }
 
 // handle does what the table says about an event and moves to where it leads.
@@ -160,7 +213,10 @@ func (c *call) handle(e Event) {
 	if c.stale(e) {
 		return
 	}
-	switch next(c.state, e.Kind) {
+	do := next(c.state, e.Kind)
+	switch do {
+	case takeKey, judge, awaitKeys, deny, ringBack, tape, passKey, part:
+		c.converse(do, e)
 	case ignore:
 		if l := c.leg(e.Side); e.Kind == EvOffered && l != nil {
 			l.RefuseOffer()
@@ -185,6 +241,28 @@ func (c *call) handle(e Event) {
 		c.state = c.listen()
 	case countOut:
 		c.state = c.countOut(e)
+	}
+}
+
+// converse does what concerns our own words and the keys that are pressed.
+func (c *call) converse(do action, e Event) {
+	switch do {
+	case takeKey:
+		c.state = c.takeKey(e)
+	case judge:
+		c.state = c.judge()
+	case awaitKeys:
+		c.state = c.await(firstDigit)
+	case deny:
+		c.state = c.deny(masking.RefusedPIN)
+	case ringBack:
+		c.ringBack()
+	case tape:
+		c.noticed()
+	case passKey:
+		c.passKey(e)
+	case part:
+		c.state = c.part(e)
 	}
 }
 
@@ -221,8 +299,12 @@ func (c *call) stale(e Event) bool {
 		return e.Allocation != c.plan.Allocation.ID
 	case EvRinging, EvAnswered, EvFailed:
 		return e.Side != B || e.Attempt != c.attempt
-	case EvCancelled:
-		return e.Side != A
+	case EvCancelled: // of an INVITE that was answered it changes nothing (RFC 3261 §9.2)
+		return e.Side != A || c.taken
+	case EvPlayed:
+		return e.Attempt != c.spoken[e.Side]
+	case EvDigitTime:
+		return e.Attempt != c.waits
 	}
 	return e.Side == B && e.Attempt != c.attempt
 }
@@ -243,7 +325,9 @@ func (c *call) ringCaller() {
 		return
 	}
 	c.rang = true
-	c.in.Leg.Ring()
+	if !c.taken { // who was answered hears our own ring-back in his ear
+		c.in.Leg.Ring()
+	}
 	c.note(masking.Rang)
 }
 
@@ -282,11 +366,16 @@ func (c *call) hangUp(e Event) {
 // media, once: every way to the end of a routed call leads through here. A
 // fault in one of its steps does not keep it from the others.
 func (c *call) finish(cause masking.Cause, toCaller Reason) {
-	if c.finished || c.release == nil {
+	if c.finished {
 		return
 	}
 	c.finished = true
 	c.disarm()
+	if c.release == nil { // nobody's call
+		c.contain(func() { c.in.Leg.End(toCaller) })
+		c.contain(c.closeMedia)
+		return
+	}
 	if c.answeredAt.IsZero() && c.b != nil {
 		c.closeAttempt(cause, 0)
 	}
@@ -321,9 +410,9 @@ func (c *call) rescue() {
 		return
 	}
 	c.logFault(fault)
-	if c.release == nil {
+	if c.release == nil && !c.told {
 		c.contain(func() { c.x.o.Director.Refused(c.in.Ask, masking.Plan{}, masking.RefusedUnavailable) })
-		c.contain(func() { c.in.Leg.End(Reason{masking.CauseRejected, masking.RefusedUnavailable}) })
+		c.finish(masking.CauseRejected, Reason{masking.CauseRejected, masking.RefusedUnavailable})
 		return
 	}
 	c.finish(masking.CauseFailed, Reason{Cause: masking.CauseFailed})

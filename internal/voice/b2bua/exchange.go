@@ -3,6 +3,7 @@ package b2bua
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"tandem/internal/masking"
@@ -23,6 +24,7 @@ type Options struct {
 // Timing holds the waits of a call; zero fields take the value of calls.md §4.
 type Timing struct {
 	Route       time.Duration // how long the Director may take: 2 s
+	Consult     time.Duration // and the tenant's own server: 3 s
 	MediaFirst  time.Duration // nothing heard of either side after answer: 30 s
 	MediaLater  time.Duration // both sides silent later on, not on hold: 60 s
 	MediaHeld   time.Duration // nothing heard of either side of a held call: 2 h
@@ -36,6 +38,7 @@ func (t Timing) withDefaults() Timing {
 		}
 	}
 	set(&t.Route, 2*time.Second)
+	set(&t.Consult, 3*time.Second)
 	set(&t.MediaFirst, 30*time.Second)
 	set(&t.MediaLater, 60*time.Second)
 	set(&t.MediaHeld, 2*time.Hour)
@@ -45,8 +48,30 @@ func (t Timing) withDefaults() Timing {
 
 // Exchange runs all calls of a node. Its methods may be called from anywhere.
 type Exchange struct {
-	o    Options
-	book *book
+	o             Options
+	book          *book
+	announcements atomic.Int64 // being made
+}
+
+// mostAnnouncements bounds how many strangers hear why they are not connected at
+// the same time: each takes ports, which then rest.
+const mostAnnouncements = 50
+
+// takeAnnouncement reports whether one more may be made; it is given back when the
+// call is over.
+func (x *Exchange) takeAnnouncement(c *call) bool {
+	c.announces = x.announcements.Add(1) <= mostAnnouncements
+	if !c.announces {
+		x.announcements.Add(-1)
+	}
+	return c.announces
+}
+
+func (x *Exchange) leave(c *call) {
+	if c.announces {
+		x.announcements.Add(-1)
+	}
+	x.book.leave(c)
 }
 
 // New makes an Exchange without calls.
@@ -65,7 +90,7 @@ func (x *Exchange) Incoming(in Invite) {
 		return
 	}
 	go func() {
-		defer x.book.leave(c)
+		defer x.leave(c)
 		defer c.rescue()
 		c.run()
 	}()

@@ -1,6 +1,7 @@
 package b2bua
 
 import (
+	"slices"
 	"time"
 
 	"tandem/internal/e164"
@@ -62,8 +63,8 @@ func (c *call) dial() bool {
 // those of everybody else of the allocation. His own is in our Request-URI.
 func (c *call) hiddenFrom(callee e164.Number) []e164.Number {
 	var hidden []e164.Number
-	for _, n := range c.plan.Allocation.Parties() {
-		if n != callee {
+	for _, n := range append(c.plan.Allocation.Parties(), c.plan.Caller) { // who calls from another phone is no party
+		if n != callee && !n.IsZero() && !slices.Contains(hidden, n) {
 			hidden = append(hidden, n)
 		}
 	}
@@ -81,7 +82,9 @@ func (c *call) endAttempt(e Event) {
 		c.b.End(Reason{Cause: cause})
 		c.b = nil
 	}
-	c.closeMedia()
+	if !c.taken { // else the caller goes on hearing us
+		c.closeMedia()
+	}
 }
 
 func (c *call) closeAttempt(cause masking.Cause, status int) {
@@ -94,8 +97,14 @@ func (c *call) closeAttempt(cause masking.Cause, status int) {
 // exhausted ends a call that nobody answered.
 func (c *call) exhausted() State {
 	cause := masking.CauseOfAttempts(c.record.Attempts)
-	c.finish(cause, Reason{Cause: cause})
-	return Ending
+	switch {
+	case !c.taken:
+		c.finish(cause, Reason{Cause: cause})
+		return Ending
+	case cause == masking.CauseBusy:
+		return c.leaveWith(ToneBusy, Reason{Cause: cause})
+	}
+	return c.leaveWith(SoundUnreachable, Reason{Cause: cause})
 }
 
 // arm sets one of the call's timers, in place of its last setting.
@@ -103,6 +112,10 @@ func (c *call) arm(k EventKind, d time.Duration) {
 	i, number := k-EvRingTime, c.number
 	if c.timers[i] != nil {
 		c.timers[i].Stop()
+	}
+	if k == EvDigitTime {
+		c.waits++
+		number = c.waits
 	}
 	c.timers[i] = time.AfterFunc(d, func() { c.post(Event{Kind: k, Attempt: number}) })
 }

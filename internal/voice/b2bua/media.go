@@ -36,14 +36,25 @@ func (c *call) readOffer() error {
 // openMedia opens a relay for the attempt that begins and makes its offer.
 // Every attempt has ports of its own, so that what one number's phone still
 // sends never reaches the call with the next.
+//
+// A caller who was answered keeps his; he is offered to the callee with what was
+// agreed with him, in either law of G.711.
 func (c *call) openMedia() (offer []byte, err error) {
-	m, err := c.x.o.Media.Open()
+	from := c.sides[A].theirs
+	switch {
+	case !c.taken:
+		c.media, err = c.x.o.Media.Open()
+	case c.attempt > 0:
+		err = c.media.Reopen(B)
+	}
 	if err != nil {
 		return nil, err
 	}
-	c.media = m
+	if c.taken {
+		from = sdp.BothLaws(c.sides[A].ours)
+	}
 	c.sides[B] = negotiated{}
-	return c.say(B, func(l sdp.Local) ([]byte, error) { return sdp.Anchor(bothWays(c.sides[A].theirs), l), nil })
+	return c.say(B, func(l sdp.Local) ([]byte, error) { return sdp.Anchor(bothWays(from), l), nil })
 }
 
 // say makes a description for a side and remembers it. Its version rises only
@@ -88,6 +99,9 @@ func sessionID(received time.Time, s Side) uint64 { return uint64(received.UnixN
 
 // connect joins the sides with the callee's answer and takes the caller up.
 func (c *call) connect(answer []byte) State {
+	if c.taken {
+		c.hush(A)
+	}
 	body, err := c.agree(answer)
 	if err != nil {
 		c.log.Info("the callee's answer cannot be carried", "reason", err.Error())
@@ -101,8 +115,12 @@ func (c *call) connect(answer []byte) State {
 	c.record.RingTime = c.answeredAt.Sub(c.began)
 	last := &c.record.Attempts[len(c.record.Attempts)-1]
 	last.Answered, last.Status, last.Cause, last.Ring = true, 200, "", time.Since(c.since)
-	c.in.Leg.Answer(body)
+	c.record.Recorded = c.plan.Allocation.Record
+	if !c.taken {
+		c.in.Leg.Answer(body)
+	}
 	c.note(masking.Answered)
+	c.startTape()
 	c.arm(EvMediaCheck, c.x.o.Timing.MediaChecks)
 	return Talking
 }
@@ -114,6 +132,15 @@ func (c *call) agree(answer []byte) ([]byte, error) {
 		return nil, err
 	}
 	c.sides[B].theirs = d
+	if c.taken { // and told what he can say long ago
+		if err := sdp.CheckOffer(d); err != nil {
+			return nil, err
+		}
+		if err := c.point(A); err != nil {
+			return nil, err
+		}
+		return nil, c.point(B)
+	}
 	body, err := c.say(A, func(l sdp.Local) ([]byte, error) { return sdp.Answer(c.sides[A].theirs, bothWays(d), l) })
 	if err != nil {
 		return nil, err
@@ -129,6 +156,13 @@ func (c *call) agree(answer []byte) ([]byte, error) {
 // asking it; a codec that the other side does not have is refused.
 func (c *call) renew(e Event) {
 	leg, n := c.leg(e.Side), &c.sides[e.Side]
+	if leg == nil {
+		return
+	}
+	if c.state != Talking && (e.Side != A || !c.taken) {
+		leg.RefuseOffer()
+		return
+	}
 	if len(e.Body) == 0 {
 		leg.Answer(n.sent)
 		return
@@ -137,14 +171,18 @@ func (c *call) renew(e Event) {
 	var body []byte
 	if err == nil {
 		body, err = c.say(e.Side, func(l sdp.Local) ([]byte, error) {
-			return sdp.Answer(d, bothWays(c.sides[e.Side.other()].theirs), l)
+			choice, err := c.capable(e.Side, d)
+			if err != nil {
+				return nil, err
+			}
+			return sdp.Answer(d, choice, l)
 		})
 	}
 	if err != nil {
 		leg.RefuseOffer()
 		return
 	}
-	if c.held() {
+	if c.state == Talking && c.held() {
 		c.quiet = time.Now()
 	}
 	n.theirs = d
@@ -156,18 +194,43 @@ func (c *call) renew(e Event) {
 	leg.Answer(body)
 }
 
-// point connects a side of the relay to its peer.
+// capable is what an offer of a side, made within the call, is answered from: what
+// the other side has, or, where we turn the one law into the other, any G.711.
+func (c *call) capable(s Side, offer *sdp.Description) (*sdp.Description, error) {
+	if c.taken {
+		return sdp.Voice(offer)
+	}
+	choice := bothWays(c.sides[s.other()].theirs)
+	if c.record.Recorded {
+		choice = sdp.OnlyG711(choice)
+	}
+	return choice, nil
+}
+
+// point connects a side of the relay to its peer; one that has said nothing yet
+// stays as it is.
 func (c *call) point(s Side) error {
 	mine, other := &c.sides[s], &c.sides[s.other()]
+	if mine.theirs == nil {
+		return nil
+	}
 	theirs, ok := mine.theirs.Audio()
 	if !ok {
 		return sdp.ErrNoAudio
 	}
 	ours, _ := mine.ours.Audio()
-	otherOurs, _ := other.ours.Audio()
-	otherTheirs, _ := other.theirs.Audio()
-	stream := Stream{RTP: theirs.Addr, RTCP: theirs.RTCP, Payloads: sdp.PayloadMap(otherOurs, theirs, otherTheirs),
-		Clocks: sdp.ClockRates(ours, theirs), Send: !theirs.Held(), Receive: theirs.Direction.Sends()}
+	stream := Stream{RTP: theirs.Addr, RTCP: theirs.RTCP, Clocks: sdp.ClockRates(ours, theirs), Laws: sdp.Laws(ours, theirs),
+		Events: sdp.Events(ours, theirs), Send: !theirs.Held(), Receive: theirs.Direction.Sends()}
+	stream.Voice, stream.VoiceLaw = sdp.Speak(ours, theirs)
+	var otherOurs, otherTheirs sdp.Media
+	if other.theirs != nil {
+		otherOurs, _ = other.ours.Audio()
+		otherTheirs, _ = other.theirs.Audio()
+	}
+	stream.Payloads = sdp.PayloadMap(otherOurs, theirs, otherTheirs)
+	if c.taken {
+		stream.Tables = sdp.BridgeLaws(&stream.Payloads, otherOurs, theirs, otherTheirs)
+	}
 	return c.media.Connect(s, stream)
 }
 

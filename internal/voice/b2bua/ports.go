@@ -10,6 +10,7 @@ import (
 
 	"tandem/internal/e164"
 	"tandem/internal/masking"
+	"tandem/internal/voice/g711"
 )
 
 // Invite is an incoming call in neutral words.
@@ -22,13 +23,22 @@ type Invite struct {
 
 // Director says where a call should go (voice/callflow).
 type Director interface {
-	// Route decides on a call, or refuses with a masking.Refusal; any other
-	// error means that it cannot tell now. The release function, never nil
-	// with a nil error, gives back what the call holds (the caller's one call
-	// at a time) and must be called once, when the call is over.
-	Route(ctx context.Context, a masking.Ask) (plan masking.Plan, release func(), err error)
-	// Refused keeps the record of a call that Route refused; plan is what
-	// Route gave with the refusal.
+	// Route decides on a call. An error means that it cannot tell now. The release
+	// function gives back what the call holds (the caller's one call at a time) and
+	// must be called once, when the call is over; nil if nothing is held.
+	Route(ctx context.Context, a masking.Ask) (r masking.Ruling, release func(), err error)
+	// Consult carries out a ruling that leaves the decision to the tenant's own
+	// server (masking.AskWebhook). Whatever goes wrong, the caller is not let in.
+	// The call goes on holding what it holds.
+	Consult(ctx context.Context, a masking.Ask, r masking.Ruling) masking.Ruling
+	// Enter judges a PIN of a caller who was asked for one. Its ruling refuses, or
+	// rings; left is how many more PINs he may enter. An error means that it
+	// cannot tell now.
+	Enter(ctx context.Context, a masking.Ask, pin masking.PIN) (r masking.Ruling, left int, err error)
+	// PINLengths are the lengths of the PINs on the number that was called.
+	PINLengths(ctx context.Context, a masking.Ask) ([]int, error)
+	// Refused keeps the record of a call that no ruling rang; plan is that of the
+	// ruling.
 	Refused(a masking.Ask, plan masking.Plan, why masking.Refusal)
 }
 
@@ -72,6 +82,10 @@ type Leg interface {
 	Bind(inbox func(Event), hidden []e164.Number)
 	// Ring tells an incoming leg that the other side rings.
 	Ring()
+	// Speak lets an incoming leg hear something before it is answered, or refused.
+	Speak(body []byte)
+	// Press tells a leg that talks of a key that the other side pressed.
+	Press(digit byte)
 	// Answer takes an incoming leg up, or answers an offer made within a call.
 	Answer(body []byte)
 	// RefuseOffer refuses an offer made within a call; the call stays as it was.
@@ -101,9 +115,12 @@ const (
 	EvOffered                     // a side offers new media; Body is the offer, nil = refresh
 	EvGone                        // a leg's last message is through
 	EvBlocked                     // the tripwire stopped a message
+	EvDigit                       // a side pressed a key; Digit and By say which and how
+	EvPlayed                      // what was said to a side is over; Attempt is which
 	EvRingTime                    // this number has rung long enough
 	EvTotalTime                   // the caller has waited long enough
 	EvMediaCheck                  // time to look whether media flows
+	EvDigitTime                   // no key has been pressed for long enough; Attempt is which wait
 	EvAllocEnded                  // the allocation ended
 	EvTerminate                   // the allocation ended and takes its calls along
 	EvShutdown                    // the drain deadline passed
@@ -131,8 +148,46 @@ type Event struct {
 	Status  int           // the final SIP status of EvFailed, 0 if none came
 	Cause   masking.Cause // of EvFailed and EvHungUp
 	Retry   bool          // EvFailed: another trunk may do better (calls.md §1.4)
+	Digit   byte          // of EvDigit: '0' to '9', '*', '#', 'A' to 'D'
+	By      By            // of EvDigit
 
 	Allocation masking.AllocationID // of EvAllocEnded and EvTerminate
+}
+
+// By is how a key's press was told.
+type By int
+
+// The ways to tell a press.
+const (
+	ByMedia By = iota // in the media: RFC 4733, or as a tone
+	ByInfo            // SIP INFO
+)
+
+// Sound is something that can be said to a side: an announcement or a tone.
+type Sound string
+
+// The sounds. Announcements end by themselves, tones do not.
+const (
+	SoundEnterPIN     Sound = "enter_pin"
+	SoundWrongPIN     Sound = "wrong_pin"
+	SoundPINFailed    Sound = "pin_failed"
+	SoundConnecting   Sound = "connecting"
+	SoundNotAvailable Sound = "not_available"
+	SoundUnreachable  Sound = "unreachable"
+	SoundRecorded     Sound = "recorded"
+	ToneRingBack      Sound = "ring_back"
+	ToneBusy          Sound = "busy"
+)
+
+// Words are a sound as a tenant's callers hear it.
+type Words struct {
+	Sound    Sound
+	Tenant   masking.TenantID
+	Language string
+	Country  string
+	// Done is told when all has been said, from any goroutine, at once if the side
+	// cannot be spoken to; never after Hush or other words, nor for a tone.
+	Done func()
 }
 
 // Media opens the relay of a call.
@@ -148,6 +203,18 @@ type Session interface {
 	Connect(Side, Stream) error
 	// LastHeard is when RTP last came from each side; zero if never.
 	LastHeard() [2]time.Time
+	// Reopen gives a side a new address and forgets its peer.
+	Reopen(Side) error
+	// Say says something to a side in place of what the other side sends, from
+	// when it is connected until all is said or Hush.
+	Say(Side, Words)
+	Hush(Side)
+	// Listen tells of every key that a side presses in the media, by RFC 4733 where
+	// it has agreed to that, else by its tones; nil listens no more. heard is
+	// called on the packet path: it must not wait.
+	Listen(side Side, heard func(digit byte))
+	// Record keeps what both sides say to each other from now until Close.
+	Record(masking.CallID, masking.TenantID)
 	// Close ends the relay and gives back its ports.
 	Close()
 }
@@ -155,8 +222,13 @@ type Session interface {
 // Stream is where and how a side takes media.
 type Stream struct {
 	RTP, RTCP netip.AddrPort
-	Payloads  [128]uint8  // for packets that leave to this side, by the number they came with
-	Clocks    [128]uint32 // RTP clock by payload number arriving from this side
-	Send      bool        // the side wants to hear
-	Receive   bool        // the side may speak
+	Payloads  [128]uint8      // for packets that leave to this side, by the number they came with
+	Tables    [128]*[256]byte // same: turns each code word of G.711; nil = as it is
+	Clocks    [128]uint32     // RTP clock by payload number arriving from this side
+	Laws      [128]g711.Law   // same: what is G.711
+	Events    uint8           // payload number of the side's telephone-events; above 127 = it has none
+	Voice     uint8           // payload number for what we say to the side by ourselves; above 127 = we cannot
+	VoiceLaw  g711.Law
+	Send      bool // the side wants to hear
+	Receive   bool // the side may speak
 }

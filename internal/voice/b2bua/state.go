@@ -12,20 +12,22 @@ type State int
 // The states of a call.
 const (
 	Routing State = iota // asking the Director
+	Asking               // the caller is answered, and asked for a PIN
 	Dialing              // an attempt is out, nothing rings yet
 	Ringing              // the callee's side rings
 	Talking              // both sides are connected
+	Parting              // the caller hears why he is not connected
 	Ending               // record written, media closed; the legs' last messages are under way
 	Over                 // nothing is left
 	states
 )
 
-var stateNames = [states]string{"Routing", "Dialing", "Ringing", "Talking", "Ending", "Over"}
+var stateNames = [states]string{"Routing", "Asking", "Dialing", "Ringing", "Talking", "Parting", "Ending", "Over"}
 
 func (s State) String() string { return stateNames[s] }
 
 var eventNames = [eventKinds]string{"Ringing", "Answered", "Failed", "Cancelled", "HungUp", "Offered", "Gone",
-	"Blocked", "RingTime", "TotalTime", "MediaCheck", "AllocEnded", "Terminate", "Shutdown"}
+	"Blocked", "Digit", "Played", "RingTime", "TotalTime", "MediaCheck", "DigitTime", "AllocEnded", "Terminate", "Shutdown"}
 
 func (k EventKind) String() string { return eventNames[k] }
 
@@ -33,19 +35,30 @@ func (k EventKind) String() string { return eventNames[k] }
 type action int
 
 const (
-	ignore   action = iota
-	ring            // tell the caller that it rings
-	connect         // join the two sides
-	hunt            // next trunk, next number, or give up
-	giveUp          // the caller is told what the attempts came to
-	hangUp          // end both legs for the event's reason
-	renew           // answer an offer made within the call
-	listen          // end the call if nobody is heard
-	countOut        // one leg less; over when none is left
+	ignore    action = iota
+	ring             // tell the caller that it rings
+	connect          // join the two sides
+	hunt             // next trunk, next number, or give up
+	giveUp           // the caller is told what the attempts came to
+	hangUp           // end both legs for the event's reason
+	renew            // answer an offer made within the call
+	listen           // end the call if nobody is heard
+	takeKey          // a digit of the PIN
+	judge            // the PIN is complete, or was not begun in time
+	awaitKeys        // the question is put: wait for its answer
+	deny             // no PIN came in all the time there was
+	ringBack         // nothing is said to the caller any more: let him hear that it rings
+	tape             // the notice has been said: record
+	passKey          // to the other side
+	part             // the caller has heard why: end his leg
+	countOut         // one leg less; over when none is left
 )
 
 var actionNames = map[action]string{ring: "ring the caller", connect: "join the sides", hunt: "hunt on",
-	giveUp: "give up", hangUp: "end both legs", renew: "answer the offer", listen: "check the media", countOut: "count the leg out"}
+	giveUp: "give up", hangUp: "end both legs", renew: "answer the offer", listen: "check the media",
+	takeKey: "take the digit", judge: "judge the PIN, or ask again", awaitKeys: "wait for digits", deny: "refuse",
+	ringBack: "let him hear ringing", tape: "record", passKey: "pass the key on", part: "end the caller's leg",
+	countOut: "count the leg out"}
 
 // step is a cell of the table: what to do, and where that can lead.
 type step struct {
@@ -57,14 +70,27 @@ type step struct {
 // ignored: it comes of two messages crossing and has been settled already.
 // docs/call-states.md is this table, printed.
 var table = [states]map[EventKind]step{
+	Asking: {
+		EvDigit:     {takeKey, []State{Asking, Dialing, Parting, Ending}},
+		EvDigitTime: {judge, []State{Asking, Dialing, Parting, Ending}},
+		EvPlayed:    {awaitKeys, []State{Asking}},
+		EvTotalTime: {deny, []State{Parting}},
+		EvOffered:   {renew, []State{Asking}},
+		EvHungUp:    {hangUp, []State{Ending}},
+		EvBlocked:   {hangUp, []State{Ending}},
+		EvShutdown:  {hangUp, []State{Ending}},
+		EvGone:      {countOut, []State{Asking, Ending}},
+	},
 	Dialing: {
 		EvRinging:    {ring, []State{Ringing}},
 		EvAnswered:   {connect, []State{Talking, Ending}},
-		EvFailed:     {hunt, []State{Dialing, Ending}},
-		EvRingTime:   {hunt, []State{Dialing, Ending}},
-		EvTotalTime:  {giveUp, []State{Ending}},
+		EvFailed:     {hunt, []State{Dialing, Parting, Ending}},
+		EvRingTime:   {hunt, []State{Dialing, Parting, Ending}},
+		EvTotalTime:  {giveUp, []State{Parting, Ending}},
 		EvCancelled:  {hangUp, []State{Ending}},
 		EvHungUp:     {hangUp, []State{Ending}},
+		EvOffered:    {renew, []State{Dialing}},
+		EvPlayed:     {ringBack, []State{Dialing}},
 		EvBlocked:    {hangUp, []State{Ending}},
 		EvAllocEnded: {hangUp, []State{Ending}},
 		EvTerminate:  {hangUp, []State{Ending}},
@@ -73,11 +99,13 @@ var table = [states]map[EventKind]step{
 	},
 	Ringing: {
 		EvAnswered:   {connect, []State{Talking, Ending}},
-		EvFailed:     {hunt, []State{Dialing, Ending}},
-		EvRingTime:   {hunt, []State{Dialing, Ending}},
-		EvTotalTime:  {giveUp, []State{Ending}},
+		EvFailed:     {hunt, []State{Dialing, Parting, Ending}},
+		EvRingTime:   {hunt, []State{Dialing, Parting, Ending}},
+		EvTotalTime:  {giveUp, []State{Parting, Ending}},
 		EvCancelled:  {hangUp, []State{Ending}},
 		EvHungUp:     {hangUp, []State{Ending}},
+		EvOffered:    {renew, []State{Ringing}},
+		EvPlayed:     {ringBack, []State{Ringing}},
 		EvBlocked:    {hangUp, []State{Ending}},
 		EvAllocEnded: {hangUp, []State{Ending}},
 		EvTerminate:  {hangUp, []State{Ending}},
@@ -87,11 +115,24 @@ var table = [states]map[EventKind]step{
 	Talking: {
 		EvHungUp:     {hangUp, []State{Ending}},
 		EvOffered:    {renew, []State{Talking}},
+		EvDigit:      {passKey, []State{Talking}},
+		EvPlayed:     {tape, []State{Talking}},
 		EvMediaCheck: {listen, []State{Talking, Ending}},
 		EvBlocked:    {hangUp, []State{Ending}},
 		EvTerminate:  {hangUp, []State{Ending}},
 		EvShutdown:   {hangUp, []State{Ending}},
 		EvGone:       {countOut, []State{Talking, Ending}},
+	},
+	Parting: {
+		EvPlayed:    {part, []State{Ending}},
+		EvTotalTime: {part, []State{Ending}},
+		EvCancelled: {part, []State{Ending}},
+		EvHungUp:    {part, []State{Ending}},
+		EvOffered:   {renew, []State{Parting}},
+		EvBlocked:   {part, []State{Ending}},
+		EvTerminate: {part, []State{Ending}},
+		EvShutdown:  {part, []State{Ending}},
+		EvGone:      {countOut, []State{Parting, Ending}},
 	},
 	Ending: {
 		EvGone: {countOut, []State{Ending, Over}},
@@ -105,13 +146,13 @@ func next(s State, k EventKind) action { return table[s][k].do }
 func WriteTable(w io.Writer) error {
 	var b strings.Builder
 	b.WriteString("| event |")
-	for s := Dialing; s < Over; s++ {
+	for s := Asking; s < Over; s++ {
 		fmt.Fprintf(&b, " %v |", s)
 	}
-	b.WriteString("\n|---|---|---|---|---|\n")
+	b.WriteString("\n|---|---|---|---|---|---|---|\n")
 	for k := range eventKinds {
 		fmt.Fprintf(&b, "| %v |", k)
-		for s := Dialing; s < Over; s++ {
+		for s := Asking; s < Over; s++ {
 			st, ok := table[s][k]
 			if !ok {
 				b.WriteString(" |")

@@ -22,8 +22,34 @@ type Director struct {
 	clock   func() time.Time
 	log     *slog.Logger
 	key     []byte
+	asker   Asker
+	heard   strangers // who has been told why he is not connected
 	mu      sync.Mutex
 	busy    map[caller]chan struct{} // closed when the caller is free again
+	hiding  map[e164.Number]int      // calls up of those who withhold their number, by the number called
+}
+
+// Asker asks a tenant's own server about a stranger (webhook).
+type Asker interface {
+	// Ask gives what the server says. It is bounded by ctx, and every fault is an
+	// error.
+	Ask(ctx context.Context, url string, q Question) (Answer, error)
+}
+
+// Question is what a tenant's server is asked.
+type Question struct {
+	Tenant        masking.TenantID
+	Call          masking.CallID
+	VirtualNumber e164.Number
+	Caller        e164.Number // zero when withheld
+	Reason        masking.Refusal
+	At            time.Time
+}
+
+// Answer is what it says: an action as in a policy, and a number for Forward.
+type Answer struct {
+	Action    masking.StrangerAction
+	ForwardTo string
 }
 
 // caller is somebody with a call up. One at a time (calls.md §8.6).
@@ -32,6 +58,10 @@ type caller struct {
 	number e164.Number
 }
 
+// mostHiding bounds how many who withhold their number may be asked for a PIN on
+// one number at once: none of them is anybody in particular.
+const mostHiding = 10
+
 // DirectorOptions are what a Director works with; all are required.
 type DirectorOptions struct {
 	Store   store.Store
@@ -39,47 +69,153 @@ type DirectorOptions struct {
 	Clock   func() time.Time
 	Log     *slog.Logger
 	Key     []byte // for the pseudonyms of numbers in the log
+	Asker   Asker
 }
 
 // NewDirector makes a Director.
 func NewDirector(o DirectorOptions) *Director {
-	return &Director{store: o.Store, journal: o.Journal, clock: o.Clock, log: o.Log, key: o.Key, busy: map[caller]chan struct{}{}}
+	return &Director{store: o.Store, journal: o.Journal, clock: o.Clock, log: o.Log, key: o.Key,
+		asker: o.Asker, busy: map[caller]chan struct{}{}, hiding: map[e164.Number]int{}}
 }
 
-// Route reads the claim and decides. It refuses with a masking.Refusal; any
-// other error means that the store cannot tell. release must be called once,
-// when the call is over.
-func (d *Director) Route(ctx context.Context, a masking.Ask) (plan masking.Plan, release func(), err error) {
+// Route reads the claim and decides. An error means that the store cannot tell.
+// release must be called once, when the call is over; it is nil for a call that
+// holds nothing.
+func (d *Director) Route(ctx context.Context, a masking.Ask) (r masking.Ruling, release func(), err error) {
 	if d.journal.Behind() {
-		return masking.Plan{}, nil, errBehind
+		return r, nil, errBehind
 	}
+	unknown := masking.Ruling{Refusal: masking.RefusedUnknownNumber, Then: masking.Reject}
 	if a.Called.IsZero() {
-		return masking.Plan{}, nil, masking.RefusedUnknownNumber
+		return unknown, nil, nil
 	}
-	route, err := d.read(ctx, a)
-	if err != nil {
-		return masking.Plan{}, nil, err
+	route, err := d.store.Route(ctx, a.Called, a.Caller)
+	switch {
+	case masking.KindOf(err) == masking.NotFound:
+		return unknown, nil, nil
+	case err != nil:
+		return r, nil, err
 	}
-	plan, err = masking.Admit(route, a.Caller, d.clock())
-	if err != nil {
-		return masking.Plan{}, nil, err
+	r = masking.Rule(route, a.Caller, d.clock())
+	if r.Refusal != "" && r.Then == masking.Announce {
+		// Somebody who dials again and again has heard it (calls.md §8.15).
+		if !d.heard.worthWriting(refusedCaller{a.Called, a.Caller, r.Refusal}, d.clock()) {
+			r.Then = masking.Reject
+		}
 	}
-	who := caller{plan.Tenant.ID, plan.Caller}
+	if r.Refusal != "" && (r.Then == masking.Announce || r.Then == masking.Reject) {
+		return r, nil, nil
+	}
+	release, ok := d.hold(ctx, a, r.Plan)
+	if !ok {
+		r.Refusal, r.Then = masking.RefusedCallerBusy, masking.Reject
+	}
+	return r, release, nil
+}
+
+// hold takes the place that a call needs: the caller's, or one of those for
+// callers who withhold their number.
+func (d *Director) hold(ctx context.Context, a masking.Ask, plan masking.Plan) (release func(), ok bool) {
+	if a.Caller.IsZero() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.hiding[a.Called] >= mostHiding {
+			return nil, false
+		}
+		d.hiding[a.Called]++
+		return sync.OnceFunc(func() { d.show(a.Called) }), true
+	}
+	who := caller{plan.Tenant.ID, a.Caller}
 	if !d.take(ctx, who) {
-		return plan, nil, masking.RefusedCallerBusy
+		return nil, false
 	}
-	return plan, sync.OnceFunc(func() { d.give(who) }), nil
+	return sync.OnceFunc(func() { d.give(who) }), true
+}
+
+// show gives back the place of a caller who withheld his number.
+func (d *Director) show(called e164.Number) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.hiding[called]--; d.hiding[called] == 0 {
+		delete(d.hiding, called)
+	}
+}
+
+// Consult asks the tenant's own server what a stranger gets. One that does not
+// answer, or answers what cannot be done, has him told that he cannot be
+// connected: it fails closed.
+func (d *Director) Consult(ctx context.Context, a masking.Ask, r masking.Ruling) masking.Ruling {
+	answer, err := d.asker.Ask(ctx, r.Policy.URL, Question{Tenant: r.Plan.Tenant.ID, Call: a.Call, VirtualNumber: a.Called,
+		Caller: a.Caller, Reason: r.Refusal, At: a.Received})
+	r.Then = masking.Announce
+	if err != nil {
+		d.log.Warn("a tenant's server did not say what a stranger gets", "call", string(a.Call),
+			"tenant", string(r.Plan.Tenant.ID), "error", err.Error())
+		return r
+	}
+	switch answer.Action {
+	case masking.AskPIN, masking.Reject:
+		r.Then = answer.Action
+	case masking.Forward:
+		if to, ok := d.forwardable(ctx, a, answer.ForwardTo); ok {
+			return masking.Ruling{Plan: masking.Route{Tenant: r.Plan.Tenant, Number: masking.VirtualNumber{Number: a.Called}}.ForwardPlan(to, a.Caller)}
+		}
+		d.log.Warn("a tenant's server forwards a stranger to no number that can be rung", "call", string(a.Call), "tenant", string(r.Plan.Tenant.ID))
+	}
+	return r
+}
+
+// forwardable reads a number that a stranger may be sent to: no emergency
+// service, nobody's virtual number, which would come back to us, and not himself.
+func (d *Director) forwardable(ctx context.Context, a masking.Ask, text string) (e164.Number, bool) {
+	to, err := e164.Parse(text)
+	if err != nil || e164.Emergency(text) || to == a.Caller {
+		return e164.Number{}, false
+	}
+	virtual := true
+	err = d.store.View(ctx, func(ctx context.Context, tx store.Reader) (err error) {
+		virtual, err = tx.AnyVirtual(ctx, []e164.Number{to})
+		return err
+	})
+	return to, err == nil && !virtual
+}
+
+// PINLengths are the lengths of the PINs that are live on the number called.
+func (d *Director) PINLengths(ctx context.Context, a masking.Ask) (lengths []int, err error) {
+	err = d.store.View(ctx, func(ctx context.Context, tx store.Reader) (err error) {
+		lengths, err = tx.PINLengths(ctx, a.Called, d.clock())
+		return err
+	})
+	return lengths, err
+}
+
+// Enter judges a PIN, and counts a wrong one before it says so: reading, judging
+// and counting are one transaction, so that entries made at the same time are
+// judged one after the other.
+func (d *Director) Enter(ctx context.Context, a masking.Ask, pin masking.PIN) (r masking.Ruling, left int, err error) {
+	var v masking.PINVerdict
+	err = d.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
+		now := d.clock()
+		found, err := tx.PINCase(ctx, a.Called, a.Caller, pin, now)
+		if err != nil {
+			return err
+		}
+		v = masking.JudgePIN(found, a.Caller, pin, now)
+		if len(v.Count) == 0 {
+			return nil
+		}
+		return tx.CountWrong(ctx, v.Count, now)
+	})
+	switch {
+	case masking.KindOf(err) == masking.NotFound: // the number has left the pool
+		return masking.Ruling{Refusal: masking.RefusedPIN}, 0, nil
+	case err != nil:
+		return r, 0, err
+	}
+	return masking.Ruling{Plan: v.Plan, Refusal: v.Refusal}, v.Left, nil
 }
 
 var errBehind = errors.New("the journal cannot write; no new calls are taken")
-
-func (d *Director) read(ctx context.Context, a masking.Ask) (masking.Route, error) {
-	route, err := d.store.Route(ctx, a.Called, a.Caller)
-	if masking.KindOf(err) == masking.NotFound {
-		return route, masking.RefusedUnknownNumber
-	}
-	return route, err
-}
 
 // redialGrace is how long a second call of a caller waits for the end of his
 // first: whoever hangs up and dials again at once can be ahead, by a moment, of

@@ -292,6 +292,9 @@ func (j *Journal) apply(ctx context.Context, tx store.Tx, e entry) error {
 	case masking.Began:
 		_, err := tx.BeginCall(ctx, e.call)
 		return err
+	case masking.Matched:
+		_, err := tx.MatchCall(ctx, e.call)
+		return err
 	case masking.Rang:
 		return j.event(ctx, tx, masking.EventCallRinging, e)
 	case masking.Answered:
@@ -299,11 +302,19 @@ func (j *Journal) apply(ctx context.Context, tx store.Tx, e entry) error {
 		if err != nil || !changed {
 			return err
 		}
+		if e.call.Recorded {
+			if err := tx.BeginRecording(ctx, runningRecording(e.call)); err != nil {
+				return err
+			}
+		}
 		return j.event(ctx, tx, masking.EventCallAnswered, e)
 	case masking.Ended:
 		changed, err := tx.EndCall(ctx, e.call)
 		if err != nil || !changed {
 			return err
+		}
+		if e.call.Cause == masking.CauseRejected { // he was asked for a PIN, and had none
+			return j.event(ctx, tx, masking.EventCallRejected, e)
 		}
 		return j.event(ctx, tx, masking.EventCallCompleted, e)
 	}

@@ -126,6 +126,8 @@ var asks = map[string]struct {
 	"OPTIONS":              {"OPTIONS", with{}},
 	"REFER":                {"REFER", with{more: []string{"Refer-To: <sip:x@y>"}}},
 	"INFO":                 {"INFO", with{}},
+	"INFO with a key":      {"INFO", with{body: "Signal=5\r\nDuration=100\r\n", more: []string{"Content-Type: application/dtmf-relay"}}},
+	"INFO with ISUP":       {"INFO", with{body: "x", more: []string{"Content-Type: application/isup"}}},
 	"PRACK":                {"PRACK", with{more: []string{"RAck: 1 1 INVITE"}}},
 	"NOTIFY":               {"NOTIFY", with{}},
 	"an unknown method":    {"FROBNICATE", with{}},
@@ -176,7 +178,9 @@ var matrix = map[string]map[string]string{
 	},
 	"OPTIONS":              everywhere("200", "481"),
 	"REFER":                everywhere("603", "481"),
-	"INFO":                 everywhere("405", "481"),
+	"INFO":                 unlessEarly("200"),
+	"INFO with a key":      unlessEarly("200 Digit"),
+	"INFO with ISUP":       unlessEarly("415"),
 	"PRACK":                everywhere("405", "481"),
 	"NOTIFY":               everywhere("405", "481"),
 	"an unknown method":    everywhere("405", "481"),
@@ -197,6 +201,13 @@ func everywhere(there, nowhere string) map[string]string {
 			row[state] = nowhere
 		}
 	}
+	return row
+}
+
+// unlessEarly: a callee who has not answered has nothing to tell.
+func unlessEarly(there string) map[string]string {
+	row := everywhere(there, "481")
+	row["outgoing ringing"], row["outgoing cancelled"] = "405", "405"
 	return row
 }
 

@@ -18,7 +18,7 @@ import (
 // Record-Route) goes back to the one who wrote it.
 
 // allowed are the methods that we answer with other than 405.
-const allowed = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE"
+const allowed = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO"
 
 const sdpType = sip.ContentTypeHeader("application/sdp")
 

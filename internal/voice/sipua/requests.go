@@ -195,6 +195,8 @@ func (l *leg) onRequest(tx *siptx.ServerTx, req *sip.Request) {
 		l.onOffer(tx, req)
 	case sip.OPTIONS:
 		l.ua.capable(tx, "")
+	case sip.INFO:
+		l.onInfo(tx, req)
 	default:
 		l.ua.decline(tx)
 	}

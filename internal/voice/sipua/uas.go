@@ -49,6 +49,20 @@ func (l *leg) Ring() {
 	}
 }
 
+// Speak sends 183 with a description, so that the caller hears what is said to him
+// although nobody has answered (b2bua.Leg; RFC 3960 §3).
+func (l *leg) Speak(body []byte) {
+	if l.invite == nil {
+		return
+	}
+	l.mu.Lock()
+	fits := l.phase == early
+	l.mu.Unlock()
+	if fits {
+		_ = l.ua.respond(l.invite, response(l.invite.Request(), 183, "Session Progress", l.dlg.localTag, l.contact(), body))
+	}
+}
+
 // accept sends 200 and repeats it until its ACK comes.
 func (l *leg) accept(body []byte) {
 	l.mu.Lock()

@@ -1,0 +1,75 @@
+package callflow
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"tandem/internal/masking"
+	"tandem/internal/store"
+)
+
+// Recordings writes down what becomes of recordings. Its methods may be repeated;
+// each says nil only when it is durable.
+type Recordings struct {
+	Store store.Store
+	Clock func() time.Time
+}
+
+// errEarly says that the call's answer, which the journal writes, is not written
+// yet.
+var errEarly = errors.New("the record of the call is not written yet")
+
+// runningRecording is the recording of a call that has been answered.
+func runningRecording(c masking.Call) masking.Recording {
+	return masking.Recording{Call: c.ID, Tenant: c.Tenant, Allocation: c.Allocation, VirtualNumber: c.VirtualNumber,
+		Status: masking.RecordingRunning, StartedAt: c.AnsweredAt}
+}
+
+// End writes that a recording is stored, or has failed, with its event. Call,
+// Tenant, Status and what is known of the file are taken from r.
+func (k *Recordings) End(ctx context.Context, r masking.Recording) error {
+	return k.Store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
+		now := k.Clock()
+		begun, err := k.begun(ctx, tx, r)
+		if err != nil {
+			return err
+		}
+		r := r // fn may run again
+		r.Allocation, r.VirtualNumber, r.StartedAt, r.StoredAt = begun.Allocation, begun.VirtualNumber, begun.StartedAt, now
+		changed, err := tx.EndRecording(ctx, r)
+		if err != nil || !changed {
+			return err
+		}
+		t, err := tx.Tenant(ctx, r.Tenant)
+		if err != nil {
+			return err
+		}
+		typ := masking.EventRecordingReady
+		if r.Status == masking.RecordingFailed {
+			typ = masking.EventRecordingFailed
+		}
+		return tx.AppendEvent(ctx, masking.RecordingEvent(newEventID(now), typ, r, t.Settings.Zone, now))
+	})
+}
+
+// begun reads the recording as it was begun. One that the process did not live to
+// write down is made up for from the record of its call, once that has an end.
+func (k *Recordings) begun(ctx context.Context, tx store.Tx, r masking.Recording) (masking.Recording, error) {
+	found, err := tx.Recording(ctx, r.Tenant, r.Call)
+	if masking.KindOf(err) != masking.NotFound {
+		return found, err
+	}
+	c, err := tx.Call(ctx, r.Tenant, r.Call)
+	if err != nil {
+		return found, err
+	}
+	if c.EndedAt.IsZero() {
+		return found, errEarly
+	}
+	if c.AnsweredAt.IsZero() {
+		c.AnsweredAt = c.StartedAt
+	}
+	found = runningRecording(c)
+	return found, tx.BeginRecording(ctx, found)
+}
