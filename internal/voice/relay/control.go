@@ -31,7 +31,7 @@ func reportDelay(mean time.Duration) time.Duration {
 
 // heard takes one RTCP packet. Nothing of it goes to the other side.
 func (s *Session) heard(side Side, b []byte, from netip.AddrPort) {
-	now := s.engine.elapsed()
+	now := s.engine.Elapsed()
 	n := &s.ends[side]
 	wellFormed := plausible(b)
 	n.mu.Lock()
@@ -133,7 +133,7 @@ func (s *Session) sendReport(side Side, bye bool) {
 // one, else a receiver report (RFC 3550 §6.4).
 func (s *Session) report(side Side) rtcp.Packet {
 	n, other := &s.ends[side], &s.ends[side.Other()]
-	now := s.engine.elapsed()
+	now := s.engine.Elapsed()
 	other.mu.Lock()
 	rtpTime := other.flow.timestampAt(now, other.flow.clock)
 	other.mu.Unlock()

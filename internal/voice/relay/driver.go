@@ -6,12 +6,20 @@ import "net/netip"
 type driver interface {
 	// listen binds a socket. The error is a syscall.Errno inside, for othersPort.
 	listen(at netip.AddrPort) (socket, error)
-	// start begins to read the sockets of a session. stop, called once, ends
-	// that: when it returns the sockets are closed and nothing touches the
-	// session any more.
-	start(s *Session) (stop func(), err error)
+	// start begins to read the sockets of a session.
+	start(s *Session) (reader, error)
 	// close waits for every goroutine of the driver. Every session has stopped.
 	close()
+}
+
+// A reader reads the sockets of one session. One of its methods runs at a time.
+type reader interface {
+	// reopen puts fresh in the place of a side's sockets, by Session.part and
+	// Session.renew, and closes the old ones. On an error nothing has changed.
+	reopen(side Side, fresh *pair) error
+	// stop, called once and last, ends the reading: when it returns the sockets
+	// are closed and nothing touches the session any more.
+	stop()
 }
 
 // A socket is one UDP port. Only its driver reads it.
@@ -21,13 +29,16 @@ type socket interface {
 	close()
 }
 
-// A destination is where packets go, in the form of net and, built once, in
-// that of the system.
+// A destination is the socket that packets leave by and where they go, in the
+// form of net and, built once, in that of the system.
 type destination struct {
 	netip.AddrPort
 	raw rawAddr
+	via socket
 }
 
-func newDestination(to netip.AddrPort) *destination {
-	return &destination{AddrPort: to, raw: newRawAddr(to)}
+func newDestination(via socket, to netip.AddrPort) *destination {
+	return &destination{AddrPort: to, raw: newRawAddr(to), via: via}
 }
+
+func (d *destination) send(b []byte) error { return d.via.send(b, d) }

@@ -27,28 +27,76 @@ func fastest(e *Engine) driver { return &epoll{engine: e, most: runtime.GOMAXPRO
 func (*epoll) listen(at netip.AddrPort) (socket, error) { return listenRaw(at) }
 
 // start hands a session to a shard.
-func (d *epoll) start(s *Session) (stop func(), err error) {
+func (d *epoll) start(s *Session) (reader, error) {
 	sh, err := d.choose()
 	if err != nil {
 		return nil, err
 	}
-	leave := func() {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		sh.sessions--
-	}
-	at := new([4]int32)
-	if err := sh.do(func() error { return sh.add(s, at) }); err != nil {
-		leave()
+	m := &member{d: d, sh: sh, s: s}
+	if err := sh.do(m.join); err != nil {
+		m.leave()
 		return nil, err
 	}
-	return func() {
-		_ = sh.do(func() error { sh.remove(at); return nil })
-		for i := range s.ends {
-			s.ends[i].close()
+	return m, nil
+}
+
+// A member is a session in its shard.
+type member struct {
+	d  *epoll
+	sh *shard
+	s  *Session
+	at [2][2]int32 // places of each side's RTP and RTCP; only used in the shard's goroutine
+}
+
+// join takes in both sides, or none. It runs in the shard's goroutine.
+func (m *member) join() (err error) {
+	for _, side := range []Side{A, B} {
+		if m.at[side], err = m.sh.add(m.s, side, m.s.ends[side].pair); err != nil {
+			if side == B {
+				m.sh.remove(m.at[A])
+			}
+			return err
 		}
-		leave()
-	}, nil
+	}
+	return nil
+}
+
+func (m *member) reopen(side Side, fresh *pair) error {
+	old := m.s.ends[side].pair
+	err := m.sh.do(func() error {
+		at, err := m.sh.add(m.s, side, fresh)
+		if err != nil {
+			return err
+		}
+		m.sh.remove(m.at[side])
+		m.at[side] = at
+		m.s.part(side)
+		m.s.renew(side, fresh)
+		return nil
+	})
+	if err == nil {
+		old.close()
+	}
+	return err
+}
+
+func (m *member) stop() {
+	_ = m.sh.do(func() error {
+		m.sh.remove(m.at[A])
+		m.sh.remove(m.at[B])
+		return nil
+	})
+	for i := range m.s.ends {
+		m.s.ends[i].close()
+	}
+	m.leave()
+}
+
+// leave gives back the place that choose took.
+func (m *member) leave() {
+	m.d.mu.Lock()
+	defer m.d.mu.Unlock()
+	m.sh.sessions--
 }
 
 // choose takes a place in the shard with the fewest sessions. It starts another

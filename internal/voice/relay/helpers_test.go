@@ -166,6 +166,16 @@ func (c call) connect(side Side, r Remote) {
 	}
 }
 
+// rewritten runs a packet that came to A through all that our code does for it,
+// without the sockets, and reports whether it would leave.
+func (c call) rewritten(b []byte, from netip.AddrPort) bool {
+	n := &c.ends[A]
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	p, _ := c.rewrite(A, b, from, 0)
+	return p != nil
+}
+
 // eventually waits for something that no packet tells of.
 func eventually(t testing.TB, holds func() bool) {
 	t.Helper()

@@ -40,25 +40,46 @@ func (portable) listen(at netip.AddrPort) (socket, error) {
 	return udpSocket{conn}, nil
 }
 
-func (portable) start(s *Session) (stop func(), err error) {
-	var wg sync.WaitGroup
-	for _, side := range []Side{A, B} {
-		wg.Go(func() { s.forward(side) })
-		wg.Go(func() { s.control(side) })
+// goroutines are what reads one session.
+type goroutines struct {
+	s  *Session
+	of [2]sync.WaitGroup // by Side
+}
+
+func (portable) start(s *Session) (reader, error) {
+	r := &goroutines{s: s}
+	r.read(A)
+	r.read(B)
+	return r, nil
+}
+
+func (r *goroutines) read(side Side) {
+	r.of[side].Go(func() { r.s.forward(side) })
+	r.of[side].Go(func() { r.s.control(side) })
+}
+
+func (r *goroutines) reopen(side Side, fresh *pair) error {
+	r.s.part(side)
+	r.s.ends[side].close()
+	r.of[side].Wait()
+	r.s.renew(side, fresh)
+	r.read(side)
+	return nil
+}
+
+func (r *goroutines) stop() {
+	for i := range r.s.ends {
+		r.s.ends[i].close()
 	}
-	return func() {
-		for i := range s.ends {
-			s.ends[i].close()
-		}
-		wg.Wait()
-	}, nil
+	r.of[A].Wait()
+	r.of[B].Wait()
 }
 
 func (portable) close() {}
 
 // forward moves the RTP that one side sends, until its socket closes.
 func (s *Session) forward(side Side) {
-	in, out := s.ends[side].rtp.(udpSocket), &s.ends[side.Other()]
+	in := s.ends[side].rtp.(udpSocket)
 	buf := make([]byte, maxPacket+1)
 	faults := 0
 	for {
@@ -70,10 +91,7 @@ func (s *Session) forward(side Side) {
 			continue
 		}
 		faults = 0
-		packet, to := s.rewrite(side, buf[:n], from, s.engine.elapsed())
-		if packet != nil {
-			out.sent(packet, out.rtp.send(packet, to))
-		}
+		s.pass(side, buf[:n], from, s.engine.Elapsed())
 	}
 }
 

@@ -186,11 +186,11 @@ func TestKernelChosenPortsArePairsAndRestToo(t *testing.T) {
 			t.Errorf("%v and %v", s.Local(A), s.Local(B))
 		}
 		s.Close()
-		if !e.ports.rests(port, e.elapsed()) {
+		if !e.ports.rests(port, e.Elapsed()) {
 			t.Error("the port does not rest")
 		}
 		now.advance(30 * time.Second)
-		if e.ports.rests(port, e.elapsed()) {
+		if e.ports.rests(port, e.Elapsed()) {
 			t.Error("the port rests too long")
 		}
 	})

@@ -9,7 +9,8 @@
 // with raw system calls that alone reads the sockets of its sessions (ADR
 // 0012). Elsewhere, or when asked for, it is a goroutine a socket on
 // net.UDPConn, which is also what the shards are compared with. What a packet
-// becomes (source, reception, flow) is the same code for both.
+// becomes (source, reception, flow) is the same code for both, and so is what
+// the engine itself says to a side (Speech).
 package relay
 
 import (
@@ -61,7 +62,8 @@ type Engine struct {
 	epoch     time.Time // every time.Duration of a moment counts from here
 	reports   time.Duration
 	driver    driver
-	stopped   sync.Once // for driver
+	speaker   *speaker
+	stopped   sync.Once // for speaker and driver
 
 	mu       sync.Mutex // never taken for a packet
 	closed   bool
@@ -119,21 +121,23 @@ func New(o Options) (*Engine, error) {
 		return nil, fmt.Errorf("media engine %q is neither %q nor %q", o.Engine, AutoEngine, PortableEngine)
 	}
 	p.bound = e.driver.listen
+	e.speaker = newSpeaker(e)
 	return e, nil
 }
 
-// elapsed is the time since the engine was made, by its monotonic clock.
-func (e *Engine) elapsed() time.Duration { return e.now().Sub(e.epoch) }
+// Elapsed is the time since the engine was made, by its monotonic clock: the
+// one that Packet.At is read from.
+func (e *Engine) Elapsed() time.Duration { return e.now().Sub(e.epoch) }
 
 // Open binds the ports of a call. Nothing is forwarded before both sides are
 // connected. It gives ErrNoPorts when there are no two free pairs, ErrClosed
 // after Close.
 func (e *Engine) Open() (*Session, error) {
-	a, err := e.ports.open(e.elapsed())
+	a, err := e.ports.open(e.Elapsed())
 	if err != nil {
 		return nil, fmt.Errorf("open media of side A: %w", err)
 	}
-	b, err := e.ports.open(e.elapsed())
+	b, err := e.ports.open(e.Elapsed())
 	if err != nil {
 		a.close()
 		e.ports.unused(a.port)
@@ -147,7 +151,7 @@ func (e *Engine) Open() (*Session, error) {
 		b.close()
 		return nil, ErrClosed
 	}
-	if s.stop, err = e.driver.start(s); err != nil {
+	if s.reader, err = e.driver.start(s); err != nil {
 		for _, p := range []*pair{a, b} {
 			p.close()
 			e.ports.unused(p.port)
@@ -171,14 +175,17 @@ func (e *Engine) Close() error {
 	for _, s := range open {
 		s.Close()
 	}
-	e.stopped.Do(e.driver.close)
+	e.stopped.Do(func() {
+		e.speaker.close()
+		e.driver.close()
+	})
 	return nil
 }
 
 // forget takes a session that has closed its sockets off the list, and lets
 // its ports rest.
 func (e *Engine) forget(s *Session, t Totals) {
-	now := e.elapsed()
+	now := e.Elapsed()
 	for i := range s.ends {
 		e.ports.retire(s.ends[i].port, now)
 	}
@@ -196,7 +203,7 @@ func (e *Engine) Stats() EngineStats {
 		st.add(s.totals())
 	}
 	e.mu.Unlock()
-	st.FreePorts, st.Quarantined = e.ports.count(e.elapsed())
+	st.FreePorts, st.Quarantined = e.ports.count(e.Elapsed())
 	return st
 }
 

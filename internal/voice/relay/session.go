@@ -39,6 +39,10 @@ type Remote struct {
 	// Payloads maps the numbers that arrive on the other side to those that
 	// leave to this one; above 127 = dropped. The zero value maps all to 0.
 	Payloads [128]uint8
+	// Tables turn each code word of the media from A-law to µ-law or back, by
+	// the number that arrives on the other side; nil leaves it as it is. What
+	// they point to must not change.
+	Tables [128]*[256]byte
 	// Clock is the RTP clock in Hz of the numbers that arrive from this side;
 	// 0 = 8000.
 	Clock   [128]uint32
@@ -52,7 +56,7 @@ type Activity struct {
 	Last   [2]time.Time // by Side
 }
 
-// SideStats is what one side sent and got.
+// SideStats is what one side sent and got, since Reopen if there was one.
 type SideStats struct {
 	PacketsIn, BytesIn   uint64        // admitted RTP and its media bytes, before any drop below
 	PacketsOut, BytesOut uint64        // sent to this side
@@ -65,8 +69,32 @@ type SideStats struct {
 	Strays               uint64        // from other addresses than this side's, RTP and RTCP
 	Malformed            uint64        // neither RTP nor RTCP
 	Unmapped             uint64        // payload number not negotiated, dropped
-	Held                 uint64        // dropped for a hold, or before the other side was connected
-	Unsent               uint64        // the system refused to send to this side
+	// Held counts what was dropped for a hold, before the other side was
+	// connected, while something was said to it, or for coming too late to have
+	// a number of its own.
+	Held   uint64
+	Unsent uint64 // the system refused to send to this side
+}
+
+// peer is what we know of who is at a side.
+type peer struct {
+	send, open bool // of Remote.Send, Remote.Receive
+	rtpSource  source
+	rtcpSource source
+	clock      [128]uint32
+	in         reception
+	report     reports
+	packets    uint64
+	bytes      uint64
+	seen       [128]bool
+	strays     uint64
+	malformed  uint64
+	unmapped   uint64
+	held       uint64
+}
+
+func newPeer() peer {
+	return peer{rtpSource: source{patience: rtpPatience}, rtcpSource: source{patience: rtcpPatience}}
 }
 
 // end is one side of a session: its sockets, its peer, what arrives, and the
@@ -83,21 +111,14 @@ type end struct {
 	packetsOut, bytesOut atomic.Uint64
 	unsent               atomic.Uint64
 
-	mu         sync.Mutex // guards the rest
-	send, open bool       // of Remote.Send, Remote.Receive
-	rtpSource  source
-	rtcpSource source
-	clock      [128]uint32
-	in         reception
-	flow       flow // from this side to the other
-	report     reports
-	packets    uint64
-	bytes      uint64
-	seen       [128]bool
-	strays     uint64
-	malformed  uint64
-	unmapped   uint64
-	held       uint64
+	mu sync.Mutex // guards the rest, and the order of what leaves to the other side
+	peer
+	flow     flow    // from this side to the other
+	said     *saying // what the engine says to the other side in place of this one; nil = nothing
+	listener Tap     // nil = none
+	recorder Tap     // nil = none
+	shown    Packet  // what the taps are given: a packet of its own would have to be allocated
+	past     Totals  // of peers before Reopen
 }
 
 // Session is the media of one call. Its methods may be called from any
@@ -106,9 +127,9 @@ type Session struct {
 	engine *Engine
 	opened time.Duration
 	ends   [2]end
-	stop   func() // ends reading and closes the sockets; set by Engine.Open
+	reader reader // set by Engine.Open
 
-	mu     sync.Mutex // signalling: Connect and Close, one at a time
+	mu     sync.Mutex // signalling: Connect, Play, Reopen and Close, one at a time; guards the ports
 	closed bool
 	once   sync.Once
 	final  [2]SideStats
@@ -116,21 +137,16 @@ type Session struct {
 
 // newSession makes a session around two pairs. Nothing reads them yet.
 func newSession(e *Engine, a, b *pair) *Session {
-	s := &Session{engine: e, opened: e.elapsed()}
+	s := &Session{engine: e, opened: e.Elapsed()}
 	for side, p := range []*pair{a, b} {
 		n := &s.ends[side]
 		n.pair = p
 		n.ssrc = uint32(randomUint64())
 		n.cname = randomName()
-		n.rtpSource.patience, n.rtcpSource.patience = rtpPatience, rtcpPatience
+		n.peer = newPeer()
 	}
 	for side := range s.ends {
-		first := randomUint64()
-		s.ends[side].flow = flow{
-			ssrc:      s.ends[Side(side).Other()].ssrc,
-			sequence:  uint16(first) & 0x7FFF, // room before the first wrap, RFC 3711 §3.3.1
-			timestamp: uint32(first >> 32),
-		}
+		s.ends[side].flow = newFlow(s.ends[Side(side).Other()].ssrc)
 	}
 	return s
 }
@@ -149,6 +165,8 @@ func randomName() string {
 // Local is the RTP address of a side, to be put into its description. RTCP is
 // the next port.
 func (s *Session) Local(side Side) netip.AddrPort {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return netip.AddrPortFrom(s.engine.advertise, s.ends[side].port)
 }
 
@@ -173,10 +191,14 @@ func (s *Session) Connect(side Side, r Remote) error {
 	}
 	from := &s.ends[side.Other()]
 	from.mu.Lock()
-	from.flow.payloads = r.Payloads
+	from.flow.payloads, from.flow.tables = r.Payloads, nil
+	if r.Tables != [128]*[256]byte{} {
+		tables := r.Tables // of its own, or each Connect would allocate all of r
+		from.flow.tables = &tables
+	}
 	from.mu.Unlock()
 
-	n, now := &s.ends[side], s.engine.elapsed()
+	n, now := &s.ends[side], s.engine.Elapsed()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.send, n.open, n.clock = r.Send, r.Receive, r.Clock
@@ -221,7 +243,7 @@ func (s *Session) usable(a netip.AddrPort) error {
 // meet a moment without an address. The caller holds mu.
 func (n *end) aimRTP() {
 	if to := n.rtpSource.target(); n.send && to.IsValid() {
-		n.rtpTo.Store(newDestination(to))
+		n.rtpTo.Store(newDestination(n.rtp, to))
 	} else {
 		n.rtpTo.Store(nil)
 	}
@@ -231,20 +253,31 @@ func (n *end) aimRTP() {
 // §5.1). The caller holds mu.
 func (n *end) aimRTCP() {
 	if to := n.rtcpSource.target(); to.IsValid() {
-		n.rtcpTo.Store(newDestination(to))
+		n.rtcpTo.Store(newDestination(n.rtcp, to))
 	} else {
 		n.rtcpTo.Store(nil)
+	}
+}
+
+// pass forwards one packet that came to a side at now. It is sent under the
+// side's mu, so that it leaves in the order of its number even when the engine
+// begins to speak in the same moment.
+func (s *Session) pass(side Side, b []byte, from netip.AddrPort, now time.Duration) {
+	n := &s.ends[side]
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if packet, to := s.rewrite(side, b, from, now); packet != nil {
+		s.ends[side.Other()].sent(packet, to.send(packet))
 	}
 }
 
 // rewrite decides about one packet that came to a side: it gives what leaves
 // to the other side, in b's memory, and where to; nil when it is dropped. now
 // is when it arrived. It allocates only when the source is learned or moves.
+// The caller holds the side's mu.
 func (s *Session) rewrite(side Side, b []byte, from netip.AddrPort, now time.Duration) ([]byte, *destination) {
 	n := &s.ends[side]
 	h, ok := parseHeader(b)
-	n.mu.Lock()
-	defer n.mu.Unlock()
 	if !ok {
 		n.malformed++
 		return nil, nil
@@ -267,18 +300,29 @@ func (s *Session) rewrite(side Side, b []byte, from netip.AddrPort, now time.Dur
 	n.lastRTP.Store(max(1, int64(now)))
 	n.in.packet(h, clock, now)
 
+	if n.listener != nil {
+		n.show(n.listener, side, b, h, now)
+	}
 	to := s.ends[side.Other()].rtpTo.Load()
-	if to == nil || !n.open {
+	if to == nil || !n.open || n.said != nil {
 		n.held++
 		n.flow.skip(h)
 		return nil, nil
 	}
-	packet := n.flow.rewrite(b, h, clock, now)
-	if packet == nil {
+	if n.flow.payloads[h.payload] > 127 {
 		n.unmapped++
+		n.flow.skip(h)
 		return nil, nil
 	}
-	return packet, to
+	sequence, timestamp, ok := n.flow.number(h, clock, now)
+	if !ok {
+		n.held++
+		return nil, nil
+	}
+	if n.recorder != nil {
+		n.show(n.recorder, side, b, h, now)
+	}
+	return n.flow.write(b, h, sequence, timestamp), to
 }
 
 // sent counts one packet that was given to the system for this side.
@@ -336,10 +380,66 @@ func (s *Session) totals() Totals {
 	for i := range s.ends {
 		n := &s.ends[i]
 		n.mu.Lock()
+		t.add(n.past)
 		t.add(Totals{PacketsIn: n.packets, PacketsOut: n.packetsOut.Load(), Strays: n.strays, Malformed: n.malformed})
 		n.mu.Unlock()
 	}
 	return t
+}
+
+// Reopen gives a side a new port pair and forgets its peer, so that nothing the
+// peer still sends can reach the call: for a second number that is rung for a
+// caller who was answered already. Local is then another address, and Connect
+// begins anew; until it does, the other side's packets are held. What is said
+// to the side ends as by Silence. Its taps stay.
+//
+// The other side notices nothing: its stream goes on under the same SSRC, and
+// what is said to it too. On an error nothing has changed; ErrNoPorts is one.
+func (s *Session) Reopen(side Side) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	e := s.engine
+	fresh, err := e.ports.open(e.Elapsed())
+	if err != nil {
+		return fmt.Errorf("reopen media of side %v: %w", side, err)
+	}
+	old := s.ends[side].port
+	if err := s.reader.reopen(side, fresh); err != nil {
+		fresh.close()
+		e.ports.unused(fresh.port)
+		return fmt.Errorf("reopen media of side %v: %w", side, err)
+	}
+	e.ports.retire(old, e.Elapsed())
+	return nil
+}
+
+// part takes leave of a side's peer.
+func (s *Session) part(side Side) {
+	s.Silence(side)
+	s.sendReport(side, true)
+}
+
+// renew makes a side that nothing reads any more one of other sockets and of a
+// peer that nothing is known of. The stream to it is a new one.
+func (s *Session) renew(side Side, fresh *pair) {
+	n, from := &s.ends[side], &s.ends[side.Other()]
+	ssrc := uint32(randomUint64())
+	from.mu.Lock()
+	n.rtpTo.Store(nil)
+	from.flow = newFlow(ssrc)
+	from.mu.Unlock()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.past.add(Totals{PacketsIn: n.packets, PacketsOut: n.packetsOut.Swap(0), Strays: n.strays, Malformed: n.malformed})
+	n.rtcpTo.Store(nil)
+	n.bytesOut.Store(0)
+	n.unsent.Store(0)
+	n.lastRTP.Store(0)
+	n.pair, n.ssrc, n.cname, n.peer = fresh, ssrc, randomName(), newPeer()
+	n.flow.part()
 }
 
 // Close says BYE to both peers (RFC 3550 §6.6), waits until nothing reads the
@@ -351,9 +451,9 @@ func (s *Session) Close() [2]SideStats {
 		s.closed = true
 		s.mu.Unlock()
 		for _, side := range []Side{A, B} {
-			s.sendReport(side, true)
+			s.part(side)
 		}
-		s.stop()
+		s.reader.stop()
 		s.final = s.Stats()
 		s.engine.forget(s, s.totals())
 	})

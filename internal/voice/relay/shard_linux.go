@@ -64,7 +64,7 @@ type place struct {
 	generation int32
 	faults     int32
 	s          *Session // nil: no socket
-	in, out    rawSocket
+	in         rawSocket
 	side       Side
 	rtcp       bool
 }
@@ -159,7 +159,7 @@ func (sh *shard) run() {
 			// Not known to happen while the descriptor is open. Media goes on, dearer.
 			n, _ = unix.EpollWait(sh.epoll, sh.events[:], -1)
 		}
-		now := sh.engine.elapsed()
+		now := sh.engine.Elapsed()
 		jobs := false
 		for i := range sh.events[:max(0, n)] {
 			switch ev := &sh.events[i]; ev.Fd {
@@ -203,32 +203,24 @@ func (sh *shard) work() (stop bool) {
 	return stop
 }
 
-// add takes in the four sockets of a session and notes their places in at. On
-// an error none is left behind.
-func (sh *shard) add(s *Session, at *[4]int32) error {
-	for i := range at {
-		side := Side(i / 2)
-		p := place{s: s, side: side, rtcp: i%2 == 1}
-		if p.rtcp {
-			p.in = s.ends[side].rtcp.(rawSocket)
-		} else {
-			p.in, p.out = s.ends[side].rtp.(rawSocket), s.ends[side.Other()].rtp.(rawSocket)
-		}
+// add takes in the sockets of a side and gives their places. On an error none
+// is left behind.
+func (sh *shard) add(s *Session, side Side, sockets *pair) (at [2]int32, err error) {
+	for i, in := range []socket{sockets.rtp, sockets.rtcp} {
+		p := place{s: s, side: side, rtcp: i == 1, in: in.(rawSocket)}
 		at[i] = sh.take(p)
 		if err := sh.watch(int(p.in), at[i], sh.places[at[i]].generation); err != nil {
 			sh.release(at[i])
-			for _, before := range at[:i] {
-				sh.unwatch(before)
-				sh.release(before)
+			if p.rtcp {
+				sh.unwatch(at[0])
+				sh.release(at[0])
 			}
-			return err
-		}
-		if p.rtcp {
-			sh.schedule(at[i], s.engine.reports/2)
+			return at, err
 		}
 	}
+	sh.schedule(at[1], s.engine.reports/2)
 	sh.setBell()
-	return nil
+	return at, nil
 }
 
 // take gives p an unused place and the generation after the one before.
@@ -254,8 +246,8 @@ func (sh *shard) unwatch(at int32) {
 	_ = unix.EpollCtl(sh.epoll, unix.EPOLL_CTL_DEL, int(sh.places[at].in), nil)
 }
 
-// remove forgets the sockets of a session, which are still open.
-func (sh *shard) remove(at *[4]int32) {
+// remove forgets the sockets of a side, which are still open.
+func (sh *shard) remove(at [2]int32) {
 	for _, i := range at {
 		sh.unwatch(i)
 		sh.release(i)
@@ -279,10 +271,7 @@ func (sh *shard) serve(at, generation int32, now time.Duration) {
 		p.s.heard(p.side, sh.buf[:n], sh.from.addrPort())
 		return
 	}
-	packet, to := p.s.rewrite(p.side, sh.buf[:n], sh.from.addrPort(), now)
-	if packet != nil {
-		p.s.ends[p.side.Other()].sent(packet, p.out.send(packet, to))
-	}
+	p.s.pass(p.side, sh.buf[:n], sh.from.addrPort(), now)
 }
 
 // fault counts a read that failed and gives the socket up when it goes on.
