@@ -20,13 +20,16 @@ import (
 const (
 	goodbye    = 5 * time.Second // for a hang-up to be answered
 	beepHz     = 440
-	beepVolume = 8000 // of 32767: -12 dBFS
+	beepVolume = 8000        // of 32767: -12 dBFS
+	untilAsked = time.Second // from the answer to the first digit of a PIN: its prompt can be interrupted
+	longestPIN = 32
 )
 
 // A callRequest is what the command line says about a call.
 type callRequest struct {
 	from, to, via, transport string
 	say, save                string
+	pin, pinBy               string
 	seconds, ring            int
 	showNumbers              bool
 }
@@ -36,8 +39,10 @@ func (p *program) callCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "call", Short: "Place a test call: SIP and RTP from this machine", Args: exactly(), GroupID: groupRun,
 		Long: "Place a call with a real SIP and RTP phone and print what happened. The exit code is 0 only if the\n" +
-			"call was answered. The server answers sources that belong to a trunk, and nobody else.",
-		Example: "  tandem call --from +919900000001 --to +914000000001 --via 127.0.0.1:5060 --save heard.wav",
+			"call was answered. The server answers sources that belong to a trunk, and nobody else.\n" +
+			"With --pin the phone presses a PIN and # soon after the answer, and speaks only then; no output shows it.",
+		Example: "  tandem call --from +919900000001 --to +914000000001 --via 127.0.0.1:5060 --save heard.wav\n" +
+			"  tandem call --from +919900000001 --to +914000000001 --via 127.0.0.1:5060 --pin 1234 --pin-by info",
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&r.from, "from", "", "caller's number")
@@ -46,6 +51,8 @@ func (p *program) callCommand() *cobra.Command {
 	flags.StringVar(&r.transport, "transport", "udp", "udp or tcp")
 	flags.StringVar(&r.say, "say", "", "WAV file to say, 16-bit PCM; without one a tone")
 	flags.StringVar(&r.save, "save", "", "WAV file for what is heard")
+	flags.StringVar(&r.pin, "pin", "", "PIN to press once answered, # follows")
+	flags.StringVar(&r.pinBy, "pin-by", "rfc4733", "how digits are sent: rfc4733, info or inband")
 	flags.IntVar(&r.seconds, "seconds", 5, "how long to talk; with --say and without this, until all is said")
 	flags.IntVar(&r.ring, "ring", 60, "how many seconds to wait for an answer")
 	flags.BoolVar(&r.showNumbers, "show-numbers", false, "print numbers in full")
@@ -77,6 +84,12 @@ func (r callRequest) check() error {
 	if r.transport != "udp" && r.transport != "tcp" {
 		return fmt.Errorf("--transport %q: wants udp or tcp", r.transport)
 	}
+	if _, ok := ways()[r.pinBy]; !ok {
+		return fmt.Errorf("--pin-by %q: wants rfc4733, info or inband", r.pinBy)
+	}
+	if len(r.pin) > longestPIN || strings.Trim(r.pin, "0123456789") != "" { // what it was is not repeated
+		return fmt.Errorf("--pin: wants up to %d digits", longestPIN)
+	}
 	if r.seconds < 1 || r.seconds > 3600 || r.ring < 1 || r.ring > 3600 {
 		return errors.New("--seconds and --ring: 1 to 3600")
 	}
@@ -93,7 +106,7 @@ func (p *program) call(ctx context.Context, r callRequest, untilSaid bool) (err 
 	if err != nil {
 		return err
 	}
-	handset, err := phone.New(phone.Options{Network: r.transport, IP: local})
+	handset, err := phone.New(phone.Options{Network: r.transport, IP: local, NoEvents: r.inband()})
 	if err != nil {
 		return fmt.Errorf("cannot call: %w", err)
 	}
@@ -101,11 +114,15 @@ func (p *program) call(ctx context.Context, r callRequest, untilSaid bool) (err 
 
 	say := teller{w: p.Out}
 	say.line("%s calls %s over %s %s", r.shown(r.from), r.shown(r.to), r.transport, via)
-	call, err := handset.Dial(ctx, phone.Invite{From: r.from, To: r.to, Via: via, Audio: audio})
+	invite := phone.Invite{From: r.from, To: r.to, Via: via}
+	if r.pin == "" {
+		invite.Audio = audio
+	}
+	call, err := handset.Dial(ctx, invite)
 	if err != nil {
 		return fmt.Errorf("cannot call: %w", err)
 	}
-	c := converse(ctx, call, r, untilSaid)
+	c := converse(ctx, call, r, speech{audio, untilSaid})
 	if say.err == nil {
 		say.err = phone.WriteLadder(p.Out, call.Ladder(), r.showNumbers)
 	}
@@ -117,7 +134,7 @@ func (p *program) call(ctx context.Context, r callRequest, untilSaid bool) (err 
 	h := call.Hearing()
 	say.line("heard %.1f s, level %s; %d packets, %d lost, %d from strangers",
 		float64(len(heard))/phone.Rate, level(heard), h.Packets, h.Lost, h.Strays)
-	return errors.Join(say.err, r.keep(heard))
+	return errors.Join(say.err, r.keep(heard), c.pin)
 }
 
 // A conversation is what became of a call.
@@ -126,10 +143,17 @@ type conversation struct {
 	refusal  string // why it was not
 	talked   time.Duration
 	ending   string // who hung up
+	pin      error  // why it was not pressed
+}
+
+// A speech is what is said, and whether the call lasts until it is.
+type speech struct {
+	audio phone.Source
+	whole bool
 }
 
 // converse waits for the answer, talks and hangs up.
-func converse(ctx context.Context, call *phone.Call, r callRequest, untilSaid bool) conversation {
+func converse(ctx context.Context, call *phone.Call, r callRequest, s speech) conversation {
 	ringing, stop := context.WithTimeout(ctx, time.Duration(r.ring)*time.Second)
 	err := call.Answered(ringing)
 	stop()
@@ -138,8 +162,15 @@ func converse(ctx context.Context, call *phone.Call, r callRequest, untilSaid bo
 		return conversation{refusal: r.why(ctx, err)}
 	}
 	start := time.Now()
-	talk(ctx, call, r, untilSaid)
-	c := conversation{answered: true, talked: time.Since(start), ending: "the other side hung up"}
+	c := conversation{answered: true, ending: "the other side hung up"}
+	if r.pin != "" {
+		c.pin = enter(ctx, call, r)
+		call.Say(s.audio)
+	}
+	if c.pin == nil {
+		talk(ctx, call, r, s.whole)
+	}
+	c.talked = time.Since(start)
 	if err := hangUp(ctx, call); err != nil {
 		c.ending = "this side hung up, and the other did not answer that"
 	} else if end, _ := call.Ended(ctx); end.ByUs { // it is over: Ended does not wait
@@ -147,6 +178,42 @@ func converse(ctx context.Context, call *phone.Call, r callRequest, untilSaid bo
 	}
 	return c
 }
+
+// enter presses the PIN once the far side has had time to ask for it.
+func enter(ctx context.Context, call *phone.Call, r callRequest) error {
+	asked := time.NewTimer(untilAsked)
+	defer asked.Stop()
+	select {
+	case <-asked.C:
+	case <-call.Done():
+	case <-ctx.Done():
+	}
+	err := call.Press(ctx, r.pin+"#", phone.Press{How: ways()[r.pinBy]})
+	var status *phone.StatusError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &status):
+		return fmt.Errorf("the PIN was not taken: SIP status %d to an INFO", status.Code) // its phrase may repeat the digit
+	case errors.Is(err, phone.ErrNoEvents):
+		return errors.New("the PIN was not pressed: the other side takes no telephone-event; try --pin-by info or inband")
+	}
+	select {
+	case <-call.Done():
+		return errors.New("the PIN was not pressed to its end: the other side hung up")
+	default:
+		return fmt.Errorf("the PIN was not pressed to its end: %w", err)
+	}
+}
+
+// ways are the ways to send digits, as --pin-by names them.
+func ways() map[string]phone.Way {
+	return map[string]phone.Way{"rfc4733": phone.RFC4733, "info": phone.INFO, "inband": phone.Inband}
+}
+
+// inband reports whether the PIN is sent as tones. telephone-event is not offered then:
+// who is offered that need not listen for tones.
+func (r callRequest) inband() bool { return r.pin != "" && ways()[r.pinBy] == phone.Inband }
 
 // hangUp ends a call, also when the command is interrupted.
 func hangUp(ctx context.Context, call *phone.Call) error {

@@ -26,8 +26,8 @@ type Leg struct {
 }
 
 // A Chart is a call flow: the messages of all legs, drawn as arrows to and from
-// Tandem in the middle, and in full what Tandem sent. Retransmissions are left out, and
-// all that differs from run to run is given a stable name.
+// Tandem in the middle, and in full what Tandem sent, but for digits that are pressed.
+// Retransmissions are left out, and all that differs from run to run is given a stable name.
 type Chart struct {
 	Title, Text string
 	Tandem      []netip.AddrPort // SIP addresses
@@ -116,7 +116,7 @@ func (c Chart) Markdown() string {
 	c.draw(&b, arrows)
 	b.WriteString("```\n\n## What Tandem sent\n")
 	for _, a := range arrows {
-		text := names.message(c.Legs[a.leg].Name, a.step.Raw) // names are given in order, to all messages
+		text := names.message(c.Legs[a.leg].Name, a.step) // names are given in order, to all messages
 		if !a.step.Out {
 			fmt.Fprintf(&b, "\nTo %s:\n\n```\n%s```\n", c.Legs[a.leg].Name, text)
 		}
@@ -177,6 +177,9 @@ func label(s phone.Step) string {
 	}
 	if _, body, _ := bytes.Cut(s.Raw, []byte("\r\n\r\n")); bytes.HasPrefix(body, []byte("v=0")) {
 		text += " (SDP)"
+	}
+	if s.Digit() {
+		text += " (digit)"
 	}
 	return text
 }

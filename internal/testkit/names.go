@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"tandem/internal/voice/phone"
 )
 
 // names gives stable names to what differs from run to run, in the order in which it
@@ -52,9 +54,10 @@ var (
 // dropped are header fields that say nothing about the call.
 const dropped = " via content-length max-forwards date timestamp "
 
-// message writes a message with names in place of what differs.
-func (n *names) message(leg string, raw []byte) string {
-	head, body, _ := strings.Cut(string(raw), "\r\n\r\n")
+// message writes a message with names in place of what differs, and without the digit
+// that an INFO tells: it may be one of a PIN.
+func (n *names) message(leg string, s phone.Step) string {
+	head, body, _ := strings.Cut(string(s.Raw), "\r\n\r\n")
 	var b strings.Builder
 	for i, line := range strings.Split(head, "\r\n") {
 		name, _, _ := strings.Cut(line, ":")
@@ -71,6 +74,10 @@ func (n *names) message(leg string, raw []byte) string {
 		return b.String()
 	}
 	b.WriteString("\n")
+	if s.Digit() {
+		b.WriteString("(a digit)\n")
+		return b.String()
+	}
 	for line := range strings.SplitSeq(strings.TrimRight(body, "\r\n"), "\r\n") {
 		b.WriteString(n.description(line) + "\n")
 	}

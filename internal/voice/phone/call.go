@@ -160,16 +160,29 @@ func (c *Call) Said(ctx context.Context) error {
 	if v == nil {
 		return errState
 	}
-	v.mu.Lock()
-	said := v.said
-	v.mu.Unlock()
-	select {
-	case <-said:
-		return nil
-	case <-c.done:
-		return errState
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	for {
+		said, ended := v.saying()
+		if ended {
+			return nil
+		}
+		select {
+		case <-said:
+		case <-c.done:
+			return errState
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// Say replaces what we say, from now on; what was being said is not said to its end, and
+// Said waits for the new.
+func (c *Call) Say(s Source) {
+	c.mu.Lock()
+	v := c.voice
+	c.mu.Unlock()
+	if v != nil {
+		v.say(s)
 	}
 }
 
@@ -215,6 +228,23 @@ func (c *Call) HearsTone(ctx context.Context, hz float64) error {
 // Hears waits until at least n samples have been heard.
 func (c *Call) Hears(ctx context.Context, n int) error {
 	return c.hears(ctx, func(pcm []int16) bool { return len(pcm) >= n })
+}
+
+// Digits is what the far side has pressed so far, by RFC 4733 or INFO, each once
+// however many packets told it. Digits in band are only heard.
+func (c *Call) Digits() string {
+	c.mu.Lock()
+	v := c.voice
+	c.mu.Unlock()
+	if v == nil {
+		return ""
+	}
+	return v.ear.digits()
+}
+
+// HearsDigits waits until at least n digits have come.
+func (c *Call) HearsDigits(ctx context.Context, n int) error {
+	return c.arrives(ctx, 1, func(e *ear) bool { return len(e.digits()) >= n })
 }
 
 // finish ends the call. Only the first end counts. The caller holds c.mu.

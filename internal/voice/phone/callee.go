@@ -115,7 +115,7 @@ func (c *Call) Fork() (*Call, error) {
 // had none, unless that has been done. The caller holds c.mu.
 func (c *Call) describe(r Reply) error {
 	if c.voice == nil {
-		formats, err := formatsNamed(r.Codecs)
+		formats, err := c.p.formatsNamed(r.Codecs)
 		if err != nil {
 			return err
 		}
@@ -137,7 +137,7 @@ func (c *Call) describe(r Reply) error {
 	if err != nil {
 		return err
 	}
-	c.voice.ear.learn([]format{a.format})
+	c.voice.ear.learn(a.format, a.events)
 	c.said, c.agreed = answer, a
 	return nil
 }

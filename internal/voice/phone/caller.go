@@ -42,7 +42,7 @@ func (p *Phone) Dial(ctx context.Context, in Invite) (*Call, error) {
 	c.log = p.record(c.dialog.id)
 	c.session.lines = in.SDPLines
 	var err error
-	if c.session.formats, err = formatsNamed(in.Codecs); err != nil {
+	if c.session.formats, err = p.formatsNamed(in.Codecs); err != nil {
 		return nil, err
 	}
 	if c.voice, err = newVoice(p, c.log); err != nil {
@@ -172,6 +172,7 @@ func (c *Call) concludeOffer(res *sip.Response) (agreement, error) {
 		return c.session.accept(theirs)
 	}
 	answer, a, err := c.session.answer(theirs, c.voice.addr())
+	c.voice.ear.learn(a.format, a.events)
 	c.ackBody = answer
 	return a, err
 }

@@ -36,7 +36,7 @@ var known = [...]format{
 }
 
 // formatsNamed looks codecs up. None named means G.711 and telephone-event.
-func formatsNamed(names []string) ([]format, error) {
+func (p *Phone) formatsNamed(names []string) ([]format, error) {
 	if len(names) == 0 {
 		names = []string{"PCMA", "PCMU", telephoneEvent}
 	}
@@ -46,7 +46,9 @@ func formatsNamed(names []string) ([]format, error) {
 		if i < 0 {
 			return nil, fmt.Errorf("phone: codec %q is not known", name)
 		}
-		list = append(list, known[i])
+		if f := known[i]; f.name != telephoneEvent || !p.o.NoEvents {
+			list = append(list, f)
+		}
 	}
 	return list, nil
 }
@@ -97,7 +99,7 @@ func (s *session) answer(offer []byte, at netip.AddrPort) ([]byte, agreement, er
 		sections[i] = "m=" + kind + " 0 " + rest + "\r\n" // RFC 3264 §6: refused
 	}
 	s.version++
-	return s.write(at, sections), agreement{to: audio.Addr, toRTCP: audio.RTCP, format: common[0], send: direction.Sends()}, nil
+	return s.write(at, sections), agreed(audio, common, direction.Sends()), nil
 }
 
 // accept reads the answer to our offer.
@@ -111,8 +113,16 @@ func (s *session) accept(answer []byte) (agreement, error) {
 	if !ok || len(common) == 0 || common[0].name == telephoneEvent {
 		return agreement{}, errNoMedia
 	}
-	return agreement{to: audio.Addr, toRTCP: audio.RTCP, format: common[0],
-		send: s.direction.Sends() && audio.Direction.Receives()}, nil
+	return agreed(audio, common, s.direction.Sends() && audio.Direction.Receives()), nil
+}
+
+// agreed is what the far side's description and what it has in common with us come to.
+func agreed(audio sdp.Media, common []format, send bool) agreement {
+	a := agreement{to: audio.Addr, toRTCP: audio.RTCP, format: common[0], send: send}
+	if last := common[len(common)-1]; last.name == telephoneEvent {
+		a.events = last
+	}
+	return a
 }
 
 // common lists the formats of m that we know, in its order and numbering, speech first.

@@ -2,6 +2,7 @@ package phone
 
 import (
 	"context"
+	"maps"
 	"net/netip"
 	"sync"
 )
@@ -17,6 +18,7 @@ type ear struct {
 	mu      sync.Mutex
 	arrived chan struct{} // closed and replaced with every packet
 	packets []heard
+	infos   []info
 	from    map[netip.AddrPort]bool // senders that a description has named
 	codecs  [128]string             // what payload numbers mean to us
 	clocks  [128]int
@@ -25,6 +27,12 @@ type ear struct {
 type heard struct {
 	from netip.AddrPort
 	packet
+}
+
+// An info is a digit that came by INFO.
+type info struct {
+	after int // packets received before it
+	digit byte
 }
 
 func newEar() *ear {
@@ -38,31 +46,52 @@ func newEar() *ear {
 func (e *ear) take(from netip.AddrPort, p packet) {
 	e.mu.Lock()
 	e.packets = append(e.packets, heard{from, p})
-	close(e.arrived)
-	e.arrived = make(chan struct{})
+	e.wake()
 	e.mu.Unlock()
 }
 
-// next gives a channel that is closed with the next packet, and how many there are.
+// press takes a digit that came by INFO.
+func (e *ear) press(digit byte) {
+	e.mu.Lock()
+	e.infos = append(e.infos, info{len(e.packets), digit})
+	e.wake()
+	e.mu.Unlock()
+}
+
+// wake tells those who wait. The caller holds e.mu.
+func (e *ear) wake() {
+	close(e.arrived)
+	e.arrived = make(chan struct{})
+}
+
+// next gives a channel that is closed when more has arrived, and how much has.
 func (e *ear) next() (<-chan struct{}, int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.arrived, len(e.packets)
+	return e.arrived, len(e.packets) + len(e.infos)
 }
 
-// hears waits until enough of what is heard says so. It looks at every fifth
-// packet, and a last time when the call is over.
+// hears waits until enough of what is heard says so. It looks at every fifth packet.
 func (c *Call) hears(ctx context.Context, enough func([]int16) bool) error {
+	return c.arrives(ctx, 5, func(e *ear) bool {
+		pcm, _ := e.listen()
+		return enough(pcm)
+	})
+}
+
+// arrives waits until enough has arrived. It looks whenever every more has, and a last
+// time when the call is over.
+func (c *Call) arrives(ctx context.Context, every int, enough func(*ear) bool) error {
 	c.mu.Lock()
 	v := c.voice
 	c.mu.Unlock()
 	if v == nil {
 		return errState
 	}
-	for looked := -5; ; {
+	for looked := -every; ; {
 		arrived, n := v.ear.next()
-		if n >= looked+5 {
-			if pcm, _ := v.ear.listen(); enough(pcm) {
+		if n >= looked+every {
+			if enough(v.ear) {
 				return nil
 			}
 			looked = n
@@ -70,7 +99,7 @@ func (c *Call) hears(ctx context.Context, enough func([]int16) bool) error {
 		select {
 		case <-arrived:
 		case <-c.done:
-			if pcm, _ := v.ear.listen(); !enough(pcm) {
+			if !enough(v.ear) {
 				return errState
 			}
 			return nil
@@ -87,10 +116,12 @@ func (e *ear) expect(from netip.AddrPort) {
 }
 
 // learn says what payload numbers mean that the far side has chosen.
-func (e *ear) learn(formats []format) {
+func (e *ear) learn(formats ...format) {
 	e.mu.Lock()
 	for _, f := range formats {
-		e.codecs[f.payload], e.clocks[f.payload] = f.name, f.clock
+		if f.clock > 0 {
+			e.codecs[f.payload], e.clocks[f.payload] = f.name, f.clock
+		}
 	}
 	e.mu.Unlock()
 }
@@ -117,11 +148,7 @@ type stream struct {
 // listen puts all packets in order. Each stream begins where the one before ends.
 func (e *ear) listen() (pcm []int16, h Hearing) {
 	e.mu.Lock()
-	packets := e.packets[:len(e.packets):len(e.packets)]
-	from, codecs, clocks := make(map[netip.AddrPort]bool, len(e.from)), e.codecs, e.clocks
-	for a := range e.from {
-		from[a] = true
-	}
+	packets, from, codecs, clocks := e.packets, maps.Clone(e.from), e.codecs, e.clocks
 	e.mu.Unlock()
 
 	streams := make(map[uint32]*stream)
@@ -133,10 +160,13 @@ func (e *ear) listen() (pcm []int16, h Hearing) {
 		}
 		h.Packets++
 		clock := int64(clocks[p.payload])
+		s := streams[p.ssrc]
 		if clock == 0 || codecs[p.payload] == telephoneEvent {
+			if s != nil {
+				s.count(p.sequence) // its numbers are those of the speech (RFC 4733 §2.2)
+			}
 			continue
 		}
-		s := streams[p.ssrc]
 		if s == nil || jump(s.last, p.timestamp)*Rate/clock > maxGap || jump(s.last, p.timestamp)*Rate/clock < -maxGap {
 			s = &stream{start: len(pcm), first: int64(p.timestamp), highest: int64(p.timestamp), last: p.timestamp,
 				lowestSeq: int64(p.sequence), highestSeq: int64(p.sequence), seen: make(map[int64]bool)}
@@ -154,6 +184,32 @@ func (e *ear) listen() (pcm []int16, h Hearing) {
 		h.Lost += int(s.highestSeq-s.lowestSeq) + 1 - len(s.seen)
 	}
 	return pcm, h
+}
+
+// digits lists what was pressed, in the order in which the first packet of each, or the
+// INFO, has arrived. An event is all packets with its timestamp (RFC 4733 §2.2.1).
+func (e *ear) digits() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	type event struct{ ssrc, timestamp uint32 }
+	seen := make(map[event]bool)
+	infos, list := e.infos, []byte(nil)
+	for i, p := range e.packets {
+		for ; len(infos) > 0 && infos[0].after <= i; infos = infos[1:] {
+			list = append(list, infos[0].digit)
+		}
+		if !e.from[p.from] || e.codecs[p.payload] != telephoneEvent || seen[event{p.ssrc, p.timestamp}] {
+			continue
+		}
+		seen[event{p.ssrc, p.timestamp}] = true
+		if digit, ok := digitIn(p.body); ok {
+			list = append(list, digit)
+		}
+	}
+	for _, i := range infos {
+		list = append(list, i.digit)
+	}
+	return string(list)
 }
 
 // jump is the signed distance between two timestamps (RFC 3550 §A.1 for sequence numbers).

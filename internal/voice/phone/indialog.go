@@ -129,7 +129,7 @@ func (c *Call) Reinvite(ctx context.Context, o Offer) error {
 func (c *Call) reoffer(o Offer, result chan<- error) error {
 	before := c.session
 	if o.Codecs != nil {
-		formats, err := formatsNamed(o.Codecs)
+		formats, err := c.p.formatsNamed(o.Codecs)
 		if err != nil {
 			return err
 		}
@@ -299,7 +299,10 @@ func (c *Call) onRequest(tx *siptx.ServerTx, req *sip.Request) {
 		c.finish(End{Reason: reasonOf(req)})
 	case sip.INVITE, sip.UPDATE:
 		c.onOffer(tx, req)
-	case sip.OPTIONS, sip.INFO, sip.MESSAGE, sip.NOTIFY:
+	case sip.INFO:
+		c.onInfo(req)
+		c.answer(tx, req, 200)
+	case sip.OPTIONS, sip.MESSAGE, sip.NOTIFY:
 		c.answer(tx, req, 200)
 	case sip.REFER:
 		c.answer(tx, req, 603)
@@ -307,6 +310,17 @@ func (c *Call) onRequest(tx *siptx.ServerTx, req *sip.Request) {
 		c.answer(tx, req, 481) // we send no provisional that asks for it (RFC 3262 §3)
 	default:
 		c.answer(tx, req, 405)
+	}
+}
+
+// onInfo takes a digit. The caller holds c.mu.
+func (c *Call) onInfo(req *sip.Request) {
+	h := req.GetHeader("Content-Type")
+	if h == nil || c.voice == nil {
+		return
+	}
+	if digit, ok := signalIn(h.Value(), req.Body()); ok {
+		c.voice.ear.press(digit)
 	}
 }
 
@@ -334,7 +348,7 @@ func (c *Call) onOffer(tx *siptx.ServerTx, req *sip.Request) {
 			c.answer(tx, req, 488)
 			return
 		}
-		c.voice.ear.learn([]format{agreed.format})
+		c.voice.ear.learn(agreed.format, agreed.events)
 		a = agreed
 		body(res, typeSDP, answer)
 	case req.Method == sip.INVITE:

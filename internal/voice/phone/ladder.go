@@ -88,8 +88,17 @@ func (c *Call) Raw() [][]byte {
 	return slices.Clone(c.log.raw)
 }
 
+// Digit reports whether the message is an INFO for a digit that is pressed.
+func (s Step) Digit() bool {
+	kind, _ := field(s.Raw, "content-type", "c")
+	kind, _, _ = strings.Cut(kind, ";")
+	kind = strings.ToLower(strings.TrimSpace(kind))
+	return strings.HasPrefix(s.Line, "INFO ") && (kind == typeRelay || kind == typeDTMF)
+}
+
 // WriteLadder prints a call's messages, one a line. Numbers are hidden to country
-// code and last two digits unless reveal is set.
+// code and last two digits unless reveal is set. Digits are never printed: they may be
+// a PIN.
 func WriteLadder(w io.Writer, steps []Step, reveal bool) error {
 	for _, s := range steps {
 		arrow, note := "<--", ""
@@ -103,6 +112,9 @@ func WriteLadder(w io.Writer, steps []Step, reveal bool) error {
 		}
 		if _, description, ok := bytes.Cut(s.Raw, []byte("\r\n\r\n")); ok && bytes.HasPrefix(description, []byte("v=0")) {
 			note = "  with SDP"
+		}
+		if s.Digit() {
+			note = "  with digit"
 		}
 		if s.Again {
 			note += "  again"

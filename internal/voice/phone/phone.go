@@ -8,8 +8,8 @@
 // keeps every message and packet of every call until it is closed, and resolves no
 // names: it is not made for days of calls.
 //
-// What a call has seen holds real numbers, and is meant for the person who placed
-// the call. Errors, logs and the printed ladder do not.
+// What a call has seen holds real numbers and the digits that were pressed, and is
+// meant for the person who placed the call. Errors, logs and the printed ladder do not.
 package phone
 
 import (
@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/netip"
 	"sync"
 	"time"
@@ -65,9 +66,19 @@ type Options struct {
 	RTCP []byte
 	// Extension is put into every RTP packet as the data of a header extension.
 	Extension []byte
+	// NoEvents keeps telephone-event out of every offer and answer.
+	NoEvents bool
+
 	// Lose is asked for each RTP packet about to be sent, on the sending goroutine;
 	// true loses it. nil = none is lost.
 	Lose func(packet []byte) bool
+	// Jitter delays each RTP packet by a random time between 0 and this, so that their
+	// order changes. What is delayed when the call ends is lost. Each call has the same
+	// delays, those that Seed leads to.
+	Jitter time.Duration
+	Seed   uint64
+	// Drift is how many ppm the sample clock runs fast; negative, slow. Up to half.
+	Drift float64
 }
 
 // A Phone is a user agent with one SIP address. Make one with New, and Close it.
@@ -102,6 +113,9 @@ func New(o Options) (*Phone, error) {
 	}
 	if o.Timers.T2 <= 0 {
 		o.Timers.T2 = 4 * time.Second
+	}
+	if !(math.Abs(o.Drift) <= 500e3) {
+		return nil, errors.New("phone: a sample clock cannot drift that much")
 	}
 	p := &Phone{o: o, log: o.Log, stop: make(chan struct{}), ready: make(chan struct{}), calls: make(map[callKey]*Call),
 		invites: make(map[*siptx.ServerTx][]*Call), records: make(map[string]*record)}

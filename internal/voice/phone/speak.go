@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	mathrand "math/rand/v2"
 	"net"
 	"net/netip"
 	"sync"
@@ -61,6 +62,7 @@ type agreement struct {
 	to     netip.AddrPort // RTP
 	toRTCP netip.AddrPort
 	format format
+	events format // clock 0 if there are none
 	send   bool
 }
 
@@ -75,7 +77,10 @@ type voice struct {
 	old       []*line // left behind, still heard: packets may be under way to them
 	now       agreement
 	source    Source
-	said      chan struct{} // closed when source has ended
+	said      chan struct{} // closed when source has ended or is replaced
+	ended     bool          // it has ended
+	keys      []*keying     // digits that are pressed, one after the other
+	random    *mathrand.Rand
 	stop      chan struct{} // closed by close; ends the sender
 	started   bool
 	closed    bool
@@ -94,7 +99,8 @@ func newVoice(p *Phone, log *record) (*voice, error) {
 	_, _ = rand.Read(seed[:]) // never fails
 	v := &voice{p: p, ear: newEar(), log: log, source: Silence(), said: make(chan struct{}), stop: make(chan struct{}),
 		marker: true, sequence: binary.BigEndian.Uint16(seed[:]), timestamp: binary.BigEndian.Uint32(seed[2:]),
-		ssrc: binary.BigEndian.Uint32(seed[6:]), cname: hex.EncodeToString(seed[10:])}
+		ssrc: binary.BigEndian.Uint32(seed[6:]), cname: hex.EncodeToString(seed[10:]),
+		random: mathrand.New(mathrand.NewPCG(p.o.Seed, 0))}
 	if err := v.open(); err != nil {
 		return nil, err
 	}
@@ -127,15 +133,25 @@ func (v *voice) addr() netip.AddrPort {
 	return v.line.addr
 }
 
-// say replaces the source. It must not be used while the sender runs with another
-// one that is still to be waited for.
+// say replaces the source. Who waits for the end of the one before waits for this one's.
 func (v *voice) say(s Source) {
 	if s == nil {
 		return
 	}
 	v.mu.Lock()
-	v.source, v.said = s, make(chan struct{})
-	v.mu.Unlock()
+	defer v.mu.Unlock()
+	if !v.ended {
+		close(v.said)
+	}
+	v.source, v.said, v.ended = s, make(chan struct{}), false
+}
+
+// saying gives a channel that is closed when the source has ended or is replaced, and
+// whether it has ended.
+func (v *voice) saying() (<-chan struct{}, bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.said, v.ended
 }
 
 // agree takes the result of an offer and an answer, and starts sending if it is
@@ -187,9 +203,13 @@ func (v *voice) read(c *net.UDPConn, media bool) {
 	}
 }
 
-// talk sends a packet every 20 ms, until close. It counts from its start, so that
-// a late tick is made up for.
+// paced is how long 20 ms take by a clock that runs so many ppm fast.
+func paced(drift float64) time.Duration { return time.Duration(float64(frame) / (1 + drift/1e6)) }
+
+// talk sends a packet every 20 ms of its own clock, until close. It counts from its
+// start, so that a late tick is made up for.
 func (v *voice) talk() {
+	frame := paced(v.p.o.Drift)
 	ticker := time.NewTicker(frame)
 	defer ticker.Stop()
 	start, sent := time.Now(), 0
@@ -221,26 +241,57 @@ func (v *voice) frame() {
 		v.timestamp += step
 		return
 	}
-	var pcm [perFrame]int16
-	if n := v.source.Read(pcm[:]); n < len(pcm) {
-		clear(pcm[n:])
-		v.source = Silence()
-		close(v.said)
+	p := packet{payload: v.now.format.payload, sequence: v.sequence, timestamp: v.timestamp, ssrc: v.ssrc, extension: v.p.o.Extension}
+	copies, pressed := v.event(&p)
+	if !pressed {
+		p.marker, v.marker = v.marker, false
+		p.body = encode(v.now.format.name, v.speech())
 	}
-	p := packet{marker: v.marker, payload: v.now.format.payload, sequence: v.sequence, timestamp: v.timestamp,
-		ssrc: v.ssrc, extension: v.p.o.Extension, body: encode(v.now.format.name, pcm[:])}
-	v.marker = false
 	v.sequence++
 	v.timestamp += step
-	raw := p.marshal(nil)
-	if v.p.o.Lose == nil || !v.p.o.Lose(raw) {
-		_, _ = v.line.rtp.WriteToUDPAddrPort(raw, v.now.to) // lost like any packet
+	for raw := p.marshal(nil); copies > 0; copies-- {
+		v.send(raw)
 	}
 	if v.packets%rtcpEvery == 0 {
 		v.report()
 	}
 	v.packets++
 	v.octets += uint32(len(p.body))
+}
+
+// speech is the next 20 ms of what we say. The caller holds v.mu.
+func (v *voice) speech() []int16 {
+	var pcm [perFrame]int16
+	if n := v.source.Read(pcm[:]); n < len(pcm) {
+		clear(pcm[n:])
+		v.source, v.ended = Silence(), true
+		close(v.said)
+	}
+	v.mix(pcm[:])
+	return pcm[:]
+}
+
+// send gives a packet to the network, which does with it what the options say. The
+// caller holds v.mu.
+func (v *voice) send(raw []byte) {
+	if v.p.o.Lose != nil && v.p.o.Lose(raw) {
+		return
+	}
+	from, to := v.line.rtp, v.now.to
+	if v.p.o.Jitter <= 0 {
+		_, _ = from.WriteToUDPAddrPort(raw, to) // lost like any packet
+		return
+	}
+	delay := time.Duration(v.random.Int64N(int64(v.p.o.Jitter) + 1))
+	v.p.spawn(func() {
+		late := time.NewTimer(delay)
+		defer late.Stop()
+		select {
+		case <-late.C:
+			_, _ = from.WriteToUDPAddrPort(raw, to)
+		case <-v.stop:
+		}
+	})
 }
 
 // report sends a sender report and our CNAME (RFC 3550 §6.4.1, §6.5.1), and what the
