@@ -124,7 +124,7 @@ func (s *Allocations) List(ctx context.Context, t masking.Tenant, q AllocationQu
 	now := s.now()
 	var found []masking.Allocation
 	err = s.view(ctx, "list allocations", func(ctx context.Context, tx store.Reader) (err error) {
-		found, err = tx.Allocations(ctx, store.AllocationFilter{Tenant: t.ID, Status: q.Status,
+		found, err = tx.Allocations(ctx, store.AllocationFilter{Tenant: t.ID, Product: masking.GreenVN, Status: q.Status,
 			VirtualNumber: q.VirtualNumber, Party: q.Party, Before: q.After, Limit: q.Limit + 1, Now: now})
 		return err
 	})
