@@ -287,7 +287,7 @@ func (m *model) checkCall(ctx context.Context, tx store.Reader, virtual, caller 
 // checkListed asks the store's own lists about the rule: want allocations let
 // the caller call.
 func (m *model) checkListed(ctx context.Context, tx store.Reader, virtual, caller e164.Number, want int) error {
-	listed, err := tx.Allocations(ctx, store.AllocationFilter{Tenant: m.tenant, VirtualNumber: virtual, Party: caller, Status: masking.Active, Now: m.now})
+	listed, err := tx.Allocations(ctx, store.AllocationFilter{Tenant: m.tenant, Product: masking.GreenVN, VirtualNumber: virtual, Party: caller, Status: masking.Active, Now: m.now})
 	if err != nil {
 		return err
 	}
