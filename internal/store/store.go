@@ -280,6 +280,9 @@ type RecordingReader interface {
 	// StoredBefore are at most limit recordings of the tenant that are stored, not
 	// held, and were begun before the given time; oldest first.
 	StoredBefore(ctx context.Context, tenant masking.TenantID, before time.Time, limit int) ([]masking.Recording, error)
+	// DeletedWithSound are at most limit recordings of all tenants that are deleted
+	// and still have a Key: their sound is not yet gone from the blob store.
+	DeletedWithSound(ctx context.Context, limit int) ([]masking.Recording, error)
 	// RecordingKey is the tenant's sealed key, ErrNotFound if he has none.
 	RecordingKey(ctx context.Context, tenant masking.TenantID) ([]byte, error)
 }
@@ -292,7 +295,7 @@ type RecordingWriter interface {
 	// running; changed tells which. The caller writes the event if it did. A
 	// recording of which nothing was written (the store was away) is ErrNotFound.
 	EndRecording(ctx context.Context, r masking.Recording) (changed bool, err error)
-	// UpdateRecording writes status, deletion and legal hold.
+	// UpdateRecording writes status, deletion, legal hold and key.
 	UpdateRecording(ctx context.Context, r masking.Recording) error
 	// InsertRecordingKey keeps the first sealed key that a tenant is given, and
 	// gives the one that is kept.
