@@ -19,6 +19,7 @@ import (
 var quick = phone.Press{On: 40 * time.Millisecond, Off: 20 * time.Millisecond}
 
 func TestDigitsArriveInOrderFromEitherSideByEventsAndByINFO(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, network string) {
 		t.Parallel()
 		p := newPair(t, network)
@@ -75,6 +76,7 @@ func packetsOf(c *phone.Call) []rtp {
 }
 
 func TestEventPacketsAreAsRFC4733Asks(t *testing.T) {
+	t.Parallel()
 	said := phone.Noise(1, 40*160)
 	p := newPair(t, "udp")
 	a, b := p.talk(t, phone.Invite{Audio: phone.Samples(said)}, phone.Reply{})
@@ -274,6 +276,7 @@ func TestAnINFOThatIsRefusedEndsThePressing(t *testing.T) {
 }
 
 func TestDigitsInBandAreTheirTwoTonesOverTheSpeech(t *testing.T) {
+	t.Parallel()
 	for _, side := range []string{"caller", "callee"} {
 		t.Run(side, func(t *testing.T) {
 			t.Parallel()
@@ -283,7 +286,7 @@ func TestDigitsInBandAreTheirTwoTonesOverTheSpeech(t *testing.T) {
 			if side == "callee" {
 				from, to = b, a
 			}
-			const all = "147*2580369#ABCD"
+			const all = "1590*#D"
 			must(t, to.Hears(soon(t), 1600))
 			must(t, from.Press(soon(t), all, phone.Press{How: phone.Inband, On: 195 * time.Millisecond, Off: 45 * time.Millisecond}))
 			must(t, to.Hears(soon(t), len(to.Heard())+1600))

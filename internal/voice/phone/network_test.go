@@ -12,6 +12,7 @@ import (
 )
 
 func TestPacketsThatOvertakeEachOtherAreHeardInTheirOrder(t *testing.T) {
+	t.Parallel()
 	said := phone.Noise(6, 8000)
 	p := newPair(t, "udp", func(a, _ *phone.Options) { a.Jitter, a.Seed = 90*time.Millisecond, 7 })
 	a, b := p.talk(t, phone.Invite{Audio: phone.Samples(said)}, phone.Reply{})
@@ -40,6 +41,7 @@ func TestPacketsThatOvertakeEachOtherAreHeardInTheirOrder(t *testing.T) {
 }
 
 func TestASampleClockThatDriftsSendsMoreOrFewerPackets(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct{ drift, low, high float64 }{
 		"fast": {150e3, 1.08, 1.22}, "slow": {-150e3, 0.78, 0.92},
 	} {
