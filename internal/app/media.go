@@ -1,9 +1,11 @@
 package app
 
 import (
+	"bytes"
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"tandem/internal/config"
@@ -58,6 +60,7 @@ type session struct {
 	s       *relay.Session
 	m       media
 	streams [2]b2bua.Stream // as last connected
+	ears    [2]ear
 	tape    *record.Recording
 }
 
@@ -109,44 +112,104 @@ func (s *session) Say(side b2bua.Side, w b2bua.Words) {
 
 func (s *session) Hush(side b2bua.Side) { s.s.Silence(relaySide(side)) }
 
+// Listen hears the keys of a side. When nobody listens any more, the key that is
+// still held is kept from the other side all the same: it belongs to what was
+// asked.
 func (s *session) Listen(side b2bua.Side, heard func(digit byte)) {
+	if old := s.ears[side]; heard == nil && old != nil {
+		old.over()
+		return
+	}
 	if heard == nil {
-		s.s.Listen(relaySide(side), nil)
 		return
 	}
 	from := s.streams[side]
+	var e ear = &toneEar{tones: prompt.NewInband(), laws: from.Laws, heard: heard}
 	if from.Events <= 127 {
-		s.s.Listen(relaySide(side), &eventEar{prompt.NewEvents(from.Events), heard})
-		return
+		e = &eventEar{number: from.Events, events: prompt.NewEvents(from.Events), heard: heard}
 	}
-	s.s.Listen(relaySide(side), &toneEar{prompt.NewInband(), from.Laws, heard})
+	s.ears[side] = e
+	s.s.Listen(relaySide(side), e)
 }
 
-// eventEar hears keys that are told as telephone-events.
+// ear hears keys until it is over.
+type ear interface {
+	relay.Ear
+	over()
+}
+
+// eventEar hears keys that are told as telephone-events. The packet path owns all
+// but done.
 type eventEar struct {
+	number uint8
 	events *prompt.Events
 	heard  func(digit byte)
+	done   atomic.Bool
+
+	ssrc, timestamp uint32 // of the key pressed last
 }
 
-func (e *eventEar) Packet(p *relay.Packet) {
+func (e *eventEar) over() { e.done.Store(true) }
+
+// Hear keeps the packets of keys that were pressed for us from the other side.
+func (e *eventEar) Hear(p *relay.Packet) (pass bool) {
+	switch {
+	case p.Payload != e.number:
+		return true
+	case e.done.Load():
+		return p.SSRC != e.ssrc || p.Timestamp != e.timestamp
+	}
+	e.ssrc, e.timestamp = p.SSRC, p.Timestamp
 	if digit, ok := e.events.Packet(p.Payload, p.Sequence, p.Timestamp, p.SSRC, p.Media); ok {
 		e.heard(digit)
 	}
+	return false
 }
 
-// toneEar hears keys by their tones.
+// toneLasts is how long after a key was heard by its tone the sound may still be
+// the key's.
+const toneLasts = 500 * time.Millisecond
+
+// toneEar hears keys by their tones. The packet path owns all but done.
 type toneEar struct {
 	tones *prompt.Inband
 	laws  [128]g711.Law
 	heard func(digit byte)
+	done  atomic.Bool
+	last  time.Duration // when a key was heard
+
+	sequence uint16 // of the next packet, if none is lost
+	next     uint32 // its timestamp, if nothing is left out
 }
 
-func (e *toneEar) Packet(p *relay.Packet) {
+// pause is what a sender leaves out that does not send silence (RFC 3551 §4.1).
+// One of 100 ms ends every tone.
+var pause = [2][]byte{bytes.Repeat([]byte{g711.ALaw.Silence()}, g711.Rate/10), bytes.Repeat([]byte{g711.ULaw.Silence()}, g711.Rate/10)}
+
+func (e *toneEar) over() { e.done.Store(true) }
+
+// Hear keeps the end of the last tone from the other side.
+func (e *toneEar) Hear(p *relay.Packet) (pass bool) {
+	if e.done.Load() {
+		return p.At-e.last >= toneLasts
+	}
 	law := e.laws[p.Payload&0x7f]
 	if law == g711.None {
-		return
+		return true
 	}
-	if digit, ok := e.tones.Samples(law, p.Media); ok {
+	if gap := int32(p.Timestamp - e.next); p.Sequence == e.sequence && gap > 0 {
+		silence := pause[law-g711.ALaw]
+		e.take(p.At, law, silence[:min(int(gap), len(silence))])
+	}
+	e.sequence, e.next = p.Sequence+1, p.Timestamp+uint32(len(p.Media))
+	e.take(p.At, law, p.Media)
+	return true
+}
+
+// take listens to a piece of sound.
+func (e *toneEar) take(at time.Duration, law g711.Law, sound []byte) {
+	for digit, ok := e.tones.Samples(law, sound); ok; digit, ok = e.tones.Samples(law, nil) {
+		e.last = at
 		e.heard(digit)
 	}
 }

@@ -25,13 +25,14 @@ func (st *stage) asked(p *phone.Phone, from string, edit ...func(*phone.Invite))
 	return c
 }
 
-// answers lets the call that reaches the out carrier be taken up, and both talk.
+// talks lets the call that reaches the out carrier be taken up, and both talk.
 func (st *stage) talks(a *phone.Call) (b *phone.Call) {
 	st.t.Helper()
 	b = st.called()
 	st.must(b.Ring(phone.Reply{}))
 	st.must(b.Answer(phone.Reply{Audio: phone.Sine(880, 8000)}))
 	st.must(b.Answered(st.ctx))
+	a.Say(phone.Sine(440, 8000))
 	st.must(b.HearsTone(st.ctx, 440))
 	st.must(a.HearsTone(st.ctx, 880))
 	return b
@@ -78,9 +79,7 @@ func TestAPINOpensThePairItBelongsTo(t *testing.T) {
 			if mine.PIN == other.PIN || len(mine.PIN) != 4 {
 				t.Fatalf("PINs of %d and %d digits, alike: %v", len(mine.PIN), len(other.PIN), mine.PIN == other.PIN)
 			}
-			a := st.asked(st.in, alice, func(in *phone.Invite) {
-				in.Audio, in.Codecs = phone.Sine(440, 8000), c.codecs
-			})
+			a := st.asked(st.in, alice, func(in *phone.Invite) { in.Codecs = c.codecs })
 			st.must(a.Press(st.ctx, mine.PIN, c.press))
 			b := st.talks(a)
 			if seen := b.Seen(); seen.From != virtual || seen.RequestUser != bob {

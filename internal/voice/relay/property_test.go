@@ -139,7 +139,7 @@ func (m *callModel) listen(side Side) {
 	m.taps[side] = nil
 	if rapid.Bool().Draw(m.T, "taps") {
 		m.taps[side] = &notes{}
-		m.Listen(side, m.taps[side])
+		m.Listen(side, hearing{m.taps[side]})
 		return
 	}
 	m.Listen(side, nil)

@@ -89,7 +89,7 @@ func TestWhatIsSaidGoesOnWhereNothingWasReopened(t *testing.T) {
 		first, _ := c.a.media()
 		c.b.media()
 		var tap notes
-		c.Listen(B, &tap)
+		c.Listen(B, hearing{&tap})
 		if err := c.Reopen(B); err != nil {
 			t.Fatal(err)
 		}
@@ -166,7 +166,7 @@ func TestReopeningAgainAndAgainUnderLoadKeepsTheOthersStreamWhole(t *testing.T) 
 			c.Silence(A)
 		})
 		busy(func(uint16) {
-			c.Listen(B, tap)
+			c.Listen(B, hearing{tap})
 			c.Record(tap)
 			c.Listen(B, nil)
 			c.Record(nil)

@@ -276,7 +276,7 @@ func TestSpeechThatIsReplacedKeepsStepAndNeverEnds(t *testing.T) {
 		var replaced, ended atomic.Int32
 		c.Play(B, Speech{Payload: 8, Audio: phrase("ab"), Done: func() { replaced.Add(1) }})
 		c.Play(B, Speech{Payload: 8, Audio: phrase("cd"), Done: func() { replaced.Add(1) }})
-		first, _ := c.b.media() // a or c, as the tick came
+		first, _ := c.b.media()           // a or c, as the tick came
 		now.advance(5 * time.Millisecond) // in the middle of a frame
 		c.Play(B, Speech{Payload: 8, Audio: phrase("e"), Done: func() { ended.Add(1) }})
 		now.advance(15 * time.Millisecond)

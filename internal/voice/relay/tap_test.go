@@ -42,8 +42,8 @@ func TestAListenerIsShownAllThatItsPeerSends(t *testing.T) {
 		}
 		c := call{s, newPhone(t, "127.0.0.1"), newPhone(t, "127.0.0.1")}
 		var a, b notes
-		c.Listen(A, &a)
-		c.Listen(B, &b)
+		c.Listen(A, hearing{&a})
+		c.Listen(B, hearing{&b})
 		c.connect(A, c.a.remote())
 		shown := func(n int) func() bool { return func() bool { return len(a.all()) == n } }
 
@@ -198,12 +198,12 @@ func TestATapIsNotCalledOnceItIsEnded(t *testing.T) {
 		heard := func(s *strict, side Side) { eventually(t, func() bool { return s.calls[side].Load() > 2 }) }
 		for range 20 {
 			one, both, next := &strict{t: t}, &strict{t: t}, &strict{t: t}
-			c.Listen(A, one)
+			c.Listen(A, hearing{one})
 			c.Record(both)
 			heard(one, A)
 			heard(both, A)
 			heard(both, B)
-			c.Listen(A, next)
+			c.Listen(A, hearing{next})
 			one.ended.Store(true)
 			heard(next, A)
 			c.Listen(A, nil)
@@ -215,7 +215,7 @@ func TestATapIsNotCalledOnceItIsEnded(t *testing.T) {
 			}
 		}
 		last := &strict{t: t}
-		c.Listen(B, last)
+		c.Listen(B, hearing{last})
 		c.Record(last)
 		heard(last, A)
 		c.Close()
@@ -232,7 +232,7 @@ func TestATapCostsNoAllocation(t *testing.T) {
 		to.Tables[8] = g711.ALaw.To(g711.ULaw)
 		c.connect(B, to)
 		tap := &strict{t: t}
-		c.Listen(A, tap)
+		c.Listen(A, hearing{tap})
 		c.Record(tap)
 		out := packet(8, 1, 1, 1, random(160))
 		b, from := make([]byte, len(out)), addrOf(c.a.rtp)
@@ -278,6 +278,49 @@ func TestCodeWordsAreTurnedByTheNumberTheyArriveWith(t *testing.T) {
 		c.a.send(c.Local(A), packet(8, 3, 321, 1, all))
 		if h, got := c.b.media(); h.payload != 8 || !bytes.Equal(got, all) {
 			t.Errorf("without a table A-law became %d %x", h.payload, got)
+		}
+	})
+}
+
+// hearing is an ear that lets everything pass.
+type hearing struct{ Tap }
+
+func (h hearing) Hear(p *Packet) bool {
+	h.Packet(p)
+	return true
+}
+
+// deaf is an ear that lets one payload number pass and nothing else.
+type deaf uint8
+
+func (d deaf) Hear(p *Packet) bool { return p.Payload == uint8(d) }
+
+func TestWhatAnEarKeepsReachesNobodyAndLeavesNoGap(t *testing.T) {
+	withEachEngine(t, func(t *testing.T, kind string) {
+		e := engine(t, Options{Engine: kind})
+		s, err := e.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := call{s, newPhone(t, "127.0.0.1"), newPhone(t, "127.0.0.1")}
+		var kept notes
+		c.connect(A, c.a.remote())
+		c.connect(B, c.b.remote())
+		c.Record(&kept)
+		c.Listen(A, deaf(8))
+		for i, payload := range []uint8{8, 101, 101, 8} {
+			c.a.send(c.Local(A), packet(payload, uint16(10+i), uint32(160*i), 9, []byte{payload}))
+		}
+		h1, _ := c.b.media()
+		h2, _ := c.b.media()
+		if h1.payload != 8 || h2.payload != 8 || h2.sequence != h1.sequence+1 {
+			t.Errorf("packets %+v and %+v reached the other side", h1, h2)
+		}
+		if list := kept.all(); len(list) != 2 {
+			t.Errorf("%d packets were recorded", len(list))
+		}
+		if st := c.Stats()[A]; st.Held != 2 {
+			t.Errorf("%d packets are counted as held", st.Held)
 		}
 	})
 }
