@@ -100,19 +100,20 @@ func TestTheEngineDoesWhatEveryStoreMust(t *testing.T) {
 // scans are the statements that read a whole table or index, and why they may.
 func scans() map[string]string {
 	return map[string]string{
-		"FROM tenant t ORDER BY t.id":              "the list of all tenants",
-		"FROM trunk ORDER BY name":                 "the list of all trunks",
-		"SELECT 1 FROM tenant LIMIT 1":             "stops at the first row",
-		"WHERE k.ended_at = 0 AND k.node = ?":      "the index of open calls, as long as there are calls up",
-		"DELETE FROM party WHERE tenant = ?":       "a tenant is deleted once",
-		"FROM event e WHERE e.cursor > ? ORDER BY": "a list of all tenants, by primary key",
-		"DELETE FROM event WHERE tenant = ?":       "a tenant is deleted once",
-		"DELETE FROM call WHERE tenant = ?":        "a tenant is deleted once",
-		"DELETE FROM tenant WHERE id = ?":          "the check that nothing refers to him",
-		"DELETE FROM pin_try WHERE allocation IN":  "a tenant is deleted once",
-		"DELETE FROM recording WHERE tenant = ?":   "a tenant is deleted once",
-		"FROM prompt ORDER BY tenant":              "the list of all announcements",
-		"FROM (VALUES (5), (6), (7), (8), (9)) k":  "the five lengths of PINs",
+		"FROM tenant t ORDER BY t.id":               "the list of all tenants",
+		"FROM trunk ORDER BY name":                  "the list of all trunks",
+		"SELECT 1 FROM tenant LIMIT 1":              "stops at the first row",
+		"WHERE k.ended_at = 0 AND k.node = ?":       "the index of open calls, as long as there are calls up",
+		"DELETE FROM party WHERE tenant = ?":        "a tenant is deleted once",
+		"FROM event e WHERE e.cursor > ? ORDER BY":  "a list of all tenants, by primary key",
+		"DELETE FROM event WHERE tenant = ?":        "a tenant is deleted once",
+		"DELETE FROM call WHERE tenant = ?":         "a tenant is deleted once",
+		"DELETE FROM tenant WHERE id = ?":           "the check that nothing refers to him",
+		"DELETE FROM pin_try WHERE allocation IN":   "a tenant is deleted once",
+		"DELETE FROM recording WHERE tenant = ?":    "a tenant is deleted once",
+		"FROM prompt ORDER BY tenant":               "the list of all announcements",
+		"FROM (VALUES (5), (6), (7), (8), (9)) k":   "the five lengths of PINs",
+		"SELECT COUNT(*) FROM (SELECT 1 FROM claim": "as many as a limit lets through",
 		"INSERT INTO": "SCAN CONSTANT ROW of VALUES",
 	}
 }
