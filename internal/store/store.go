@@ -322,6 +322,7 @@ type PromptReader interface {
 // PromptWriter changes tenants' announcements.
 type PromptWriter interface {
 	PutPrompt(ctx context.Context, p Prompt) error // in place of the one there is
+	// DeletePrompt goes back to ours; ErrNotFound if the tenant has none of his own.
 	DeletePrompt(ctx context.Context, tenant masking.TenantID, language, name string) error
 }
 

@@ -41,6 +41,13 @@ func (r *reader) StoredBefore(ctx context.Context, tenant masking.TenantID, befo
 		[]any{tenant, millis(before), most(limit)}, scanRecording)
 }
 
+// DeletedWithSound are deleted recordings whose sound is not yet gone: an index has
+// no others.
+func (r *reader) DeletedWithSound(ctx context.Context, limit int) ([]masking.Recording, error) {
+	return list(ctx, r, `SELECT `+recordingColumns+` FROM recording g
+		WHERE g.status = 'deleted' AND g.key <> '' ORDER BY g.deleted_at, g.call LIMIT ?`, []any{most(limit)}, scanRecording)
+}
+
 // RecordingKey reads a tenant's sealed key.
 func (r *reader) RecordingKey(ctx context.Context, tenant masking.TenantID) (sealed []byte, err error) {
 	err = r.row(ctx, `SELECT sealed FROM recording_key WHERE tenant = ?`, []any{tenant}, blobCol{&sealed})
@@ -74,10 +81,10 @@ func (t *tx) EndRecording(ctx context.Context, g masking.Recording) (changed boo
 	return false, err
 }
 
-// UpdateRecording writes status, deletion and legal hold.
+// UpdateRecording writes status, deletion, legal hold and key.
 func (t *tx) UpdateRecording(ctx context.Context, g masking.Recording) error {
-	return exactlyOne(t.exec(ctx, `UPDATE recording SET status = ?, deleted_at = ?, held = ? WHERE call = ? AND tenant = ?`,
-		g.Status, millis(g.DeletedAt), g.Held, g.Call, g.Tenant))
+	return exactlyOne(t.exec(ctx, `UPDATE recording SET status = ?, deleted_at = ?, held = ?, key = ? WHERE call = ? AND tenant = ?`,
+		g.Status, millis(g.DeletedAt), g.Held, g.Key, g.Call, g.Tenant))
 }
 
 // InsertRecordingKey keeps the first key and gives the one that is kept.
