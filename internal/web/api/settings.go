@@ -86,7 +86,9 @@ func (s *server) changeSettings(ctx context.Context, in *ChangeSettingsInput) (c
 	if err != nil {
 		return control.Answer{}, err
 	}
-	return s.Plane.Settings.Update(ctx, exchangeOf(ctx).tenant.ID, body.adjust, once(ctx, s, http.StatusOK, shownSettings))
+	id := exchangeOf(ctx).tenant.ID
+	defer s.guard.Forget(id)
+	return s.Plane.Settings.Update(ctx, id, body.adjust, once(ctx, s, http.StatusOK, shownSettings))
 }
 
 func shownSettings(c control.Configured) SettingsShown {
