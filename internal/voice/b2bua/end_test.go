@@ -408,20 +408,23 @@ func TestAFaultIsContainedAndRecorded(t *testing.T) {
 }
 
 func TestAFaultOfTheDirectorRefusesTheCall(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newExchange(t, bob)
-		f.director.panic = true
-		f.call()
-		if f.Live() != 0 || !f.caller.ended() || len(f.journal.notes) != 0 {
-			t.Errorf("%v", f.trace.all())
-		}
-		if !slices.Equal(f.director.why, []masking.Refusal{masking.RefusedUnavailable}) {
-			t.Errorf("recorded %v", f.director.why)
-		}
-		if !strings.Contains(f.log.String(), "fault in a call") {
-			t.Error("nothing in the log")
-		}
-	})
+	for _, method := range []string{"route", "consult"} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newStranger(t, masking.StrangerPolicy{Action: masking.AskWebhook})
+			f.director.panicOn = method
+			f.call()
+			if f.Live() != 0 || !f.caller.ended() || len(f.journal.notes) != 0 {
+				t.Errorf("%s: %v", method, f.trace.all())
+			}
+			if len(f.director.why) != 1 || f.caller.end() != (Reason{masking.CauseRejected, f.director.why[0]}) {
+				t.Errorf("%s: recorded %v, caller told %+v", method, f.director.why, f.caller.ends)
+			}
+			if !strings.Contains(f.log.String(), "fault in a call") {
+				t.Error("nothing in the log")
+			}
+			f.checkBooks() // he who was held is free again
+		})
+	}
 }
 
 func TestALegThatIsGoneWithoutAWordEndsTheCall(t *testing.T) {
