@@ -58,10 +58,8 @@ func TestTheCallerMayHangUpAtAnyMomentOfACallWithAPIN(t *testing.T) {
 				f.call()
 				c.bring(f)
 				f.tell(f.caller, Event{Kind: EvHungUp})
-				if f.director.judging != nil {
-					close(f.director.judging)
-					synctest.Wait()
-				}
+				f.release()
+				synctest.Wait()
 				for _, l := range f.legs() {
 					if !l.ended() {
 						t.Errorf("leg %s goes on", l.name)
@@ -90,9 +88,7 @@ func TestACancelAfterTheQuestionWasPutIsIgnored(t *testing.T) {
 					t.Errorf("%v", f.trace.all())
 				}
 				f.tell(f.caller, Event{Kind: EvHungUp})
-				if f.director.judging != nil {
-					close(f.director.judging)
-				}
+				f.release()
 				f.ended()
 			})
 		})
@@ -120,9 +116,7 @@ func TestACallerWhoseLegIsGoneIsNoLongerAsked(t *testing.T) {
 				f.call()
 				c.bring(f)
 				f.caller.vanish()
-				if f.director.judging != nil {
-					close(f.director.judging)
-				}
+				f.release()
 				if r := f.ended(); r.Cause != masking.CauseFailed {
 					t.Errorf("record %+v", r)
 				}
@@ -207,7 +201,7 @@ func TestACallerWhoIsAskedMayHoldAndRefresh(t *testing.T) {
 				c.bring(f)
 				if f.director.judging != nil {
 					f.caller.say(Event{Kind: EvOffered}) // answered when it is judged
-					close(f.director.judging)
+					f.release()
 					synctest.Wait()
 				} else {
 					f.tell(f.caller, Event{Kind: EvOffered})
@@ -302,10 +296,8 @@ func TestAnAllocationThatEndsTakesItsCallersAlongUntilTheyTalk(t *testing.T) {
 					f := newGreenPin(t, bob, carol)
 					f.call()
 					c.bring(f)
-					if f.director.judging != nil {
-						close(f.director.judging)
-						synctest.Wait()
-					}
+					f.release()
+					synctest.Wait()
 					f.AllocationEnded("gp_1", terminate)
 					synctest.Wait()
 					rings := f.dials() > 0 && !strings.HasPrefix(c.name, "hearing") && c.name != "after the answer"

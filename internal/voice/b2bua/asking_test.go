@@ -338,7 +338,7 @@ func TestAPINInTheLastMomentStillRings(t *testing.T) {
 		wait(4 * time.Second)
 		f.keys(rightPIN)
 		wait(1500 * time.Millisecond)
-		close(f.director.judging)
+		f.release()
 		synctest.Wait()
 		f.tell(f.b(1), Event{Kind: EvAnswered, Body: []byte(answerOfB)})
 		f.tell(f.caller, Event{Kind: EvHungUp})
@@ -379,7 +379,7 @@ func TestKeysAfterThePINReachNobody(t *testing.T) {
 		f.director.judging = make(chan struct{})
 		f.call()
 		f.keys(rightPIN + "#1") // these two while the PIN is judged
-		close(f.director.judging)
+		f.release()
 		synctest.Wait()
 		for _, next := range []Event{{Kind: EvRinging}, {Kind: EvAnswered, Body: []byte(answerOfB)}} {
 			if f.session().press(A, "2") {

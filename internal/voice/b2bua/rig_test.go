@@ -28,7 +28,10 @@ type exchange struct {
 	caller   *fakeLeg
 	mu       sync.Mutex
 	dialled  []*fakeLeg
-	slow     bool // legs dialled say Gone only when told
+	slow     bool   // legs dialled say Gone only when told
+	asks     bool   // nobody is rung without a PIN
+	release  func() // opens the Director's gate of judging
+	offer    string // the caller's
 	calls    int
 }
 
@@ -37,10 +40,15 @@ func newExchange(t *testing.T, to ...e164.Number) *exchange {
 	tenant := masking.Tenant{ID: "acme", Settings: masking.DefaultSettings(time.UTC)}
 	allocation := masking.Allocation{ID: "gvn_1", Tenant: "acme", VirtualNumber: virtual, From: []e164.Number{alice},
 		To: to, Usage: masking.TwoWay, CustomField: "order 7", ExpiresAt: time.Now().Add(time.Hour)}
-	f := &exchange{t: t, trace: tr, log: &strings.Builder{},
+	f := &exchange{t: t, trace: tr, log: &strings.Builder{}, offer: offerOfA,
 		director: &fakeDirector{trace: tr, wrong: map[masking.TriesOf]masking.Tries{}, route: masking.Route{Tenant: tenant,
 			Number: masking.VirtualNumber{Number: virtual, Tenant: "acme"}, Found: []masking.Allocation{allocation}}},
 		journal: &fakeJournal{trace: tr}, trunks: &fakeTrunks{}, media: &fakeMedia{trace: tr}}
+	f.release = sync.OnceFunc(func() {
+		if f.director.judging != nil {
+			close(f.director.judging)
+		}
+	})
 	f.trunks.trunks = []Trunk{&fakeTrunk{name: "one", ex: f}}
 	f.Exchange = New(Options{Director: f.director, Journal: f.journal, Trunks: f.trunks, Media: f.media, Node: "n1",
 		Log: slog.New(slog.NewTextHandler(f.log, nil)), Clock: time.Now})
@@ -61,7 +69,7 @@ func newGreenPin(t *testing.T, to ...e164.Number) *exchange {
 	a := f.director.route.Found[0]
 	a.ID, a.PIN, a.MaxPINAttempts = "gp_1", rightPIN, masking.DefaultPINAttempts
 	f.director.pins = []masking.Allocation{a}
-	f.director.route.Found, f.director.route.PINs = nil, true
+	f.director.route.Found, f.director.route.PINs, f.asks = nil, true, true
 	return f
 }
 
@@ -73,12 +81,59 @@ func newStranger(t *testing.T, p masking.StrangerPolicy) *exchange {
 	return f
 }
 
+// kind is what becomes of a call before anybody is rung.
+type kind string
+
+// The kinds. Those who are let through ring Bob, Carol and Dave.
+const (
+	routed    kind = "routed"
+	taped     kind = "recorded"
+	noticed   kind = "recorded after a notice"
+	asked     kind = "asked for a PIN"
+	announced kind = "told that he cannot be connected"
+	rejected  kind = "refused"
+	forwarded kind = "forwarded"
+	consulted kind = "left to a server that forwards him"
+	sentAsk   kind = "left to a server that asks for a PIN"
+	unheard   kind = "left to a server that is away"
+)
+
+var kinds = []kind{routed, taped, noticed, asked, announced, rejected, forwarded, consulted, sentAsk, unheard}
+
+// newKind is an exchange for a call of a kind.
+func newKind(t *testing.T, k kind) *exchange {
+	f := newGreenPin(t, bob, carol)
+	f.director.lengths = []int{4, 6, 8} // so that the right one is whole only by # or in time
+	switch k {
+	case routed, taped, noticed:
+		f = newExchange(t, bob, carol)
+		f.director.route.Found[0].Record = k != routed
+		f.director.route.Tenant.Settings.RecordingNotice = k == noticed
+	case announced, rejected, forwarded:
+		action := map[kind]masking.StrangerAction{announced: masking.Announce, rejected: masking.Reject, forwarded: masking.Forward}
+		f = newStranger(t, masking.StrangerPolicy{Action: action[k], Forward: bob})
+	case consulted, sentAsk, unheard:
+		f.director.route.PINs = false
+		f.director.route.Number.Strangers = masking.StrangerPolicy{Action: masking.AskWebhook, URL: "https://acme.example/strangers"}
+	}
+	switch k {
+	case consulted:
+		f.asks = false
+		f.director.says = func(masking.Ruling) masking.Ruling {
+			return masking.Ruling{Plan: f.director.route.ForwardPlan(bob, alice)}
+		}
+	case sentAsk:
+		f.director.says = func(r masking.Ruling) masking.Ruling { r.Then = masking.AskPIN; return r }
+	}
+	return f
+}
+
 // invite is Alice's INVITE.
 func (f *exchange) invite() Invite {
 	f.calls++
 	f.caller = &fakeLeg{name: "A", trace: f.trace}
 	return Invite{Ask: masking.Ask{Call: masking.CallID(fmt.Sprintf("call_%d", f.calls)), Trunk: "one", Called: virtual,
-		Caller: alice, Received: time.Now()}, Offer: []byte(offerOfA), Hops: 60, Leg: f.caller}
+		Caller: alice, Received: time.Now()}, Offer: []byte(f.offer), Hops: 60, Leg: f.caller}
 }
 
 // call lets Alice's INVITE come in and waits until nothing more happens.
@@ -160,6 +215,8 @@ func (f *exchange) fault() string {
 		return "the record was closed before the caller was released"
 	case f.trace.count("note without zone") > 0:
 		return "a note without zone"
+	case f.asks && len(f.dialled) > 0 && f.trace.count("note matched") == 0:
+		return "somebody was rung without a PIN"
 	}
 	for _, m := range []string{"matched", "rang", "answered"} {
 		if f.trace.count("note "+m) > began {
