@@ -427,6 +427,43 @@ func TestAFaultOfTheDirectorRefusesTheCall(t *testing.T) {
 	}
 }
 
+func TestAFaultWhileACallerIsAskedOrToldIsContained(t *testing.T) {
+	for name, c := range map[string]struct {
+		kind    kind
+		prepare func(*exchange)
+		then    string // keys
+	}{
+		"answering":        {asked, func(f *exchange) { f.caller.panicOn = "answer" }, ""},
+		"judging":          {asked, func(f *exchange) { f.director.panicOn = "enter" }, rightPIN + "#"},
+		"binding again":    {asked, func(f *exchange) { f.caller.panicOn = "bind" }, rightPIN + "#"},
+		"dialling":         {asked, func(f *exchange) { f.trunks.trunks[0].(*fakeTrunk).panic = true }, rightPIN + "#"},
+		"ending":           {asked, func(f *exchange) { f.caller.panicOn = "end" }, "1#2#3#"},
+		"speaking":         {announced, func(f *exchange) { f.caller.panicOn = "speak" }, ""},
+		"ending, stranger": {announced, func(f *exchange) { f.caller.panicOn = "end" }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newKind(t, c.kind)
+				in := f.invite()
+				c.prepare(f)
+				f.Incoming(in)
+				synctest.Wait()
+				f.keys(c.then)
+				wait(time.Minute) // for what is said
+				f.caller.vanish()
+				synctest.Wait()
+				if f.Live() != 0 || !strings.Contains(f.log.String(), "fault in a call") {
+					t.Errorf("%d calls up: %v", f.Live(), f.trace.all())
+				}
+				if want := map[kind]int{announced: 1}[c.kind]; len(f.director.why) != want {
+					t.Errorf("refusals recorded: %v", f.director.why)
+				}
+				f.checkBooks()
+			})
+		})
+	}
+}
+
 func TestALegThatIsGoneWithoutAWordEndsTheCall(t *testing.T) {
 	for _, side := range []Side{A, B} {
 		for _, talking := range []bool{false, true} {
