@@ -133,7 +133,7 @@ func (c *call) agree(answer []byte) ([]byte, error) {
 	}
 	c.sides[B].theirs = d
 	if c.taken { // and told what he can say long ago
-		if err := sdp.CheckOffer(d); err != nil {
+		if _, err := sdp.Answer(c.sides[B].ours, d, sdp.Local{}); err != nil { // nothing in common
 			return nil, err
 		}
 		if err := c.point(A); err != nil {
@@ -226,6 +226,9 @@ func (c *call) point(s Side) error {
 	if other.theirs != nil {
 		otherOurs, _ = other.ours.Audio()
 		otherTheirs, _ = other.theirs.Audio()
+	}
+	if c.taken { // to one law of those that he named
+		theirs = sdp.Agreed(theirs, ours)
 	}
 	stream.Payloads = sdp.PayloadMap(otherOurs, theirs, otherTheirs)
 	if c.taken {

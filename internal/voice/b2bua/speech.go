@@ -56,7 +56,6 @@ func (c *call) announce(r masking.Ruling) State {
 func (c *call) leaveWith(sound Sound, why Reason) State {
 	c.farewell = why
 	c.disarm()
-	c.waits++
 	c.media.Listen(A, nil)
 	limit := partTotal
 	if sound == ToneBusy {
@@ -73,7 +72,6 @@ func (c *call) part(e Event) State {
 	if e.Kind == EvCancelled { // RFC 3261 §9.2: 487, whatever we would have said
 		why = Reason{Cause: masking.CauseCallerCancelled}
 	}
-	c.record.Refusal = c.farewell.Refusal
 	c.finish(c.farewell.Cause, why)
 	return Ending
 }
