@@ -22,7 +22,7 @@ func (n *pinNumber) lookUp(caller e164.Number, pin PIN, now time.Time) PINCase {
 		if slices.Contains(a.PINs(), pin) {
 			c.Found = append(c.Found, a)
 		}
-		if a.VirtualNumber != vn(1) || a.Status(now) != Active || len(a.PINs()) == 0 || !slices.Contains(a.Parties(), caller) {
+		if a.VirtualNumber != vn(1) || a.Tenant != "acme" || a.Status(now) != Active || len(a.PINs()) == 0 || !slices.Contains(a.Parties(), caller) {
 			continue
 		}
 		c.Party = append(c.Party, PartyTries{a.ID, most(a), n.tries[TriesOf{vn(1), a.ID, caller}]})
