@@ -61,6 +61,13 @@ func newDesk(t *testing.T) *desk {
 	return d
 }
 
+// newDirector makes a Director and a Journal on a store in memory.
+func newDirector(m *memory) (*Director, *Journal) {
+	j, log := newJournal(m)
+	return NewDirector(DirectorOptions{Store: m, Journal: j, Clock: time.Now, Log: slog.New(slog.NewJSONHandler(log, nil)),
+		Key: []byte("key"), Asker: &tenantServer{}}), j
+}
+
 func (d *desk) clockNow() time.Time { return d.now }
 
 func allocation(tenant masking.TenantID, id masking.AllocationID, number e164.Number, usage masking.Usage, to e164.Number) masking.Allocation {
