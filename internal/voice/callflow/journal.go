@@ -90,8 +90,10 @@ func (j *Journal) Note(m masking.Moment, c masking.Call, zone *time.Location) {
 
 func (j *Journal) refused(r refusal) {
 	who := refusedCaller{r.ask.Called, r.ask.Caller, r.why}
-	// A party who is busy has called: that counts, however often.
-	if r.why != masking.RefusedCallerBusy && (j.length.Load() >= strangersAt || !j.strangers.worthWriting(who, r.at)) {
+	// A party who is busy has called: that counts, however often. A stranger who is
+	// asked for a PIN can be busy as well.
+	partys := r.why == masking.RefusedCallerBusy && r.plan.Allocation.ID != ""
+	if !partys && (j.length.Load() >= strangersAt || !j.strangers.worthWriting(who, r.at)) {
 		j.unsaid.Add(1)
 		return
 	}
