@@ -82,7 +82,7 @@ func House() Rules {
 			"client":  {"e164"},
 
 			"app":        {"*"},
-			"demo":       domain("app", "config", "voice/phone", "client"),
+			"demo":       domain("app", "config", "voice/phone", "voice/wav", "client"),
 			"cli":        domain("app", "config", "obs", "voice/phone", "client", "demo"),
 			"cmd/tandem": {"cli"},
 
