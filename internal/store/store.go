@@ -293,7 +293,8 @@ type RecordingReader interface {
 
 // RecordingWriter writes what is known of recordings.
 type RecordingWriter interface {
-	// BeginRecording writes a recording that runs, once.
+	// BeginRecording writes a recording that runs, once, and in the record of its
+	// call that there is one.
 	BeginRecording(ctx context.Context, r masking.Recording) error
 	// EndRecording writes that a recording is stored or has failed, only if it was
 	// running; changed tells which. The caller writes the event if it did. A

@@ -61,7 +61,11 @@ func (t *tx) BeginRecording(ctx context.Context, g masking.Recording) error {
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (call) DO NOTHING`,
 		g.Call, g.Tenant, g.Allocation, g.VirtualNumber.E164(), g.Status, millis(g.StartedAt), millis(g.StoredAt), millis(g.DeletedAt),
 		g.Key, g.Duration.Milliseconds(), g.Size, g.Truncated, g.Dropped, g.Reason, g.Held, blob(g.Peaks))
-	return inserted("a recording of the call", err)
+	if err != nil {
+		return inserted("a recording of the call", err)
+	}
+	_, err = t.exec(ctx, `UPDATE call SET recorded = 1 WHERE id = ? AND tenant = ?`, g.Call, g.Tenant)
+	return err
 }
 
 // EndRecording writes what became of a recording that runs, once. Whether it is

@@ -386,9 +386,6 @@ func (c *call) finish(cause masking.Cause, toCaller Reason) {
 		c.closeAttempt(cause, 0)
 	}
 	c.record.Cause, c.record.Refusal, c.record.EndedAt = cause, toCaller.Refusal, c.x.o.Clock()
-	if c.notices > 0 { // nothing of it is recorded
-		c.record.Recorded = false
-	}
 	if c.answeredAt.IsZero() {
 		c.record.RingTime = time.Since(c.began)
 	} else {

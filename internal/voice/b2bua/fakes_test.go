@@ -207,7 +207,7 @@ type note struct {
 	call   masking.Call
 }
 
-var momentNames = []string{"began", "matched", "rang", "answered", "ended"}
+var momentNames = []string{"began", "matched", "rang", "answered", "taped", "ended"}
 
 func (j *fakeJournal) Note(m masking.Moment, c masking.Call, zone *time.Location) {
 	j.mu.Lock()

@@ -115,7 +115,7 @@ func (c *call) connect(answer []byte) State {
 	c.record.RingTime = c.answeredAt.Sub(c.began)
 	last := &c.record.Attempts[len(c.record.Attempts)-1]
 	last.Answered, last.Status, last.Cause, last.Ring = true, 200, "", time.Since(c.since)
-	c.record.Recorded = c.plan.Allocation.Record
+	c.record.Recorded = c.plan.Allocation.Record && !c.plan.Tenant.Settings.RecordingNotice
 	if !c.taken {
 		c.in.Leg.Answer(body)
 	}
@@ -201,7 +201,7 @@ func (c *call) capable(s Side, offer *sdp.Description) (*sdp.Description, error)
 		return sdp.Voice(offer)
 	}
 	choice := bothWays(c.sides[s.other()].theirs)
-	if c.record.Recorded {
+	if c.plan.Allocation.Record {
 		choice = sdp.OnlyG711(choice)
 	}
 	return choice, nil

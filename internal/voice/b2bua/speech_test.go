@@ -323,8 +323,8 @@ func TestARecordingBeginsWhenBothSidesHaveHeardTheNotice(t *testing.T) {
 					t.Fatalf("%v", f.trace.all())
 				}
 				f.tell(f.caller, Event{Kind: EvHungUp})
-				if r := f.ended(); !r.Recorded {
-					t.Errorf("record %+v", r)
+				if r := f.ended(); !r.Recorded || f.journal.of(masking.Answered)[0].Recorded || len(f.journal.of(masking.Taped)) != 1 {
+					t.Errorf("record %+v: %v", r, f.trace.all())
 				}
 			})
 		}
