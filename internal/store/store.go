@@ -285,7 +285,8 @@ type RecordingReader interface {
 	// held, and were begun before the given time; oldest first.
 	StoredBefore(ctx context.Context, tenant masking.TenantID, before time.Time, limit int) ([]masking.Recording, error)
 	// DeletedWithSound are at most limit recordings of all tenants that are deleted
-	// and still have a Key: their sound is not yet gone from the blob store.
+	// and still have a Key: their sound is not yet gone from the blob store. Those
+	// first deleted come first.
 	DeletedWithSound(ctx context.Context, limit int) ([]masking.Recording, error)
 	// RecordingKey is the tenant's sealed key, ErrNotFound if he has none.
 	RecordingKey(ctx context.Context, tenant masking.TenantID) ([]byte, error)

@@ -45,7 +45,7 @@ func (r *reader) StoredBefore(ctx context.Context, tenant masking.TenantID, befo
 // no others.
 func (r *reader) DeletedWithSound(ctx context.Context, limit int) ([]masking.Recording, error) {
 	return list(ctx, r, `SELECT `+recordingColumns+` FROM recording g
-		WHERE g.status = 'deleted' AND g.key <> '' ORDER BY g.deleted_at, g.call LIMIT ?`, []any{most(limit)}, scanRecording)
+		WHERE g.status = 'deleted' AND g.key <> '' AND g.deleted_at > 0 ORDER BY g.deleted_at, g.call LIMIT ?`, []any{most(limit)}, scanRecording)
 }
 
 // RecordingKey reads a tenant's sealed key.

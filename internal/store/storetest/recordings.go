@@ -16,9 +16,10 @@ func recordingTests() []test {
 		{"ARecordingIsReadAsWrittenAndOnlyByItsTenant", recordingRoundTrip},
 		{"ARecordingBeginsOnce", recordingBegins},
 		{"ARecordingEndsOnceHoweverOftenItIsTold", recordingEnds},
-		{"AnUpdateWritesStatusDeletionAndHoldAlone", recordingUpdate},
+		{"AnUpdateWritesStatusDeletionHoldAndKeyAlone", recordingUpdate},
 		{"ALegalHoldOfARunningRecordingOutlivesItsEnd", recordingHeld},
 		{"StoredAreThoseThatRetentionMayRemove", recordingsStored},
+		{"DeletedOnesWithSoundAreThoseThatHaveAKey", recordingsWithSound},
 		{"OfManyKeysTheFirstIsKept", recordingKeys},
 		{"ADeletedTenantLeavesNoKeyRecordingAnnouncementOrCount", tenantLeavesNothing},
 	}
@@ -138,7 +139,7 @@ func recordingUpdate(b *bench) {
 	changed := recording(9)
 	changed.Call, changed.Status, changed.DeletedAt, changed.Held = want.Call, masking.RecordingDeleted, Start().Add(48*time.Hour), true
 	b.update(func(ctx context.Context, tx store.Tx) error { return tx.UpdateRecording(ctx, changed) })
-	want.Status, want.DeletedAt, want.Held = changed.Status, changed.DeletedAt, true
+	want.Status, want.DeletedAt, want.Held, want.Key = changed.Status, changed.DeletedAt, true, changed.Key
 	equal(b, b.recording(1), want)
 	for _, g := range []masking.Recording{{Call: want.Call, Tenant: "other"}, {Call: CallID(7), Tenant: "acme"}} {
 		g.Status = masking.RecordingStored
@@ -202,6 +203,36 @@ func recordingsStored(b *bench) {
 		b.update(func(ctx context.Context, tx store.Tx) error { return tx.UpdateRecording(ctx, g) })
 	}
 	equal(b, list("acme", last.Add(time.Hour), 2), "1 5 ")
+}
+
+func recordingsWithSound(b *bench) {
+	b.acme()
+	b.tenant("other")
+	for i, status := range []masking.RecordingStatus{"deleted", "stored", "deleted", "failed", "recording", "deleted"} {
+		g := stored(recording(i))
+		if g.Status = status; status == masking.RecordingDeleted {
+			g.DeletedAt = Start().Add(time.Duration(10-i) * time.Hour)
+		}
+		if i == 5 {
+			g.Tenant = "other"
+		}
+		b.begin(g)
+	}
+	list := func(limit int) (text string) {
+		b.Helper()
+		for _, g := range get(b, func(ctx context.Context, tx store.Reader) ([]masking.Recording, error) {
+			return tx.DeletedWithSound(ctx, limit)
+		}) {
+			text += string(g.Tenant) + " " + g.Key + " "
+		}
+		return text
+	}
+	equal(b, list(10), "other acme/5.stored acme acme/2.stored acme acme/0.stored ") // the first deleted first
+	equal(b, list(2), "other acme/5.stored acme acme/2.stored ")
+	gone := b.recording(2)
+	gone.Key = ""
+	b.update(func(ctx context.Context, tx store.Tx) error { return tx.UpdateRecording(ctx, gone) })
+	equal(b, list(10), "other acme/5.stored acme acme/0.stored ")
 }
 
 func recordingKeys(b *bench) {

@@ -11,7 +11,6 @@ import (
 
 	"tandem/internal/e164"
 	"tandem/internal/masking"
-	"tandem/internal/store"
 )
 
 // recorded writes a call of an allocation and its recording, of an hour before
@@ -28,7 +27,7 @@ func (h *harness) recorded(allocation, vn string, status masking.RecordingStatus
 	call := masking.Call{ID: id, Tenant: "acme", Allocation: masking.AllocationID(allocation), VirtualNumber: e164.MustParse(vn), Caller: e164.MustParse(alice),
 		Callee: e164.MustParse(bob), Direction: masking.FromCalls, Node: "n", StartedAt: start, Recorded: true}
 	r := masking.Recording{Call: id, Tenant: "acme", Allocation: call.Allocation, VirtualNumber: call.VirtualNumber, Status: masking.RecordingRunning, StartedAt: start}
-	err := h.store.Update(context.Background(), func(ctx context.Context, tx store.Tx) error {
+	err := write(h.store.Update, func(ctx context.Context, tx callWriter) error {
 		if _, err := tx.BeginCall(ctx, call); err != nil {
 			return err
 		}

@@ -6,18 +6,13 @@ import (
 	"testing"
 
 	"tandem/internal/masking"
-	"tandem/internal/store"
 )
 
-// take gives an allocation another PIN on its number, whatever it had.
+// take gives an allocation another PIN on its number, a shared one.
 func (h *harness) take(id masking.AllocationID, pin masking.PIN) {
 	h.Helper()
-	err := h.store.Update(context.Background(), func(ctx context.Context, tx store.Tx) error {
+	err := write(h.store.Update, func(ctx context.Context, tx callWriter) error {
 		a, err := tx.Allocation(ctx, "acme", id)
-		if err != nil {
-			return err
-		}
-		vn, err := tx.Number(ctx, "acme", a.VirtualNumber)
 		if err != nil {
 			return err
 		}
@@ -25,7 +20,7 @@ func (h *harness) take(id masking.AllocationID, pin masking.PIN) {
 		if err := tx.UpdateAllocation(ctx, a); err != nil {
 			return err
 		}
-		return tx.Hold(ctx, a, vn.Sharing, h.clock())
+		return tx.Hold(ctx, a, masking.Shared, h.clock())
 	})
 	if err != nil {
 		h.Fatal(err)
