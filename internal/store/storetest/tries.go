@@ -107,7 +107,7 @@ func caseParty(b *bench) {
 func caseFallback(b *bench) {
 	b.acme()
 	a := oneway(1, 2, People(1), People(2))
-	a.ToPIN = "4821"
+	a.PIN = "4821"
 	b.created(a, Start())
 	b.wrong(Start(), party(a, Person(2)))
 	for i, wrong := range map[int]masking.Tries{1: {}, 2: {Wrong: 1, Last: Start()}} {
