@@ -54,6 +54,13 @@ type setting struct {
 
 func newStage(t *testing.T, s setting) *stage {
 	t.Helper()
+	return newStageIn(t, s, world.Options{})
+}
+
+// newStageIn builds a stage in a world of its own making.
+func newStageIn(t *testing.T, s setting, o world.Options) *stage {
+	t.Helper()
+	o.Edit = s.edit
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	t.Cleanup(cancel)
 	st := &stage{t: t, ctx: ctx, incoming: make(chan *phone.Call, 16)}
@@ -62,7 +69,7 @@ func newStage(t *testing.T, s setting) *stage {
 	}
 	st.network = s.network
 	var err error
-	if st.World, err = world.Start(world.Options{Edit: s.edit}); err != nil {
+	if st.World, err = world.Start(o); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
