@@ -26,10 +26,13 @@ import (
 	"tandem/internal/upkeep"
 	"tandem/internal/voice/b2bua"
 	"tandem/internal/voice/callflow"
+	"tandem/internal/voice/prompt"
+	"tandem/internal/voice/record"
 	"tandem/internal/voice/relay"
 	"tandem/internal/voice/siptx"
 	"tandem/internal/voice/sipua"
 	"tandem/internal/web/api"
+	"tandem/internal/webhook"
 )
 
 // Options are what a server is made of. Config and Log are required.
@@ -67,6 +70,10 @@ type App struct {
 	exchange *b2bua.Exchange
 	agent    *sipua.Agent
 	plane    *control.Plane
+	recorder *record.Recorder
+	sounds   sounds
+	library  *prompt.Library
+	own      *ownPrompts
 	metrics  *metrics
 }
 
@@ -112,11 +119,13 @@ func (a *App) LiveCalls() int { return a.exchange.Live() }
 // Leftovers are what calls may leave behind for a moment and never for good.
 type Leftovers struct {
 	Calls, Legs, Sessions, Entries int // calls, SIP legs, media sessions, record entries not yet written
+	Recordings                     int // running or not yet stored
 }
 
 // Leftovers counts them; all are zero when no call is up and all is written.
 func (a *App) Leftovers() Leftovers {
-	return Leftovers{a.exchange.Live(), a.agent.Legs(), a.relay.Stats().Sessions, a.journal.Waiting()}
+	return Leftovers{a.exchange.Live(), a.agent.Legs(), a.relay.Stats().Sessions, a.journal.Waiting(),
+		a.recorder.Stats().Running + a.recorder.Stats().Waiting}
 }
 
 // DroppedSources is how many SIP packets and connections of strangers were dropped.
@@ -196,16 +205,17 @@ func (a *App) openVoice(ctx context.Context) error {
 	if lost > 0 {
 		a.log.Warn("calls were up when the last run ended", "calls", lost)
 	}
-	director := callflow.NewDirector(callflow.DirectorOptions{Store: a.store, Journal: a.journal, Clock: a.o.Clock, Log: a.log, Key: key})
-	if a.relay, err = newRelay(a.o.Config, a.log); err != nil {
-		return fmt.Errorf("media: %w", err)
+	ask := webhook.NewAsker(webhook.AskerOptions{AllowPrivate: a.o.Config.WebhookAllowPrivate, Secret: a.strangerSecret})
+	a.onStop(func(context.Context) error { ask.Close(); return nil })
+	director := callflow.NewDirector(callflow.DirectorOptions{Store: a.store, Journal: a.journal, Clock: a.o.Clock, Log: a.log,
+		Key: key, Asker: asker{ask}})
+	if err := a.openMedia(ctx); err != nil {
+		return err
 	}
-	a.onStop(func(context.Context) error { return a.relay.Close() })
-
 	registry := obs.NewRegistry()
 	a.metrics = newMetrics(registry)
 	a.exchange = b2bua.New(b2bua.Options{Director: countingDirector{director, a.metrics}, Journal: countingJournal{a.journal, a.metrics},
-		Trunks: outgoing{a}, Media: media{a.relay}, Log: a.log, Node: node, Clock: a.o.Clock, Timing: a.o.CallWaits})
+		Trunks: outgoing{a}, Media: media{a.relay, a.library, a.recorder}, Log: a.log, Node: node, Clock: a.o.Clock, Timing: a.o.CallWaits})
 	a.agent, err = sipua.New(sipua.Options{Log: a.log, Clock: a.o.Clock, NewCallID: a.newCallID, OnInvite: a.exchange.Incoming,
 		Draining: a.exchange.Draining, Advertise: a.o.Config.SIPAdvertise, Timers: a.o.SIPTimers, Trace: a.o.Trace})
 	if err != nil {
@@ -234,6 +244,22 @@ func (a *App) openVoice(ctx context.Context) error {
 	}})
 }
 
+// openMedia starts what moves, says and keeps sound.
+func (a *App) openMedia(ctx context.Context) (err error) {
+	if a.relay, err = newRelay(a.o.Config, a.log); err != nil {
+		return fmt.Errorf("media: %w", err)
+	}
+	a.onStop(func(context.Context) error { return a.relay.Close() })
+	if a.library, err = prompt.Builtin(); err != nil {
+		return fmt.Errorf("announcements: %w", err)
+	}
+	a.own = &ownPrompts{sounds: a.library, store: a.store}
+	if err := a.own.reload(ctx); err != nil {
+		return fmt.Errorf("announcements: %w", err)
+	}
+	return a.openRecorder(ctx)
+}
+
 func (a *App) key(purpose string) ([]byte, error) {
 	master, _, err := secretFile(filepath.Join(a.o.Config.DataDir, masterFile), func() string { return randomHex(32) })
 	if err != nil {
@@ -253,7 +279,8 @@ func (a *App) openControl(context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.plane, err = control.New(control.Options{Store: a.store, Clock: a.o.Clock, Random: rand.Reader, Calls: a.exchange, Log: a.log, TokenKey: key})
+	a.plane, err = control.New(control.Options{Store: a.store, Clock: a.o.Clock, Random: rand.Reader, Calls: a.exchange, Log: a.log, TokenKey: key,
+		Languages: a.library.Languages(), StrangerSecret: a.strangerSecret, Announcements: announcements{a.library}, Sounds: a.sounds})
 	return err
 }
 
@@ -309,6 +336,11 @@ func (a *App) openUpkeep(context.Context) error {
 			return 0, a.ReloadTrunks(ctx)
 		}},
 		upkeep.Job{Name: "expired allocations", Every: time.Second, Batch: 200, Run: a.plane.Allocations.Sweep},
+		upkeep.Job{Name: "announcements", Every: time.Second, Batch: 1, Run: func(ctx context.Context, _ int) (int, error) {
+			return 0, a.own.reload(ctx)
+		}},
+		upkeep.Job{Name: "old recordings", Every: time.Minute, Batch: 100, Run: a.plane.Recordings.Sweep},
+		upkeep.Job{Name: "wrong PINs of long ago", Every: time.Minute, Batch: 1000, Run: a.forgetTries},
 		upkeep.Job{Name: "kept answers", Every: time.Minute, Batch: 1000, Run: a.forgetReplays},
 	)
 	a.onStop(func(context.Context) error { k.Stop(); return nil })
@@ -324,6 +356,14 @@ func (a *App) ReloadTrunks(ctx context.Context) error {
 		}
 		return err
 	})
+}
+
+func (a *App) forgetTries(ctx context.Context, batch int) (n int, err error) {
+	err = a.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
+		n, err = tx.ForgetTries(ctx, a.o.Clock().Add(-masking.StrangerForgets), batch)
+		return err
+	})
+	return n, err
 }
 
 // keptAnswers is how long an idempotency key is remembered (api.md §1).

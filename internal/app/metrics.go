@@ -1,7 +1,6 @@
 package app
 
 import (
-	"context"
 	"strconv"
 	"time"
 
@@ -69,6 +68,12 @@ func (a *App) register(r prometheus.Registerer) {
 	gauge("tandem_media_ports_resting", "Port pairs held closed after a call.", func() float64 { return float64(a.relay.Stats().Quarantined) })
 	counter("tandem_media_packets_in_total", "RTP packets taken in.", func() float64 { return float64(a.relay.Stats().PacketsIn) })
 	counter("tandem_media_packets_out_total", "RTP packets sent.", func() float64 { return float64(a.relay.Stats().PacketsOut) })
+	gauge("tandem_recordings_running", "Recordings of calls that are up.", func() float64 { return float64(a.recorder.Stats().Running) })
+	gauge("tandem_recordings_waiting", "Recordings that are not in the blob store yet.", func() float64 { return float64(a.recorder.Stats().Waiting) })
+	counter("tandem_recordings_stored_total", "Recordings stored.", func() float64 { return float64(a.recorder.Stats().Stored) })
+	counter("tandem_recordings_failed_total", "Recordings of which nothing is left.", func() float64 { return float64(a.recorder.Stats().Failed) })
+	counter("tandem_recording_packets_dropped_total", "RTP packets that recordings did not keep up with.",
+		func() float64 { return float64(a.recorder.Stats().Dropped) })
 	counter("tandem_media_strays_total", "Media packets of sources that were not the peer.", func() float64 { return float64(a.relay.Stats().Strays) })
 }
 
@@ -81,10 +86,6 @@ type countingDirector struct {
 func (d countingDirector) Refused(a masking.Ask, p masking.Plan, why masking.Refusal) {
 	d.m.refused.WithLabelValues(string(why)).Inc()
 	d.Director.Refused(a, p, why)
-}
-
-func (d countingDirector) Route(ctx context.Context, a masking.Ask) (masking.Plan, func(), error) {
-	return d.Director.Route(ctx, a)
 }
 
 type countingJournal struct {

@@ -3,12 +3,15 @@ package cli_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -143,23 +146,75 @@ func fileMode(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// carrier VARIABLE starts a phone that answers every call but those for a number
-// that ends in 486, and sets the variable to its address.
+// carrier VARIABLE [FILE] starts a phone that answers every call but those for a number
+// that ends in 486, and sets the variable to its address. It hangs up on a number that
+// ends in 487 once a digit has come, and gives one that ends in 488 no telephone-event.
+// What each call pressed is added to the file, see pressed.
 func carrier(ts *testscript.TestScript, _ bool, args []string) {
 	made := make(chan struct{})
+	var writing sync.Mutex
 	p, err := phone.New(phone.Options{IP: netip.MustParseAddr("127.0.0.1"), OnCall: func(c *phone.Call) {
 		<-made
-		if strings.HasSuffix(c.Seen().RequestUser, "486") {
-			_ = c.Reject(486, "") // whatever fails here the script sees at the other end
+		reply := phone.Reply{Audio: phone.Sine(660, 8000)}
+		switch user := c.Seen().RequestUser; { // whatever fails here the script sees at the other end
+		case strings.HasSuffix(user, "486"):
+			_ = c.Reject(486, "")
 			return
+		case strings.HasSuffix(user, "487"):
+			_ = c.Answer(reply)
+			_ = c.HearsDigits(context.Background(), 1)
+			_ = c.Hangup(context.Background())
+		case strings.HasSuffix(user, "488"):
+			reply.Codecs = []string{"PCMA"}
+			fallthrough
+		default:
+			_ = c.Answer(reply)
 		}
-		_ = c.Answer(phone.Reply{Audio: phone.Sine(660, 8000)})
 		<-c.Done()
+		if len(args) > 1 {
+			writing.Lock()
+			defer writing.Unlock()
+			_ = appendTo(ts.MkAbs(args[1]), pressed(c))
+		}
 	}})
 	close(made)
 	ts.Check(err)
 	ts.Defer(func() { ts.Check(p.Close()) })
 	ts.Setenv(args[0], p.Addr().String())
+}
+
+// pressed tells what a call pressed and said: digits, tones of digits, silence for half a
+// second at first, and the tone of tandem call at last.
+func pressed(c *phone.Call) string {
+	heard := c.Heard()
+	half := min(len(heard), phone.Rate/2)
+	quiet := !slices.ContainsFunc(heard[:half], func(s int16) bool { return s < -50 || s > 50 })
+	speaks := phone.Tone(heard[len(heard)-half:], 440) > 0.9
+	return fmt.Sprintf("digits=%s tones=%s quiet=%v speaks=%v\n", c.Digits(), tonesIn(heard), quiet, speaks)
+}
+
+// tonesIn reads digits of 100 ms that begin with a packet.
+func tonesIn(pcm []int16) (digits string) {
+	for ; len(pcm) >= 800; pcm = pcm[160:] {
+		for i, low := range []float64{697, 770, 852, 941} {
+			for j, high := range []float64{1209, 1336, 1477} {
+				l, h := phone.Tone(pcm[:800], low), phone.Tone(pcm[:800], high)
+				if l > 0.4 && h > 0.4 && l+h > 0.95 {
+					digits += string("123456789*0#"[3*i+j])
+				}
+			}
+		}
+	}
+	return digits
+}
+
+func appendTo(name, line string) error {
+	f, err := os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(line)
+	return errors.Join(err, f.Close())
 }
 
 // stopped CODE COMMAND… runs a command that must end with this exit code:

@@ -50,7 +50,8 @@ func (s *Allocations) Create(ctx context.Context, t masking.Tenant, want NewAllo
 			if err := checkParties(ctx, tx, a); err != nil {
 				return Snapshot{}, err
 			}
-			if a, err = place(ctx, tx, a, want, near, now); err != nil {
+			p := placing{s.core, t.Settings, want.Preferences, now}
+			if a, err = p.place(ctx, tx, a, want.VirtualNumber, near); err != nil {
 				return Snapshot{}, err
 			}
 			if err := tx.NoteUse(ctx, a.VirtualNumber, +1, now); err != nil {
@@ -60,21 +61,32 @@ func (s *Allocations) Create(ctx context.Context, t masking.Tenant, want NewAllo
 		})
 }
 
+// placing is what an allocation needs on its way to a number.
+type placing struct {
+	*core
+	settings masking.Settings // its tenant's
+	prefer   masking.Preferences
+	now      time.Time
+}
+
 // place writes the allocation on the number asked for, or on the best that can
 // carry it.
-func place(ctx context.Context, tx store.Tx, a masking.Allocation, want NewAllocation, near choice, now time.Time) (masking.Allocation, error) {
-	if want.VirtualNumber.IsZero() {
-		return placeAnywhere(ctx, tx, a, want.Preferences, near, now)
+func (p placing) place(ctx context.Context, tx store.Tx, a masking.Allocation, asked e164.Number, near choice) (masking.Allocation, error) {
+	if asked.IsZero() {
+		return p.placeAnywhere(ctx, tx, a, near)
 	}
-	vn, err := poolNumber(ctx, tx, a.Tenant, want.VirtualNumber)
+	vn, err := poolNumber(ctx, tx, a.Tenant, asked)
 	if err != nil {
 		return a, err
 	}
 	a.VirtualNumber = vn.Number
+	if a, err = p.fallback(ctx, tx, a); err != nil {
+		return a, err
+	}
 	if err := tx.InsertAllocation(ctx, a); err != nil {
 		return a, err
 	}
-	return a, tx.Hold(ctx, a, vn.Sharing, now)
+	return a, tx.Hold(ctx, a, vn.Sharing, p.now)
 }
 
 // poolNumber reads a number that must be in the tenant's pool.
@@ -102,12 +114,16 @@ func (c *core) tell(ctx context.Context, tx store.Tx, typ masking.EventType, a m
 
 // Get reads one allocation, ended ones too.
 func (s *Allocations) Get(ctx context.Context, t masking.Tenant, id masking.AllocationID) (Snapshot, error) {
+	return s.allocation(ctx, t.ID, id)
+}
+
+func (c *core) allocation(ctx context.Context, t masking.TenantID, id masking.AllocationID) (Snapshot, error) {
 	var a masking.Allocation
-	err := s.view(ctx, "read an allocation", func(ctx context.Context, tx store.Reader) (err error) {
-		a, err = tx.Allocation(ctx, t.ID, id)
+	err := c.view(ctx, "read an allocation", func(ctx context.Context, tx store.Reader) (err error) {
+		a, err = tx.Allocation(ctx, t, id)
 		return err
 	})
-	return Snapshot{a, s.now()}, err
+	return Snapshot{a, c.now()}, err
 }
 
 // AllocationQuery narrows a list; zero fields do not.
@@ -121,10 +137,14 @@ type AllocationQuery struct {
 
 // List reads allocations, newest first; more tells whether others follow.
 func (s *Allocations) List(ctx context.Context, t masking.Tenant, q AllocationQuery) (page []Snapshot, more bool, err error) {
-	now := s.now()
+	return s.list(ctx, t.ID, masking.GreenVN, q)
+}
+
+func (c *core) list(ctx context.Context, t masking.TenantID, of masking.Product, q AllocationQuery) (page []Snapshot, more bool, err error) {
+	now := c.now()
 	var found []masking.Allocation
-	err = s.view(ctx, "list allocations", func(ctx context.Context, tx store.Reader) (err error) {
-		found, err = tx.Allocations(ctx, store.AllocationFilter{Tenant: t.ID, Status: q.Status,
+	err = c.view(ctx, "list allocations", func(ctx context.Context, tx store.Reader) (err error) {
+		found, err = tx.Allocations(ctx, store.AllocationFilter{Tenant: t, Product: of, Status: q.Status,
 			VirtualNumber: q.VirtualNumber, Party: q.Party, Before: q.After, Limit: q.Limit + 1, Now: now})
 		return err
 	})

@@ -52,12 +52,18 @@ func (s *Allocations) UpdateParties(ctx context.Context, t masking.Tenant, id ma
 
 // UpdateNumber moves the allocation to another number of the pool. Refused: a
 // number outside the pool, one that others hold, an allocation that has ended.
+// PINs that are not free there are drawn anew.
 func (s *Allocations) UpdateNumber(ctx context.Context, t masking.Tenant, id masking.AllocationID, n e164.Number, once Once[Snapshot]) (Answer, error) {
 	return s.update(ctx, t, id, "update the virtual number", once,
 		func(ctx context.Context, tx store.Tx, a masking.Allocation, now time.Time) (masking.Allocation, error) {
 			next, err := a.WithVirtualNumber(n, now)
 			if err != nil {
 				return a, err
+			}
+			if n != a.VirtualNumber && a.PIN != "" {
+				if next, err = s.withPINs(ctx, tx, next, t.Settings.PINLength, now); err != nil {
+					return a, err
+				}
 			}
 			if err := hold(ctx, tx, next, now); err != nil || n == a.VirtualNumber {
 				return next, err
@@ -144,7 +150,7 @@ func (s *Allocations) end(ctx context.Context, t masking.Tenant, id masking.Allo
 }
 
 // writeEnd writes an allocation's end, frees its number and tells of it.
-func (s *Allocations) writeEnd(ctx context.Context, tx store.Tx, a masking.Allocation, zone *time.Location, now time.Time) (Snapshot, error) {
+func (c *core) writeEnd(ctx context.Context, tx store.Tx, a masking.Allocation, zone *time.Location, now time.Time) (Snapshot, error) {
 	if err := tx.UpdateAllocation(ctx, a); err != nil {
 		return Snapshot{}, err
 	}
@@ -154,7 +160,7 @@ func (s *Allocations) writeEnd(ctx context.Context, tx store.Tx, a masking.Alloc
 	if err := tx.NoteUse(ctx, a.VirtualNumber, -1, now); err != nil {
 		return Snapshot{}, err
 	}
-	return s.tell(ctx, tx, masking.EventDeallocated, a, zone, now)
+	return c.tell(ctx, tx, masking.EventDeallocated, a, zone, now)
 }
 
 // Sweep writes the end of at most limit allocations whose time is over: it

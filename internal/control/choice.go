@@ -63,7 +63,7 @@ func choose(ctx context.Context, tx store.Reader, a masking.Allocation, prefer m
 // placeAnywhere tries the numbers that the look gave. If it gave some and others
 // have taken all of them meanwhile, the pool is asked once more, now that nobody
 // can come between.
-func placeAnywhere(ctx context.Context, tx store.Tx, a masking.Allocation, prefer masking.Preferences, near choice, now time.Time) (masking.Allocation, error) {
+func (p placing) placeAnywhere(ctx context.Context, tx store.Tx, a masking.Allocation, near choice) (masking.Allocation, error) {
 	if len(near.numbers) == 0 {
 		return a, masking.ErrNoNumber(near.retry)
 	}
@@ -71,15 +71,15 @@ func placeAnywhere(ctx context.Context, tx store.Tx, a masking.Allocation, prefe
 	if err := tx.InsertAllocation(ctx, a); err != nil {
 		return a, err
 	}
-	placed, ok, err := tryEach(ctx, tx, a, near.numbers, now)
+	placed, ok, err := p.tryEach(ctx, tx, a, near.numbers)
 	if err != nil || ok {
 		return placed, err
 	}
-	again, err := choose(ctx, tx, a, prefer, now)
+	again, err := choose(ctx, tx, a, p.prefer, p.now)
 	if err != nil {
 		return a, err
 	}
-	placed, ok, err = tryEach(ctx, tx, a, again.numbers, now)
+	placed, ok, err = p.tryEach(ctx, tx, a, again.numbers)
 	if err == nil && !ok {
 		err = masking.ErrNoNumber(again.retry)
 	}
@@ -88,7 +88,7 @@ func placeAnywhere(ctx context.Context, tx store.Tx, a masking.Allocation, prefe
 
 // tryEach puts the allocation, whose row is written, on the first of the numbers
 // that takes it; ok tells whether one did.
-func tryEach(ctx context.Context, tx store.Tx, a masking.Allocation, numbers []masking.VirtualNumber, now time.Time) (_ masking.Allocation, ok bool, err error) {
+func (p placing) tryEach(ctx context.Context, tx store.Tx, a masking.Allocation, numbers []masking.VirtualNumber) (_ masking.Allocation, ok bool, err error) {
 	written := a.VirtualNumber
 	for _, vn := range numbers {
 		// It may have left the pool since the look, or be shared otherwise.
@@ -100,11 +100,13 @@ func tryEach(ctx context.Context, tx store.Tx, a masking.Allocation, numbers []m
 			return a, false, err
 		}
 		a.VirtualNumber = vn.Number
-		err = tx.Hold(ctx, a, vn.Sharing, now)
-		if masking.KindOf(err) == masking.Conflict {
+		if a, err = p.fallback(ctx, tx, a); err == nil {
+			err = tx.Hold(ctx, a, vn.Sharing, p.now)
+		}
+		if kind := masking.KindOf(err); kind == masking.Conflict || kind == masking.Exhausted {
 			continue
 		}
-		if err == nil && a.VirtualNumber != written {
+		if err == nil && (a.VirtualNumber != written || a.PIN != "") {
 			err = tx.UpdateAllocation(ctx, a)
 		}
 		return a, err == nil, err

@@ -31,6 +31,25 @@ type Calls interface {
 	AllocationEnded(id masking.AllocationID, terminate bool)
 }
 
+// Announcements are what the voice plane says, for tenants who say it themselves.
+type Announcements interface {
+	// Check tells why a file cannot be played, in words for its owner.
+	Check(file []byte) error
+	Names() []string
+	Languages() []string
+	// Builtin gives the WAV file that is played where a tenant has none of his own.
+	Builtin(language, name string) ([]byte, bool)
+}
+
+// Sounds are where the sound of recordings is kept.
+type Sounds interface {
+	// Open gives the WAV file of a recording that is stored. NotFound: it is gone.
+	// ctx rules the reading too.
+	Open(ctx context.Context, r masking.Recording) (io.ReadSeekCloser, error)
+	// Delete removes what is kept under a recording's key; nil where there is nothing.
+	Delete(ctx context.Context, key string) error
+}
+
 // Options are what the use cases stand on. Store, Clock, Random, Log and
 // TokenKey are required.
 type Options struct {
@@ -42,16 +61,27 @@ type Options struct {
 	// TokenKey keys the hashes of tokens and seals kept answers: at least 32
 	// bytes, the same on every node and for as long as the tokens shall live.
 	TokenKey []byte
+	// Languages are those that a tenant may set; nil: any.
+	Languages []string
+	// StrangerSecret gives what a tenant checks our questions about strangers
+	// with (AskWebhook); nil: there is nothing to be shown.
+	StrangerSecret func(masking.TenantID) string
+	Announcements  Announcements // nil: there are none to replace
+	Sounds         Sounds        // nil: no recording can be listened to or removed
 }
 
 // Plane is the control plane, by subject. Its parts may be used by any goroutine.
 type Plane struct {
 	Allocations *Allocations
+	Pins        *Pins
 	Tenants     *Tenants
+	Settings    *Settings
 	Tokens      *Tokens
 	Numbers     *Numbers
 	Trunks      *Trunks
 	Records     *Records
+	Recordings  *Recordings
+	Prompts     *Prompts
 }
 
 // New makes the use cases. It refuses options that would fail later.
@@ -66,14 +96,18 @@ func New(o Options) (*Plane, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &core{store: o.Store, clock: o.Clock, random: o.Random, calls: o.Calls, log: o.Log, seal: seal}
+	c := &core{store: o.Store, clock: o.Clock, random: o.Random, calls: o.Calls, log: o.Log, seal: seal, languages: o.Languages}
 	return &Plane{
 		Allocations: &Allocations{c},
+		Pins:        &Pins{c},
 		Tenants:     &Tenants{c, o.TokenKey},
+		Settings:    &Settings{c, o.StrangerSecret},
 		Tokens:      &Tokens{c, o.TokenKey},
 		Numbers:     &Numbers{c},
 		Trunks:      &Trunks{c},
 		Records:     &Records{c},
+		Recordings:  &Recordings{c, o.Sounds},
+		Prompts:     &Prompts{c, o.Announcements},
 	}, nil
 }
 
@@ -85,6 +119,8 @@ type core struct {
 	calls  Calls
 	log    *slog.Logger
 	seal   cipher.AEAD // of kept answers
+
+	languages []string // that a tenant may set; nil: any
 }
 
 // now is the time of a change. The store keeps milliseconds: cutting here makes

@@ -148,7 +148,7 @@ func (b *bench) create(i int, from, to []e164.Number) masking.Allocation {
 func (b *bench) count() (allocations, events int) {
 	b.Helper()
 	err := b.disturbed.Store.View(context.Background(), func(ctx context.Context, tx store.Reader) error {
-		a, err := tx.Allocations(ctx, store.AllocationFilter{Tenant: "acme", Limit: 1000, Now: b.clock()})
+		a, err := tx.Allocations(ctx, store.AllocationFilter{Tenant: "acme", Product: masking.GreenVN, Limit: 1000, Now: b.clock()})
 		if err != nil {
 			return err
 		}
@@ -480,7 +480,7 @@ func TestLoadsClaimsAndEventsFollowAnySequenceOfChanges(t *testing.T) {
 func (b *bench) inspect(t *rapid.T, changes int) {
 	now := b.clock()
 	err := b.disturbed.Store.View(context.Background(), func(ctx context.Context, tx store.Reader) error {
-		active, err := tx.Allocations(ctx, store.AllocationFilter{Tenant: b.tenant.ID, Status: masking.Active, Limit: 1000, Now: now})
+		active, err := tx.Allocations(ctx, store.AllocationFilter{Tenant: b.tenant.ID, Product: masking.GreenVN, Status: masking.Active, Limit: 1000, Now: now})
 		if err != nil {
 			return err
 		}

@@ -31,6 +31,11 @@ func (s *Numbers) Add(ctx context.Context, t masking.TenantID, numbers []masking
 				}
 				added[i] = n
 			}
+			for i, n := range added { // now that all of them are in the pool
+				if err := checkStrangers(ctx, tx, n.Strangers); err != nil {
+					return nil, Within(err, fmt.Sprintf("numbers[%d].", i))
+				}
+			}
 			return added, nil
 		})
 }
@@ -46,13 +51,49 @@ func blame(err error, field string) error {
 	return &e
 }
 
-// Get reads a number of a tenant's pool.
-func (s *Numbers) Get(ctx context.Context, t masking.TenantID, n e164.Number) (vn masking.VirtualNumber, err error) {
-	err = s.view(ctx, "read a number", func(ctx context.Context, tx store.Reader) error {
-		vn, err = tx.Number(ctx, t, n)
+// Within says that the field a refusal is about is part of another.
+func Within(err error, place string) error {
+	var refused *masking.Error
+	if !errors.As(err, &refused) || refused.Field == "" {
 		return err
+	}
+	e := *refused
+	e.Field, e.Message = place+e.Field, place+e.Message
+	return &e
+}
+
+// checkStrangers refuses a treatment of strangers that cannot be carried out.
+func checkStrangers(ctx context.Context, tx store.Tx, p masking.StrangerPolicy) error {
+	if err := p.Check(); err != nil {
+		return err
+	}
+	return checkForward(ctx, tx, p.Forward)
+}
+
+// countedPINs bounds what is counted of PINs: more than a number ever has.
+const countedPINs = 1_000_000
+
+// Get reads a number of a tenant's pool, and how many PINs are live on it.
+func (s *Numbers) Get(ctx context.Context, t masking.TenantID, n e164.Number) (vn masking.VirtualNumber, pins int, err error) {
+	now := s.now()
+	err = s.view(ctx, "read a number", func(ctx context.Context, tx store.Reader) error {
+		if vn, err = tx.Number(ctx, t, n); err != nil {
+			return err
+		}
+		lengths, err := tx.PINLengths(ctx, n, now)
+		if err != nil {
+			return err
+		}
+		for _, length := range lengths {
+			live, err := tx.PINCount(ctx, n, length, now, countedPINs)
+			if err != nil {
+				return err
+			}
+			pins += live
+		}
+		return nil
 	})
-	return vn, err
+	return vn, pins, err
 }
 
 // List reads a tenant's pool in the order of the numbers, from the one after
@@ -69,7 +110,7 @@ func (s *Numbers) List(ctx context.Context, t masking.TenantID, after string, li
 	return page, more, err
 }
 
-// Update changes sharing, region and type by edit, which must be pure. Conflict
+// Update changes sharing, region, type and strangers by edit, which must be pure. Conflict
 // for sharing while an allocation on the number is active.
 func (s *Numbers) Update(ctx context.Context, t masking.TenantID, n e164.Number, edit func(masking.VirtualNumber) masking.VirtualNumber, once Once[masking.VirtualNumber]) (Answer, error) {
 	return change(ctx, s.core, operators, "change a number", once,
@@ -78,7 +119,12 @@ func (s *Numbers) Update(ctx context.Context, t masking.TenantID, n e164.Number,
 			if err != nil {
 				return vn, err
 			}
-			vn = edit(vn)
+			had := vn.Strangers
+			if vn = edit(vn); vn.Strangers != had {
+				if err := checkStrangers(ctx, tx, vn.Strangers); err != nil {
+					return vn, err
+				}
+			}
 			return vn, tx.UpdateNumber(ctx, vn, now)
 		})
 }

@@ -31,13 +31,28 @@ type CallQuery struct {
 	Limit      int
 }
 
+// RecordedCall is a call, and what is known of its recording if it has one.
+type RecordedCall struct {
+	masking.Call
+	Recording *masking.Recording
+}
+
 // Call reads one call of a tenant.
-func (s *Records) Call(ctx context.Context, t masking.TenantID, id masking.CallID) (call masking.Call, err error) {
+func (s *Records) Call(ctx context.Context, t masking.TenantID, id masking.CallID) (c RecordedCall, err error) {
 	err = s.view(ctx, "read a call", func(ctx context.Context, tx store.Reader) error {
-		call, err = tx.Call(ctx, t, id)
+		if c.Call, err = tx.Call(ctx, t, id); err != nil || !c.Recorded {
+			return err
+		}
+		r, err := tx.Recording(ctx, t, id)
+		switch {
+		case err == nil:
+			c.Recording = &r
+		case masking.KindOf(err) == masking.NotFound: // its record is still on its way
+			return nil
+		}
 		return err
 	})
-	return call, err
+	return c, err
 }
 
 // Calls reads a tenant's calls, newest first; more tells whether others follow.

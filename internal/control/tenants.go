@@ -38,7 +38,7 @@ func (s *Tenants) Create(ctx context.Context, want NewTenant, once Once[Founded]
 	return change(ctx, s.core, operators, "make a tenant", once,
 		func(ctx context.Context, tx store.Tx, now time.Time) (Founded, error) {
 			t := masking.Tenant{ID: want.ID, Name: want.Name, Settings: masking.DefaultSettings(zone), CreatedAt: now}
-			if err := adjust(&t.Settings, want.Adjust); err != nil {
+			if t.Settings, err = s.adjust(ctx, tx, t.Settings, want.Adjust); err != nil {
 				return Founded{}, err
 			}
 			sid, err := s.newID(masking.PrefixAccount, now)
@@ -55,16 +55,6 @@ func (s *Tenants) Create(ctx context.Context, want NewTenant, once Once[Founded]
 			}
 			return Founded{t, token}, tx.InsertToken(ctx, token.Token)
 		})
-}
-
-// adjust changes settings and refuses what no tenant may have.
-func adjust(settings *masking.Settings, fn func(*masking.Settings) error) error {
-	if fn != nil {
-		if err := fn(settings); err != nil {
-			return err
-		}
-	}
-	return settings.Check()
 }
 
 // Get reads a tenant.
@@ -103,7 +93,7 @@ func (s *Tenants) Update(ctx context.Context, id masking.TenantID, want TenantCh
 			if want.Name != nil {
 				t.Name = *want.Name
 			}
-			if err := adjust(&t.Settings, want.Adjust); err != nil {
+			if t.Settings, err = s.adjust(ctx, tx, t.Settings, want.Adjust); err != nil {
 				return t, err
 			}
 			return t, tx.UpdateTenant(ctx, t)

@@ -40,6 +40,7 @@ const (
 	CodeNoPINAvailable         Code = "no_pin_available"
 	CodeInvalidAudio           Code = "invalid_audio"
 	CodeRecordingHeld          Code = "recording_held"
+	CodeRecordingNotReady      Code = "recording_not_ready"
 	CodeIdempotencyKeyReused   Code = "idempotency_key_reused"
 	CodeNotFound               Code = "not_found"
 	CodeAlreadyExists          Code = "already_exists"

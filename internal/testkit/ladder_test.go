@@ -78,6 +78,28 @@ func TestRetransmissionsAreLeftOutOfALadder(t *testing.T) {
 	}
 }
 
+func TestALadderTellsThatADigitWasPressedAndNotWhich(t *testing.T) {
+	for kind, body := range map[string]string{"application/dtmf-relay": "Signal=7\r\nDuration=160\r\n", "Application/DTMF;x=y": "7"} {
+		legs := script("A> INVITE+\nB< INVITE+\nB> 200 INVITE+\nA< 200 INVITE+\nA> ACK\nB< ACK\nA> INFO\nA< 200 INFO\nB< INFO\nB> 200 INFO\nA> INFO\nA< 200 INFO", 1)
+		for i := range legs {
+			for j, s := range legs[i].Steps[:len(legs[i].Steps)-2*(1-i)] { // not the last one of A: it is no digit
+				if strings.HasPrefix(s.Line, "INFO") {
+					head, _, _ := bytes.Cut(s.Raw, []byte("Content-Length"))
+					legs[i].Steps[j].Raw = fmt.Appendf(nil, "%sContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s", head, kind, len(body), body)
+				}
+			}
+		}
+		got := chart(legs, nil).Markdown()
+		if strings.Count(got, "- INFO (digit) -") != 2 || strings.Count(got, "- INFO -") != 1 || strings.Count(got, "- 200 INFO -") != 3 ||
+			strings.Count(got, "Content-Type: "+kind+"\n\n(a digit)\n") != 1 {
+			t.Errorf("drawn as\n%s", got)
+		}
+		if _, sent, _ := strings.Cut(got, "What Tandem sent"); strings.Contains(sent, "ignal") || strings.Contains(sent, "\n7") {
+			t.Errorf("%s is printed:\n%s", kind, got)
+		}
+	}
+}
+
 // chart makes a chart of legs; late moves the step of that time back by some.
 func chart(legs []testkit.Leg, late []int) testkit.Chart {
 	for _, l := range legs {

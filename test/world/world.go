@@ -197,6 +197,26 @@ func (w *World) Allocate(tenant, virtual string, from, to []string, more map[str
 	return a, err
 }
 
+// Pin is what a created GreenPin allocation is known by.
+type Pin struct {
+	ID  string `json:"greenpin_id"`
+	PIN string `json:"pin"`
+}
+
+// OpenPin maps from and to behind a PIN on a virtual number, for a day.
+func (w *World) OpenPin(tenant, virtual string, from, to []string, more map[string]any) (Pin, error) {
+	body := map[string]any{"caller_id_number": virtual, "from": from}
+	if len(to) > 0 {
+		body["to"] = to
+	}
+	for k, v := range more {
+		body[k] = v
+	}
+	var p Pin
+	err := w.Do(tenant, "POST", "/v1/tenants/"+tenant+"/greenpin", body, &p)
+	return p, err
+}
+
 // Call is a call record as the API shows it.
 type Call struct {
 	ID         string `json:"call_sid"`
@@ -206,6 +226,7 @@ type Call struct {
 	From       string `json:"from"`
 	To         string `json:"to"`
 	Allocation string `json:"greenvn_id"`
+	Pin        string `json:"greenpin_id"`
 	Legs       []Leg  `json:"legs"` // only of a single call
 }
 

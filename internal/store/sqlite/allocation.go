@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -11,14 +12,15 @@ import (
 )
 
 const allocationColumns = `a.id, a.tenant, a.virtual_number, a.from_numbers, a.to_numbers, a.usage, a.record, a.custom_field,
-	a.created_at, a.updated_at, a.expires_at, a.ended_at, a.end_reason, a.calls, a.connected, a.talk_seconds`
+	a.created_at, a.updated_at, a.expires_at, a.ended_at, a.end_reason, a.calls, a.connected, a.talk_seconds,
+	a.pin, a.to_pin, a.max_pin_attempts`
 
 // allocationDest are the destinations of allocationColumns.
 func allocationDest(a *masking.Allocation) []any {
 	return []any{&a.ID, &a.Tenant, numberCol{&a.VirtualNumber}, numbersCol{&a.From}, numbersCol{&a.To},
 		usageCol(&a.Usage), &a.Record, &a.CustomField,
 		timeCol{&a.CreatedAt}, timeCol{&a.UpdatedAt}, timeCol{&a.ExpiresAt}, timeCol{&a.EndedAt}, &a.EndReason,
-		&a.Tally.Calls, &a.Tally.Connected, &a.Tally.TalkSeconds}
+		&a.Tally.Calls, &a.Tally.Connected, &a.Tally.TalkSeconds, pinCol{&a.PIN}, pinCol{&a.ToPIN}, &a.MaxPINAttempts}
 }
 
 func usageCol(to *masking.Usage) wordCol[masking.Usage] {
@@ -38,16 +40,35 @@ func (r *reader) Allocation(ctx context.Context, tenant masking.TenantID, id mas
 
 // Allocations are a page of a list, newest first.
 func (r *reader) Allocations(ctx context.Context, f store.AllocationFilter) ([]masking.Allocation, error) {
+	switch {
+	case f.Product != masking.GreenVN && f.Product != masking.GreenPin:
+		return nil, errors.New("sqlite: a list of allocations is of one product")
+	case f.Product == masking.GreenVN && f.Status == masking.Expired:
+		return nil, nil // those read as deleted
+	}
 	text, args := allocationQuery(f)
 	return list(ctx, r, text, args, scanAllocation)
+}
+
+// bounds are the identifiers of the product from which and before which a page is.
+func bounds(f store.AllocationFilter) (from, before string) {
+	from = masking.PrefixAllocation
+	if f.Product == masking.GreenPin {
+		from = masking.PrefixPIN
+	}
+	before = from + "~" // above every identifier
+	if f.Before != "" {
+		before = min(before, string(f.Before))
+	}
+	return from, before
 }
 
 // allocationQuery writes the query of a list so that one index gives its rows
 // in order from the cursor on: of the party, of the virtual number, of those
 // not ended, or of the tenant, whichever the filter makes shortest.
 func allocationQuery(f store.AllocationFilter) (text string, args []any) {
-	if f.Status == masking.Deleted && f.Tenant != "" && f.Party.IsZero() && f.VirtualNumber.IsZero() {
-		return deletedQuery(f)
+	if f.Status != "" && f.Status != masking.Active && f.Tenant != "" && f.Party.IsZero() && f.VirtualNumber.IsZero() {
+		return endedQuery(f)
 	}
 	text = `SELECT ` + allocationColumns + ` FROM allocation a WHERE 1 = 1`
 	owner, id := `a`, `a.id`
@@ -65,32 +86,42 @@ func allocationQuery(f store.AllocationFilter) (text string, args []any) {
 	if !f.VirtualNumber.IsZero() {
 		and(owner+`.virtual_number = ?`, f.VirtualNumber.E164())
 	}
-	switch f.Status {
-	case masking.Active:
+	switch {
+	case f.Status == masking.Active:
 		and(`a.ended_at = 0 AND a.expires_at > ?`, millis(f.Now))
-	case masking.Deleted:
+	case f.Status == masking.Expired:
+		and(`(a.end_reason = 'expired' OR (a.ended_at = 0 AND a.expires_at <= ?))`, millis(f.Now))
+	case f.Status == masking.Deleted && f.Product == masking.GreenPin:
+		and(`a.ended_at <> 0 AND a.end_reason <> 'expired'`)
+	case f.Status == masking.Deleted:
 		and(`(a.ended_at <> 0 OR a.expires_at <= ?)`, millis(f.Now))
 	}
-	if f.Before != "" {
-		and(id+` < ?`, f.Before)
-	}
+	from, before := bounds(f)
+	and(id+` >= ? AND `+id+` < ?`, from, before)
 	return text + ` ORDER BY ` + id + ` DESC LIMIT ?`, append(args, most(f.Limit))
 }
 
-// deletedQuery writes the query of a tenant's ended allocations as two: those
+// endedQuery writes the query of a tenant's ended allocations as two: those
 // whose end is written, in the order of their own index, and those that are over
 // and wait for the sweeper, which are few and found by their expiry. Else the
-// ended ones would be looked for among all that live.
-func deletedQuery(f store.AllocationFilter) (text string, args []any) {
-	before := f.Before
-	if before == "" {
-		before = "~" // above every identifier
+// ended ones would be looked for among all that live. Of those by PIN somebody
+// ends some and the clock the others, and each kind is a list of its own.
+func endedQuery(f store.AllocationFilter) (text string, args []any) {
+	from, before := bounds(f)
+	text = `SELECT ` + allocationColumns + ` FROM allocation a INDEXED BY allocation_ended
+		WHERE a.tenant = ? AND a.ended_at <> 0 AND a.id >= ? AND a.id < ?`
+	args = []any{f.Tenant, from, before}
+	if f.Product == masking.GreenPin {
+		text = `SELECT ` + allocationColumns + ` FROM allocation a INDEXED BY allocation_pin_ended
+			WHERE a.tenant = ? AND a.ended_at <> 0 AND a.id < 'gvn_' AND a.id >= ? AND a.id < ? AND (a.end_reason = 'expired') = ?`
+		args = append(args, f.Status == masking.Expired)
 	}
-	return `SELECT ` + allocationColumns + ` FROM allocation a INDEXED BY allocation_ended
-		WHERE a.tenant = ? AND a.ended_at <> 0 AND a.id < ?
-		UNION ALL SELECT ` + allocationColumns + ` FROM allocation a INDEXED BY allocation_open_expiry
-		WHERE a.tenant = ? AND a.ended_at = 0 AND a.expires_at <= ? AND a.id < ? ORDER BY 1 DESC LIMIT ?`,
-		[]any{f.Tenant, before, f.Tenant, millis(f.Now), before, most(f.Limit)}
+	if f.Product == masking.GreenPin && f.Status == masking.Deleted {
+		return text + ` ORDER BY a.id DESC LIMIT ?`, append(args, most(f.Limit))
+	}
+	return text + ` UNION ALL SELECT ` + allocationColumns + ` FROM allocation a INDEXED BY allocation_open_expiry
+		WHERE a.tenant = ? AND a.ended_at = 0 AND a.expires_at <= ? AND a.id >= ? AND a.id < ? ORDER BY 1 DESC LIMIT ?`,
+		append(args, f.Tenant, millis(f.Now), from, before, most(f.Limit))
 }
 
 // Overdue are allocations that have expired and whose end is not written,
@@ -104,11 +135,11 @@ func (r *reader) Overdue(ctx context.Context, now time.Time, limit int) ([]maski
 // InsertAllocation writes a new allocation and its parties.
 func (t *tx) InsertAllocation(ctx context.Context, a masking.Allocation) error {
 	_, err := t.exec(ctx, `INSERT INTO allocation (id, tenant, virtual_number, from_numbers, to_numbers, usage, record, custom_field,
-		created_at, updated_at, expires_at, ended_at, end_reason, calls, connected, talk_seconds)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		created_at, updated_at, expires_at, ended_at, end_reason, calls, connected, talk_seconds, pin, to_pin, max_pin_attempts)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		a.ID, a.Tenant, a.VirtualNumber.E164(), joinNumbers(a.From), joinNumbers(a.To), a.Usage, a.Record, a.CustomField,
 		millis(a.CreatedAt), millis(a.UpdatedAt), millis(a.ExpiresAt), millis(a.EndedAt), a.EndReason,
-		a.Tally.Calls, a.Tally.Connected, a.Tally.TalkSeconds)
+		a.Tally.Calls, a.Tally.Connected, a.Tally.TalkSeconds, a.PIN.Reveal(), a.ToPIN.Reveal(), a.MaxPINAttempts)
 	if err != nil {
 		return inserted("an allocation with this id", err)
 	}
@@ -123,9 +154,11 @@ func (t *tx) UpdateAllocation(ctx context.Context, a masking.Allocation) error {
 		return err
 	}
 	err = exactlyOne(t.exec(ctx, `UPDATE allocation SET virtual_number = ?, from_numbers = ?, to_numbers = ?, usage = ?, record = ?,
-		custom_field = ?, updated_at = ?, expires_at = ?, ended_at = ?, end_reason = ? WHERE id = ?`,
+		custom_field = ?, updated_at = ?, expires_at = ?, ended_at = ?, end_reason = ?, pin = ?, to_pin = ?, max_pin_attempts = ?
+		WHERE id = ?`,
 		a.VirtualNumber.E164(), joinNumbers(a.From), joinNumbers(a.To), a.Usage, a.Record,
-		a.CustomField, millis(a.UpdatedAt), millis(a.ExpiresAt), millis(a.EndedAt), a.EndReason, a.ID))
+		a.CustomField, millis(a.UpdatedAt), millis(a.ExpiresAt), millis(a.EndedAt), a.EndReason,
+		a.PIN.Reveal(), a.ToPIN.Reveal(), a.MaxPINAttempts, a.ID))
 	if err != nil || sameParties(old, a) {
 		return err
 	}
@@ -142,7 +175,7 @@ func (t *tx) UpdateAllocation(ctx context.Context, a masking.Allocation) error {
 
 // sameParties reports whether the rows of party for a and b are the same.
 func sameParties(a, b masking.Allocation) bool {
-	return a.VirtualNumber == b.VirtualNumber && a.Usage == b.Usage && until(a) == until(b) &&
+	return a.VirtualNumber == b.VirtualNumber && a.Usage == b.Usage && until(a) == until(b) && len(a.PINs()) > 0 == (len(b.PINs()) > 0) &&
 		slices.Equal(a.From, b.From) && slices.Equal(a.To, b.To)
 }
 
@@ -156,25 +189,25 @@ func until(a masking.Allocation) int64 {
 
 // insertParties writes one row of party for each number of the allocation.
 func (t *tx) insertParties(ctx context.Context, a masking.Allocation) error {
-	const width = 8
+	const width = 9
 	parties := a.Parties()
 	if len(parties) == 0 {
 		return nil
 	}
 	text := make([]byte, 0, 160+len(parties)*(3*width+2))
-	text = append(text, `INSERT INTO party (number, tenant, allocation, virtual_number, side, position, silent, until) VALUES `...)
+	text = append(text, `INSERT INTO party (number, tenant, allocation, virtual_number, side, position, silent, until, pin) VALUES `...)
 	args := make([]any, 0, width*len(parties))
 	for i, n := range parties {
 		if i > 0 {
 			text = append(text, ',')
 		}
-		text = append(text, `(?, ?, ?, ?, ?, ?, ?, ?)`...)
+		text = append(text, `(?, ?, ?, ?, ?, ?, ?, ?, ?)`...)
 		side, position := "from", i
 		if i >= len(a.From) {
 			side, position = "to", i-len(a.From)
 		}
 		args = append(args, n.E164(), a.Tenant, a.ID, a.VirtualNumber.E164(), side, position,
-			side == "to" && a.Usage == masking.OneWay, until(a))
+			side == "to" && a.Usage == masking.OneWay && a.Product() == masking.GreenVN, until(a), len(a.PINs()) > 0)
 	}
 	_, err := t.exec(ctx, string(text), args...)
 	return inserted("a party on this allocation", err)

@@ -12,7 +12,7 @@ import (
 )
 
 const callColumns = `k.id, k.tenant, k.allocation, k.virtual_number, k.caller, k.callee, k.direction, k.custom_field, k.node,
-	k.started_at, k.answered_at, k.ended_at, k.ring_time, k.talk_time, k.cause, k.refusal, k.attempts`
+	k.started_at, k.answered_at, k.ended_at, k.ring_time, k.talk_time, k.cause, k.refusal, k.attempts, k.recorded`
 
 func scanCall(_ *reader, row scanner) (c masking.Call, err error) {
 	return c, row.Scan(callDest(&c)...)
@@ -22,7 +22,7 @@ func scanCall(_ *reader, row scanner) (c masking.Call, err error) {
 func callDest(c *masking.Call) []any {
 	return []any{&c.ID, &c.Tenant, &c.Allocation, numberCol{&c.VirtualNumber}, numberCol{&c.Caller}, numberCol{&c.Callee},
 		&c.Direction, &c.CustomField, &c.Node, timeCol{&c.StartedAt}, timeCol{&c.AnsweredAt}, timeCol{&c.EndedAt},
-		durationCol{&c.RingTime}, durationCol{&c.TalkTime}, &c.Cause, &c.Refusal, attemptsCol{&c.Attempts}}
+		durationCol{&c.RingTime}, durationCol{&c.TalkTime}, &c.Cause, &c.Refusal, attemptsCol{&c.Attempts}, &c.Recorded}
 }
 
 // attempt is an element of call.attempts. It exists since masking.Attempt
@@ -149,16 +149,35 @@ func (t *tx) BeginCall(ctx context.Context, c masking.Call) (fresh bool, err err
 		return false, err
 	}
 	n, err := t.exec(ctx, `INSERT INTO call (id, tenant, allocation, virtual_number, caller, callee, direction, custom_field, node,
-		started_at, answered_at, ended_at, ring_time, talk_time, cause, refusal, attempts)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
+		started_at, answered_at, ended_at, ring_time, talk_time, cause, refusal, attempts, recorded)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
 		c.ID, c.Tenant, c.Allocation, c.VirtualNumber.E164(), c.Caller.E164(), c.Callee.E164(), c.Direction, c.CustomField, c.Node,
 		millis(c.StartedAt), millis(c.AnsweredAt), millis(c.EndedAt), c.RingTime.Milliseconds(), c.TalkTime.Milliseconds(),
-		c.Cause, c.Refusal, attempts)
+		c.Cause, c.Refusal, attempts, c.Recorded)
 	if err != nil {
 		return false, inserted("a call with this id", err)
 	}
 	if n == 0 || c.Allocation == "" {
 		return n == 1, nil
+	}
+	_, err = t.exec(ctx, `UPDATE allocation SET calls = calls + 1 WHERE id = ?`, c.Allocation)
+	return err == nil, err
+}
+
+// MatchCall gives a call without an allocation the one whose PIN was entered, and
+// counts it there.
+func (t *tx) MatchCall(ctx context.Context, c masking.Call) (changed bool, err error) {
+	if c.Allocation == "" {
+		return false, t.checkCall(ctx, c)
+	}
+	n, err := t.exec(ctx, `UPDATE call SET allocation = ?, direction = ?, custom_field = ?
+		WHERE id = ? AND tenant = ? AND allocation = '' AND ended_at = 0`,
+		c.Allocation, c.Direction, c.CustomField, c.ID, c.Tenant)
+	if err != nil {
+		return false, err
+	}
+	if n == 0 {
+		return false, t.checkCall(ctx, c)
 	}
 	_, err = t.exec(ctx, `UPDATE allocation SET calls = calls + 1 WHERE id = ?`, c.Allocation)
 	return err == nil, err
@@ -171,9 +190,10 @@ func (t *tx) AnswerCall(ctx context.Context, c masking.Call) (changed bool, err 
 		return false, err
 	}
 	var allocation masking.AllocationID
-	err = t.row(ctx, `UPDATE call SET callee = ?, direction = ?, answered_at = ?, ring_time = ?, attempts = ?
-		WHERE id = ? AND tenant = ? AND answered_at = 0 AND ended_at = 0 RETURNING allocation`,
-		[]any{c.Callee.E164(), c.Direction, millis(c.AnsweredAt), c.RingTime.Milliseconds(), attempts, c.ID, c.Tenant}, &allocation)
+	err = t.row(ctx, `UPDATE call SET callee = ?, direction = ?, answered_at = ?, ring_time = ?, attempts = ?,
+		recorded = MAX(recorded, ?) WHERE id = ? AND tenant = ? AND answered_at = 0 AND ended_at = 0 RETURNING allocation`,
+		[]any{c.Callee.E164(), c.Direction, millis(c.AnsweredAt), c.RingTime.Milliseconds(), attempts,
+			c.Recorded, c.ID, c.Tenant}, &allocation)
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, t.checkCall(ctx, c)
 	}
@@ -212,10 +232,10 @@ func (t *tx) writeEnd(ctx context.Context, c masking.Call) (allocation masking.A
 	if err != nil {
 		return "", err
 	}
-	err = t.row(ctx, `UPDATE call SET callee = ?, direction = ?, ended_at = ?, ring_time = ?, talk_time = ?, cause = ?, refusal = ?, attempts = ?
-		WHERE id = ? AND tenant = ? AND ended_at = 0 AND (answered_at <> 0 OR ? = 0) RETURNING allocation`,
+	err = t.row(ctx, `UPDATE call SET callee = ?, direction = ?, ended_at = ?, ring_time = ?, talk_time = ?, cause = ?, refusal = ?, attempts = ?,
+		recorded = MAX(recorded, ?) WHERE id = ? AND tenant = ? AND ended_at = 0 AND (answered_at <> 0 OR ? = 0) RETURNING allocation`,
 		[]any{c.Callee.E164(), c.Direction, millis(c.EndedAt), c.RingTime.Milliseconds(), c.TalkTime.Milliseconds(),
-			c.Cause, c.Refusal, attempts, c.ID, c.Tenant, millis(c.AnsweredAt)}, &allocation)
+			c.Cause, c.Refusal, attempts, c.Recorded, c.ID, c.Tenant, millis(c.AnsweredAt)}, &allocation)
 	return allocation, err
 }
 

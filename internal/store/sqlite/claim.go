@@ -3,14 +3,20 @@ package sqlite
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"tandem/internal/e164"
 	"tandem/internal/masking"
 )
 
-// routeQuery is the one read of every call: four steps, each by a primary key.
-const routeQuery = `SELECT ` + numberColumns + `, ` + tenantColumns + `, c.allocation IS NOT NULL, ` + allocationColumns + `
+// pinClaims are the claims of PINs. Written as the index claim_pin is, which a
+// statement finds by these words; '$' comes after '#'.
+const pinClaims = `caller >= '#' AND caller < '$'`
+
+// routeQuery is the one read of every call: five steps, each by a primary key.
+const routeQuery = `SELECT ` + numberColumns + `, ` + tenantColumns + `,
+	EXISTS (SELECT 1 FROM claim WHERE virtual_number = n.number AND ` + pinClaims + `), c.allocation IS NOT NULL, ` + allocationColumns + `
 	FROM virtual_number n
 	JOIN tenant t ON t.id = n.tenant
 	LEFT JOIN claim c ON c.virtual_number = n.number AND c.caller = ?
@@ -19,15 +25,20 @@ const routeQuery = `SELECT ` + numberColumns + `, ` + tenantColumns + `, c.alloc
 
 // Route reads what masking.Admit needs, whatever the expiry of it.
 func (r *reader) Route(ctx context.Context, virtual, caller e164.Number) (masking.Route, error) {
+	return r.route(ctx, virtual, caller.E164())
+}
+
+// route reads a number with the allocation that holds a claim on it.
+func (r *reader) route(ctx context.Context, virtual e164.Number, claimant string) (masking.Route, error) {
 	var route masking.Route
 	var a masking.Allocation
 	var claimed bool
 	dest := append(numberDest(&route.Number), r.tenantDest(&route.Tenant)...)
-	dest = append(dest, &claimed)
+	dest = append(dest, &route.PINs, &claimed)
 	for _, to := range allocationDest(&a) {
 		dest = append(dest, outerCol{to})
 	}
-	if err := r.row(ctx, routeQuery, []any{caller.E164(), virtual.E164()}, dest...); err != nil {
+	if err := r.row(ctx, routeQuery, []any{claimant, virtual.E164()}, dest...); err != nil {
 		return masking.Route{}, absent(err)
 	}
 	if claimed {
@@ -74,7 +85,11 @@ func (t *tx) hold(ctx context.Context, a masking.Allocation, sharing masking.Sha
 	if len(claims) == 0 {
 		return nil
 	}
-	if err := t.checkSilent(ctx, a, sharing, now); err != nil {
+	check := t.checkSilent
+	if sharing == masking.Exclusive {
+		check = t.checkOther
+	}
+	if err := check(ctx, a, now); err != nil {
 		return err
 	}
 	text := make([]byte, 0, 320+16*len(claims))
@@ -101,18 +116,38 @@ func (t *tx) hold(ctx context.Context, a masking.Allocation, sharing masking.Sha
 		return masking.ErrClaimed(sharing)
 	}
 	t.unclaimed = ""
-	if sharing == masking.Exclusive {
-		return t.busyUntil(ctx, a.VirtualNumber.E164(), millis(a.ExpiresAt))
+	switch {
+	case sharing == masking.Shared:
+		return nil
+	case a.Product() == masking.GreenPin:
+		return t.noteBusy(ctx, a.VirtualNumber.E164())
 	}
-	return nil
+	_, err = t.exec(ctx, `UPDATE virtual_number SET busy_until = ? WHERE number = ?`, millis(a.ExpiresAt), a.VirtualNumber.E164())
+	return err
+}
+
+// checkOther refuses where an exclusive number would carry an allocation by
+// numbers and another one with PINs: their claims have no key in common.
+// There is one writer, so nobody comes between this and the claims.
+func (t *tx) checkOther(ctx context.Context, a masking.Allocation, now time.Time) error {
+	text := `SELECT 1 FROM claim WHERE virtual_number = ? AND caller = '` + masking.AnyCaller + `' AND expires_at > ? AND allocation <> ?`
+	if a.Product() == masking.GreenVN {
+		text = `SELECT 1 FROM claim INDEXED BY claim_pin WHERE virtual_number = ? AND ` + pinClaims + ` AND length(caller) IN (` + pinKeys + `)
+			AND expires_at > ? AND allocation <> ? LIMIT 1`
+	}
+	met, err := t.found(ctx, text, a.VirtualNumber.E164(), millis(now), a.ID)
+	if err == nil && met {
+		return masking.ErrClaimed(masking.Exclusive)
+	}
+	return err
 }
 
 // checkSilent refuses where a number would stand in a and in another live
 // allocation on a shared number, and could call in one of the two. Two that may
-// call are left to the key of claim. There is one writer, so nobody comes
-// between this and the claims. An exclusive number has no second allocation.
-func (t *tx) checkSilent(ctx context.Context, a masking.Allocation, sharing masking.Sharing, now time.Time) error {
-	if sharing == masking.Exclusive {
+// call are left to the key of claim, as PINs are, by which nobody meets anybody
+// else. There is one writer, so nobody comes between this and the claims.
+func (t *tx) checkSilent(ctx context.Context, a masking.Allocation, now time.Time) error {
+	if a.Product() == masking.GreenPin {
 		return nil
 	}
 	callers, silent := a.Callers(), a.Silent()
@@ -125,15 +160,21 @@ func (t *tx) checkSilent(ctx context.Context, a masking.Allocation, sharing mask
 			append(texts([]any{a.VirtualNumber.E164()}, silent), millis(now), a.ID)...)
 	}
 	if err == nil && met {
-		return masking.ErrClaimed(sharing)
+		return masking.ErrClaimed(masking.Shared)
 	}
 	return err
 }
 
-// busyUntil writes the end of the claim for any caller beside the number, where
-// the automatic choice looks.
-func (t *tx) busyUntil(ctx context.Context, virtual string, until int64) error {
-	_, err := t.exec(ctx, `UPDATE virtual_number SET busy_until = ? WHERE number = ?`, until, virtual)
+// noteBusy writes beside an exclusive number when the last claim ends that closes
+// it to an allocation by numbers, where the automatic choice looks: that for any
+// caller, or that of a PIN. The latest PIN is looked up for each length.
+func (t *tx) noteBusy(ctx context.Context, virtual string) error {
+	_, err := t.exec(ctx, `UPDATE virtual_number SET busy_until = MAX(
+		COALESCE((SELECT expires_at FROM claim WHERE virtual_number = ? AND caller = '`+masking.AnyCaller+`'), 0),
+		COALESCE((SELECT MAX((SELECT MAX(expires_at) FROM claim INDEXED BY claim_pin
+			WHERE virtual_number = ? AND length(caller) = k.column1 AND `+pinClaims+`))
+			FROM (VALUES `+pinKeyRows+`) k), 0))
+		WHERE number = ? AND sharing = '`+string(masking.Exclusive)+`'`, virtual, virtual, virtual)
 	return err
 }
 
@@ -152,13 +193,16 @@ func (t *tx) releaseOthers(ctx context.Context, id masking.AllocationID, keep []
 	if err != nil {
 		return err
 	}
+	noted := ""
 	for _, key := range released {
-		if key[1] != masking.AnyCaller {
+		closing := key[1] == masking.AnyCaller || strings.HasPrefix(key[1], "#")
+		if !closing || key[0] == noted {
 			continue
 		}
-		if err := t.busyUntil(ctx, key[0], 0); err != nil {
+		if err := t.noteBusy(ctx, key[0]); err != nil {
 			return err
 		}
+		noted = key[0] // an allocation is on one number
 	}
 	return nil
 }

@@ -155,7 +155,7 @@ func checkAfterCrash(t *testing.T, s *Store, told map[masking.AllocationID]strin
 	claims, parties, events := s.rowsByAllocation(t, "claim", "virtual_number || ' ' || caller"),
 		s.rowsByAllocation(t, "party", "number"), s.rowsByAllocation(t, "event", "type")
 	err := s.View(t.Context(), func(ctx context.Context, tx store.Reader) error {
-		all, err := tx.Allocations(ctx, store.AllocationFilter{Tenant: "acme"})
+		all, err := tx.Allocations(ctx, store.AllocationFilter{Tenant: "acme", Product: masking.GreenVN})
 		if err != nil {
 			return err
 		}

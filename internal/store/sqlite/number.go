@@ -9,12 +9,14 @@ import (
 	"tandem/internal/masking"
 )
 
-const numberColumns = `n.number, n.tenant, n.sharing, n.region, n.type, n.load, n.rested_at, n.created_at`
+const numberColumns = `n.number, n.tenant, n.sharing, n.region, n.type, n.load, n.rested_at, n.created_at,
+	n.stranger_action, n.stranger_forward, n.stranger_url`
 
 // numberDest are the destinations of numberColumns.
 func numberDest(n *masking.VirtualNumber) []any {
 	return []any{numberCol{&n.Number}, &n.Tenant, sharingCol(&n.Sharing), &n.Region, &n.Type, &n.Load,
-		timeCol{&n.RestedAt}, timeCol{&n.CreatedAt}}
+		timeCol{&n.RestedAt}, timeCol{&n.CreatedAt},
+		actionCol(&n.Strangers.Action), numberCol{&n.Strangers.Forward}, &n.Strangers.URL}
 }
 
 func sharingCol(to *masking.Sharing) wordCol[masking.Sharing] {
@@ -116,7 +118,7 @@ func usableArgs(tenant masking.TenantID, p masking.Pick, busy []any, parties []e
 }
 
 // EarliestRelease asks for the exclusive number that is free first, and for the
-// first end of what the parties stand in on shared ones.
+// first end of what the parties stand in by their numbers on shared ones.
 func (r *reader) EarliestRelease(ctx context.Context, tenant masking.TenantID, parties []e164.Number, now time.Time) (at time.Time, err error) {
 	err = r.row(ctx, `SELECT COALESCE(MIN(busy_until), 0) FROM virtual_number WHERE tenant = ? AND sharing = ? AND busy_until > ?`,
 		[]any{tenant, masking.Exclusive, millis(now)}, timeCol{&at})
@@ -125,8 +127,9 @@ func (r *reader) EarliestRelease(ctx context.Context, tenant masking.TenantID, p
 	}
 	var met time.Time
 	err = r.row(ctx, `SELECT COALESCE(MIN(p.until), 0) FROM party p JOIN virtual_number n ON n.number = p.virtual_number
-		WHERE p.number IN (`+marks(len(parties))+`) AND p.until > ? AND p.tenant = ? AND n.tenant = ? AND n.sharing = ?`,
-		append(texts(nil, parties), millis(now), tenant, tenant, masking.Shared), timeCol{&met})
+		WHERE p.number IN (`+marks(len(parties))+`) AND p.until > ? AND p.tenant = ? AND p.allocation >= ?
+		AND n.tenant = ? AND n.sharing = ?`,
+		append(texts(nil, parties), millis(now), tenant, masking.PrefixAllocation, tenant, masking.Shared), timeCol{&met})
 	if at.IsZero() || (!met.IsZero() && met.Before(at)) {
 		at = met
 	}
@@ -142,13 +145,14 @@ func (t *tx) InsertNumber(ctx context.Context, n masking.VirtualNumber, now time
 	if party {
 		return stillInUse("the number is a party of an active allocation")
 	}
-	_, err = t.exec(ctx, `INSERT INTO virtual_number (number, tenant, sharing, region, type, load, rested_at, busy_until, created_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)`, n.Number.E164(), n.Tenant, n.Sharing, n.Region, n.Type, n.Load,
-		millis(n.RestedAt), millis(n.CreatedAt))
+	_, err = t.exec(ctx, `INSERT INTO virtual_number (number, tenant, sharing, region, type, load, rested_at, busy_until, created_at,
+		stranger_action, stranger_forward, stranger_url) VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?)`,
+		n.Number.E164(), n.Tenant, n.Sharing, n.Region, n.Type, n.Load, millis(n.RestedAt), millis(n.CreatedAt),
+		n.Strangers.Action, n.Strangers.Forward.E164(), n.Strangers.URL)
 	return inserted("the number in a pool", err)
 }
 
-// UpdateNumber writes region, type and sharing.
+// UpdateNumber writes region, type, sharing and what strangers get.
 func (t *tx) UpdateNumber(ctx context.Context, n masking.VirtualNumber, now time.Time) error {
 	old, err := t.Number(ctx, n.Tenant, n.Number)
 	if err != nil {
@@ -161,12 +165,13 @@ func (t *tx) UpdateNumber(ctx context.Context, n masking.VirtualNumber, now time
 	}
 	// A sharing that changes finds the number idle: what claim is left has run out.
 	return exactlyOne(t.exec(ctx, `UPDATE virtual_number SET busy_until = CASE WHEN sharing = ? THEN busy_until ELSE 0 END,
-		sharing = ?, region = ?, type = ? WHERE number = ? AND tenant = ?`,
-		n.Sharing, n.Sharing, n.Region, n.Type, n.Number.E164(), n.Tenant))
+		sharing = ?, region = ?, type = ?, stranger_action = ?, stranger_forward = ?, stranger_url = ?
+		WHERE number = ? AND tenant = ?`, n.Sharing, n.Sharing, n.Region, n.Type,
+		n.Strangers.Action, n.Strangers.Forward.E164(), n.Strangers.URL, n.Number.E164(), n.Tenant))
 }
 
 // DeleteNumber takes a number out of the pool. What claims are left on it have
-// expired and go with it.
+// expired and go with it, and so do the wrong entries.
 func (t *tx) DeleteNumber(ctx context.Context, tenant masking.TenantID, n e164.Number, now time.Time) error {
 	if _, err := t.Number(ctx, tenant, n); err != nil {
 		return err
@@ -174,8 +179,10 @@ func (t *tx) DeleteNumber(ctx context.Context, tenant masking.TenantID, n e164.N
 	if err := t.checkIdle(ctx, n, now); err != nil {
 		return err
 	}
-	if _, err := t.exec(ctx, `DELETE FROM claim WHERE virtual_number = ?`, n.E164()); err != nil {
-		return err
+	for _, text := range []string{`DELETE FROM claim WHERE virtual_number = ?`, `DELETE FROM pin_try WHERE virtual_number = ?`} {
+		if _, err := t.exec(ctx, text, n.E164()); err != nil {
+			return err
+		}
 	}
 	return exactlyOne(t.exec(ctx, `DELETE FROM virtual_number WHERE number = ? AND tenant = ?`, n.E164(), tenant))
 }

@@ -10,13 +10,31 @@ import (
 )
 
 const tenantColumns = `t.id, t.account_sid, t.name, t.zone, t.rate_per_second, t.rate_burst,
-	t.max_duration, t.ring_each, t.ring_total, t.created_at`
+	t.max_duration, t.ring_each, t.ring_total, t.created_at, t.country, t.language, t.pin_length, t.pin_fallback,
+	t.stranger_action, t.stranger_forward, t.stranger_url, t.recording_notice, t.recording_retention`
 
 // tenantDest are the destinations of tenantColumns.
 func (r *reader) tenantDest(t *masking.Tenant) []any {
 	s := &t.Settings
 	return []any{&t.ID, &t.AccountSID, &t.Name, zoneCol{r.zones, &s.Zone}, &s.RateLimit.PerSecond, &s.RateLimit.Burst,
-		durationCol{&s.MaxDuration}, durationCol{&s.RingEach}, durationCol{&s.RingTotal}, timeCol{&t.CreatedAt}}
+		durationCol{&s.MaxDuration}, durationCol{&s.RingEach}, durationCol{&s.RingTotal}, timeCol{&t.CreatedAt},
+		&s.Country, &s.Language, &s.PINLength, &s.PINFallback,
+		actionCol(&s.Strangers.Action), numberCol{&s.Strangers.Forward}, &s.Strangers.URL,
+		&s.RecordingNotice, durationCol{&s.RecordingRetention}}
+}
+
+// settingsArgs are a tenant's settings without the zone, in the order of the
+// statements that write them.
+func settingsArgs(s masking.Settings) []any {
+	return []any{s.RateLimit.PerSecond, s.RateLimit.Burst,
+		s.MaxDuration.Milliseconds(), s.RingEach.Milliseconds(), s.RingTotal.Milliseconds(),
+		s.Country, s.Language, s.PINLength, s.PINFallback,
+		s.Strangers.Action, s.Strangers.Forward.E164(), s.Strangers.URL, s.RecordingNotice, s.RecordingRetention.Milliseconds()}
+}
+
+func actionCol(to *masking.StrangerAction) wordCol[masking.StrangerAction] {
+	return wordCol[masking.StrangerAction]{to, "treatment of strangers", []masking.StrangerAction{masking.Announce, masking.AskPIN,
+		masking.Forward, masking.AskWebhook, masking.Reject, ""}}
 }
 
 func scanTenant(r *reader, row scanner) (t masking.Tenant, err error) {
@@ -94,11 +112,11 @@ func (t *tx) InsertTenant(ctx context.Context, v masking.Tenant) error {
 	if err != nil {
 		return err
 	}
-	s := v.Settings
-	_, err = t.exec(ctx, `INSERT INTO tenant (id, account_sid, name, zone, rate_per_second, rate_burst,
-		max_duration, ring_each, ring_total, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		v.ID, v.AccountSID, v.Name, zone, s.RateLimit.PerSecond, s.RateLimit.Burst,
-		s.MaxDuration.Milliseconds(), s.RingEach.Milliseconds(), s.RingTotal.Milliseconds(), millis(v.CreatedAt))
+	_, err = t.exec(ctx, `INSERT INTO tenant (id, account_sid, name, zone, created_at, rate_per_second, rate_burst,
+		max_duration, ring_each, ring_total, country, language, pin_length, pin_fallback,
+		stranger_action, stranger_forward, stranger_url, recording_notice, recording_retention)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		append([]any{v.ID, v.AccountSID, v.Name, zone, millis(v.CreatedAt)}, settingsArgs(v.Settings)...)...)
 	return inserted("a tenant with this id or account SID", err)
 }
 
@@ -108,11 +126,11 @@ func (t *tx) UpdateTenant(ctx context.Context, v masking.Tenant) error {
 	if err != nil {
 		return err
 	}
-	s := v.Settings
+	args := append([]any{v.AccountSID, v.Name, zone}, settingsArgs(v.Settings)...)
 	n, err := t.exec(ctx, `UPDATE tenant SET account_sid = ?, name = ?, zone = ?, rate_per_second = ?, rate_burst = ?,
-		max_duration = ?, ring_each = ?, ring_total = ? WHERE id = ?`,
-		v.AccountSID, v.Name, zone, s.RateLimit.PerSecond, s.RateLimit.Burst,
-		s.MaxDuration.Milliseconds(), s.RingEach.Milliseconds(), s.RingTotal.Milliseconds(), v.ID)
+		max_duration = ?, ring_each = ?, ring_total = ?, country = ?, language = ?, pin_length = ?, pin_fallback = ?,
+		stranger_action = ?, stranger_forward = ?, stranger_url = ?, recording_notice = ?, recording_retention = ?
+		WHERE id = ?`, append(args, v.ID)...)
 	return exactlyOne(n, inserted("a tenant with this account SID", err))
 }
 
@@ -126,11 +144,18 @@ func (t *tx) DeleteTenant(ctx context.Context, id masking.TenantID) error {
 		return stillInUse("the tenant still has numbers in the pool")
 	}
 	for _, text := range []string{
-		// The claims and parties of his allocations first: they refer to them.
+		// What refers to his allocations first. Tries are left where a call that was
+		// up counted one after its number had gone.
+		`DELETE FROM pin_try WHERE allocation IN (SELECT id FROM allocation WHERE tenant = ?)`,
 		`DELETE FROM claim WHERE allocation IN (SELECT id FROM allocation WHERE tenant = ?)`,
 		`DELETE FROM party WHERE tenant = ?`,
 		`DELETE FROM allocation WHERE tenant = ?`,
 		`DELETE FROM call WHERE tenant = ?`,
+		// With the key go the recordings: what is left of them in the blob store
+		// nobody can read.
+		`DELETE FROM recording WHERE tenant = ?`,
+		`DELETE FROM recording_key WHERE tenant = ?`,
+		`DELETE FROM prompt WHERE tenant = ?`,
 		`DELETE FROM event WHERE tenant = ?`,
 		`DELETE FROM replay WHERE tenant = ?`,
 		`DELETE FROM token WHERE tenant = ?`,

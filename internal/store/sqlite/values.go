@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"bytes"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -154,6 +155,45 @@ func (c hashCol) Scan(src any) error {
 	return nil
 }
 
+// blobCol scans bytes; none is nil.
+type blobCol struct{ to *[]byte }
+
+func (c blobCol) Scan(src any) error {
+	b, ok := src.([]byte)
+	if !ok && src != nil { // the driver gives an empty blob as nil
+		return corrupt("blob")
+	}
+	*c.to = bytes.Clone(b)
+	if len(b) == 0 {
+		*c.to = nil
+	}
+	return nil
+}
+
+// blob is how bytes are stored; none is an empty blob.
+func blob(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
+
+// pinCol scans a PIN; an empty text is none.
+type pinCol struct{ to *masking.PIN }
+
+func (c pinCol) Scan(src any) error {
+	s, err := textOf(src, "PIN")
+	if err != nil {
+		return err
+	}
+	pin, ok := masking.ParsePIN(s)
+	if !ok && s != "" {
+		return corrupt("PIN")
+	}
+	*c.to = pin
+	return nil
+}
+
 // outerCol scans a column that an outer join may leave out, which is nil here:
 // then the destination stays as it is.
 type outerCol struct{ to any }
@@ -171,6 +211,13 @@ func (c outerCol) Scan(src any) error {
 			return corrupt("count")
 		}
 		*to = n
+		return nil
+	case *int:
+		n, ok := src.(int64)
+		if !ok {
+			return corrupt("count")
+		}
+		*to = int(n)
 		return nil
 	case *bool:
 		n, ok := src.(int64)

@@ -260,7 +260,7 @@ func TestAFullDiskIsAPlainErrorAndTheStoreGoesOnWhenThereIsRoom(t *testing.T) {
 	}
 	var listed []masking.Allocation
 	err := s.View(t.Context(), func(ctx context.Context, tx store.Reader) (err error) {
-		listed, err = tx.Allocations(ctx, store.AllocationFilter{Tenant: "acme"})
+		listed, err = tx.Allocations(ctx, store.AllocationFilter{Tenant: "acme", Product: masking.GreenVN})
 		return err
 	})
 	if err != nil || len(listed) != made+1 {

@@ -109,7 +109,7 @@ func (b *bench) nothingOf(id masking.AllocationID) {
 				return err
 			}
 			equal(b, len(r.Found), 0)
-			found, err := tx.Allocations(ctx, store.AllocationFilter{Tenant: "acme", Party: caller})
+			found, err := tx.Allocations(ctx, store.AllocationFilter{Tenant: "acme", Product: masking.GreenVN, Party: caller})
 			if err != nil {
 				return err
 			}

@@ -310,6 +310,10 @@ func (j *Journal) apply(ctx context.Context, tx store.Tx, e entry) error {
 			}
 		}
 		return j.event(ctx, tx, masking.EventCallAnswered, e)
+	case masking.Taped:
+		r := runningRecording(e.call)
+		r.StartedAt = e.at
+		return tx.BeginRecording(ctx, r)
 	case masking.Ended:
 		changed, err := tx.EndCall(ctx, e.call)
 		if err != nil || !changed {

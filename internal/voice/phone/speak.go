@@ -209,8 +209,8 @@ func paced(drift float64) time.Duration { return time.Duration(float64(frame) / 
 // talk sends a packet every 20 ms of its own clock, until close. It counts from its
 // start, so that a late tick is made up for.
 func (v *voice) talk() {
-	frame := paced(v.p.o.Drift)
-	ticker := time.NewTicker(frame)
+	interval := paced(v.p.o.Drift)
+	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	start, sent := time.Now(), 0
 	for {
@@ -219,9 +219,9 @@ func (v *voice) talk() {
 			return
 		case <-ticker.C:
 		}
-		due := int(time.Since(start) / frame)
+		due := int(time.Since(start) / interval)
 		if late := due - sent - mostAtOnce; late > 0 {
-			start, due = start.Add(time.Duration(late)*frame), due-late
+			start, due = start.Add(time.Duration(late)*interval), due-late
 		}
 		for ; sent < due; sent++ {
 			v.frame()

@@ -56,7 +56,10 @@ func (e *Events) Packet(payload uint8, _ uint16, timestamp, ssrc uint32, media [
 	}
 	e.seen[e.next] = now
 	e.next, e.count = (e.next+1)%remembered, min(e.count+1, remembered)
-	return events[now.code], !known
+	if known {
+		return 0, false
+	}
+	return events[now.code], true
 }
 
 // continues reports whether e is a later segment of the keypress that old is a

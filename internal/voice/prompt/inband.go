@@ -22,8 +22,7 @@ const (
 	rowTwist    = 10     // dB by which a row may be louder than its column: 8 must be heard
 	columnTwist = 7      // dB the other way: 4 must be heard
 	deviation   = 0.0245 // of a frequency: 0.015 must be heard, 0.035 must not
-	unsteady    = 3      // dB from one window to the next
-	purity      = 0.85   // of all power, that the two frequencies have
+	purity      = 0.80   // of all power, that the two frequencies have
 	faded       = 15     // dB below what was heard, where a key no longer sounds
 	releasedIn  = 5      // such windows in a row: a gap of 20 ms has fewer, a pause of 40 ms has more
 )
@@ -33,7 +32,6 @@ var (
 	weakestPower = amplitude(weakest) * amplitude(weakest) / 2
 	mostRow      = decibel(rowTwist)
 	mostColumn   = decibel(columnTwist)
-	mostUnsteady = decibel(unsteady)
 	fadedTo      = 1 / decibel(faded)
 )
 
@@ -58,9 +56,8 @@ const maxQueued = 8
 //
 // Voices hold two frequencies of a key now and then. What they do not is to hold
 // them alone, steadily and exactly. So from window to window nearly all power
-// must stay in the same row and the same column, as much as before, and the
-// phase of each frequency must advance by what it should, which tells the
-// frequency to a few Hz.
+// must stay in the same row and the same column, and the phase of each must
+// advance by what it should, which tells the frequency to a few Hz.
 type Inband struct {
 	pcm   [window]float64
 	fill  int
@@ -87,10 +84,14 @@ type look struct {
 // NewInband gives a detector that has heard nothing.
 func NewInband() *Inband { return new(Inband) }
 
-// Samples takes the sound of a packet of any length, each after the one before;
-// silence is best in the place of one that was lost. It gives a digit once for
+// Samples takes the sound of a packet of any length. It gives a digit once for
 // each press of its key, after some 30 ms of it. Where a packet completes more
 // than one, calls give one each.
+//
+// A packet that was lost is best left out: silence in its place does no harm for
+// 20 ms, but longer it is a pause. What was silence and therefore not sent (the
+// timestamp jumps and the sequence number does not) has to be given as silence,
+// or the same key pressed twice is one.
 func (d *Inband) Samples(law g711.Law, media []byte) (digit byte, ok bool) {
 	if values := law.Values(); values != nil {
 		for _, code := range media {
@@ -159,9 +160,8 @@ func lookAt(pcm *[window]float64) (l look) {
 		l.power += weighted[i] * weighted[i]
 	}
 	l.power /= hannPower
+	l.rows, l.columns = goertzel(&weighted, &rows), goertzel(&weighted, &columns)
 	for i := range 4 {
-		l.rows[i] = goertzel(&weighted, rows[i])
-		l.columns[i] = goertzel(&weighted, columns[i])
 		if power(l.rows[i]) > power(l.rows[l.row]) {
 			l.row = i
 		}
@@ -172,14 +172,27 @@ func lookAt(pcm *[window]float64) (l look) {
 	return l
 }
 
-// goertzel gives amplitude and phase of a frequency, by Goertzel's algorithm.
-func goertzel(pcm *[window]float64, hz float64) complex128 {
-	sin, cos := math.Sincos(2 * math.Pi * hz / g711.Rate)
-	var s1, s2 float64
-	for _, v := range pcm {
-		s1, s2 = v+2*cos*s1-s2, s1
+// goertzel gives amplitude and phase of four frequencies, by Goertzel's
+// algorithm. Each step of one waits for the step before; those of four do not
+// wait for each other, which is why they are taken together.
+func goertzel(pcm *[window]float64, hz *[4]float64) (sines [4]complex128) {
+	var sin, cos [4]float64
+	for i := range hz {
+		sin[i], cos[i] = math.Sincos(2 * math.Pi * hz[i] / g711.Rate)
 	}
-	return complex(s1-cos*s2, sin*s2) * complex(2/hannSum, 0)
+	k0, k1, k2, k3 := 2*cos[0], 2*cos[1], 2*cos[2], 2*cos[3]
+	var a, b, c, d, a1, b1, c1, d1 float64 // of each the newest and the one before
+	for _, v := range pcm {
+		a, a1 = v+k0*a-a1, a
+		b, b1 = v+k1*b-b1, b
+		c, c1 = v+k2*c-c1, c
+		d, d1 = v+k3*d-d1, d
+	}
+	now, last := [4]float64{a, b, c, d}, [4]float64{a1, b1, c1, d1}
+	for i := range sines {
+		sines[i] = complex(now[i]-cos[i]*last[i], sin[i]*last[i]) * complex(2/hannSum, 0)
+	}
+	return sines
 }
 
 // power is the mean square of a sine.
@@ -207,19 +220,15 @@ func key(last, now *look) byte {
 }
 
 // steady gives the power of a frequency in two windows, and whether it is loud
-// enough, the same in both, and the frequency meant.
+// enough in both and the frequency meant.
 func steady(last, now complex128, hz float64) (before, after float64, ok bool) {
-	before, after = power(last), power(now)
-	if before*mostUnsteady < after || after*mostUnsteady < before {
-		return 0, 0, false
-	}
 	turn := cmplx.Phase(now * cmplx.Conj(last) * cmplx.Rect(1, -2*math.Pi*hz*hop/g711.Rate))
 	off := turn / (2 * math.Pi * hop) * g711.Rate
 	if math.Abs(off) > deviation*hz {
 		return 0, 0, false
 	}
 	heard := response(off)
-	before, after = before/heard, after/heard
+	before, after = power(last)/heard, power(now)/heard
 	return before, after, min(before, after) >= weakestPower
 }
 

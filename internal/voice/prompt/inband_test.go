@@ -165,14 +165,23 @@ func TestAPauseMakesTwoOfAKeyAndAGapDoesNot(t *testing.T) {
 	}
 }
 
-func TestALostPacketDoesNotDoubleAKey(t *testing.T) {
-	for name, instead := range map[string][]byte{"nothing": nil, "silence": slices.Repeat([]byte{g711.ULaw.Silence()}, 160)} {
+func TestLostPacketsDoNotDoubleAKey(t *testing.T) {
+	for name, c := range map[string]struct {
+		lost    int // samples
+		instead []byte
+	}{
+		"one, left out":                 {160, nil},
+		"one, with silence instead":     {160, slices.Repeat([]byte{g711.ULaw.Silence()}, 160)},
+		"two of 30 ms in a row":         {480, nil},
+		"one of 10 ms, left out":        {80, nil},
+		"one of 10 ms, silence instead": {80, slices.Repeat([]byte{g711.ULaw.Silence()}, 80)},
+	} {
 		for key, begins := range places {
 			code := g711.ULaw.Encode(nil, slices.Concat(make([]int16, begins), DTMF(key, 160*ms, 100*ms)))
-			for lost := 0; lost+160 < len(code); lost += 160 {
-				got := hear(NewInband(), g711.ULaw, 160, slices.Concat(code[:lost], instead, code[lost+160:]))
+			for at := 0; at+c.lost < len(code); at += 160 {
+				got := hear(NewInband(), g711.ULaw, 160, slices.Concat(code[:at], c.instead, code[at+c.lost:]))
 				if got != string(key) {
-					t.Fatalf("key %c with packet %d lost and %s instead: heard %q", key, lost/160, name, got)
+					t.Fatalf("key %c, %s, lost at sample %d: heard %q", key, name, at, got)
 				}
 			}
 		}

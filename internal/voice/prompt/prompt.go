@@ -97,6 +97,12 @@ type Library struct {
 //go:embed assets/*/*.wav
 var assets embed.FS
 
+// File gives the WAV file of an announcement that the program brings along.
+func File(language string, name Name) (file []byte, ok bool) {
+	file, err := assets.ReadFile("assets/" + language + "/" + string(name) + ".wav")
+	return file, err == nil
+}
+
 // Builtin gives a library of what is in the program. It decodes all of it, so
 // one is enough for a process. It fails only if the program was built wrong.
 func Builtin() (*Library, error) {

@@ -130,7 +130,7 @@ type tones map[toneKey]func() Clip
 
 func newTones() tones {
 	made := make(map[tone]func() Clip)
-	make1 := func(t tone) func() Clip {
+	once := func(t tone) func() Clip {
 		if made[t] == nil {
 			made[t] = sync.OnceValue(func() Clip { return newClip(t.period()) })
 		}
@@ -139,9 +139,9 @@ func newTones() tones {
 	all := make(tones)
 	for _, country := range zones() {
 		z := zoneOf(country)
-		all[toneKey{country, RingBack}] = make1(z.ring)
-		all[toneKey{country, Busy}] = make1(z.busy)
-		all[toneKey{country, Congestion}] = make1(z.congestion)
+		all[toneKey{country, RingBack}] = once(z.ring)
+		all[toneKey{country, Busy}] = once(z.busy)
+		all[toneKey{country, Congestion}] = once(z.congestion)
 	}
 	return all
 }

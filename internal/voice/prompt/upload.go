@@ -52,7 +52,7 @@ func Parse(file []byte) (Clip, error) {
 	const length = "prompts must be 0.1 to 60 seconds long"
 	switch {
 	case errors.Is(err, wav.ErrTooLarge):
-		return refuse(TooLarge, fmt.Sprintf("%d bytes", len(file)), "prompts must be 1048576 bytes at most")
+		return refuse(TooLarge, fmt.Sprintf("%d bytes", len(file)), fmt.Sprintf("prompts must be %d bytes at most", MaxUpload))
 	case err != nil:
 		return refuse(NotWAV, "no sound that can be read", "prompts must be WAV files with 16-bit PCM, A-law or µ-law")
 	case sound.Rate != g711.Rate && sound.Channels == 1:

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"bytes"
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -95,6 +96,67 @@ func TestAStreamNeverJumpsWhateverItsSourcesDo(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestNoNumberIsUsedTwice runs packets that come late or twice, that are left
+// out, and words of our own through a flow.
+func TestNoNumberIsUsedTwice(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		f := newFlow(99)
+		f.payloads = SamePayloads()
+		var now time.Duration
+		used := map[uint16]string{} // by number: which packet
+		var last header
+		note := func(b []byte, name string) {
+			h, ok := parseHeader(b)
+			if !ok || h.ssrc != 99 {
+				t.Fatalf("%+v leaves", h)
+			}
+			if before, again := used[h.sequence]; again && before != name {
+				t.Fatalf("%q has the number of %q", name, before)
+			}
+			used[h.sequence] = name
+			if len(used) > 1 && int16(h.sequence-last.sequence) > 0 && int32(h.timestamp-last.timestamp) <= 0 {
+				t.Fatalf("%+v after %+v", h, last)
+			}
+			if len(used) == 1 || int16(h.sequence-last.sequence) > 0 {
+				last = h
+			}
+		}
+		latest := 20 + uint32(rapid.Uint16().Draw(t, "first"))
+		for i := range rapid.IntRange(1, 60).Draw(t, "packets") {
+			now += time.Duration(rapid.IntRange(0, 30).Draw(t, "passes")) * time.Millisecond
+			if rapid.IntRange(0, 4).Draw(t, "speaks") == 0 {
+				note(f.speak(make([]byte, headerSize), header{payload: 8, start: headerSize, end: headerSize}, now), fmt.Sprint("speech ", i))
+				continue
+			}
+			n := latest + 8 - rapid.Uint32Range(0, 16).Draw(t, "late")
+			latest = max(latest, n)
+			b := packet(8, uint16(n), n*160, 1, nil)
+			h, _ := parseHeader(b)
+			if n%5 == 0 || rapid.IntRange(0, 5).Draw(t, "held") == 0 {
+				f.skip(h)
+			} else if out := f.rewrite(b, h, 8000, now); out != nil {
+				note(out, fmt.Sprint("packet ", n))
+			}
+		}
+	})
+}
+
+func TestASourceThatStartsItsNumbersAgainIsHeard(t *testing.T) {
+	f := flow{payloads: SamePayloads()}
+	number := func(n uint16) uint16 {
+		b := packet(8, n, 0, 1, nil)
+		h, _ := parseHeader(b)
+		out, ok := parseHeader(f.rewrite(b, h, 8000, 0))
+		if !ok {
+			t.Fatalf("%d is left out", n)
+		}
+		return out.sequence
+	}
+	if a, b, c := number(20000), number(5), number(6); b != a+1 || c != a+2 {
+		t.Errorf("20000, 5 and 6 became %d, %d and %d", a, b, c)
+	}
 }
 
 func TestALatePacketKeepsItsPlace(t *testing.T) {

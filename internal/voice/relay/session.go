@@ -115,7 +115,7 @@ type end struct {
 	peer
 	flow     flow    // from this side to the other
 	said     *saying // what the engine says to the other side in place of this one; nil = nothing
-	listener Tap     // nil = none
+	ear      Ear     // nil = none
 	recorder Tap     // nil = none
 	shown    Packet  // what the taps are given: a packet of its own would have to be allocated
 	past     Totals  // of peers before Reopen
@@ -300,11 +300,9 @@ func (s *Session) rewrite(side Side, b []byte, from netip.AddrPort, now time.Dur
 	n.lastRTP.Store(max(1, int64(now)))
 	n.in.packet(h, clock, now)
 
-	if n.listener != nil {
-		n.show(n.listener, side, b, h, now)
-	}
+	pass := n.ear == nil || n.ear.Hear(n.show(side, b, h, now))
 	to := s.ends[side.Other()].rtpTo.Load()
-	if to == nil || !n.open || n.said != nil {
+	if to == nil || !n.open || n.said != nil || !pass {
 		n.held++
 		n.flow.skip(h)
 		return nil, nil
@@ -320,7 +318,7 @@ func (s *Session) rewrite(side Side, b []byte, from netip.AddrPort, now time.Dur
 		return nil, nil
 	}
 	if n.recorder != nil {
-		n.show(n.recorder, side, b, h, now)
+		n.recorder.Packet(n.show(side, b, h, now))
 	}
 	return n.flow.write(b, h, sequence, timestamp), to
 }

@@ -153,6 +153,37 @@ func TestASessionThatCannotBeReadLeavesNothingBehind(t *testing.T) {
 	}
 }
 
+func TestASideThatCannotBeReadAnewIsReadAsBefore(t *testing.T) {
+	e := engine(t, Options{})
+	c := newCall(t, e)
+	sh := oneShard(t, e)
+	c.a.send(c.Local(A), packet(8, 1, 1, 1, []byte("speech")))
+	first, _ := c.b.media()
+	good, err := e.ports.open(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer good.close()
+	for _, fresh := range []*pair{{rtp: rawSocket(-1), rtcp: good.rtcp}, {rtp: good.rtp, rtcp: rawSocket(-1)}} {
+		if err := c.reader.reopen(B, fresh); !errors.Is(err, unix.EBADF) {
+			t.Fatalf("read anew without sockets: %v", err)
+		}
+	}
+	inside(t, sh, func() {
+		if used := len(sh.places) - len(sh.unused); used != 4 {
+			t.Errorf("%d places are taken by a call with four sockets", used)
+		}
+	})
+	c.a.send(c.Local(A), packet(8, 2, 161, 1, []byte("more")))
+	if h, got := c.b.media(); string(got) != "more" || h.ssrc != first.ssrc || h.sequence != first.sequence+1 {
+		t.Errorf("%q crossed as %+v after %+v", got, h, first)
+	}
+	c.b.send(c.Local(B), packet(8, 1, 1, 1, []byte("answer")))
+	if _, got := c.a.media(); string(got) != "answer" {
+		t.Errorf("%q crossed", got)
+	}
+}
+
 func TestReportsOfClosedCallsAreForgotten(t *testing.T) {
 	e := reporting(t, Options{})
 	for range 20 {

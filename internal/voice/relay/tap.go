@@ -19,14 +19,19 @@ type Packet struct {
 // must not wait, allocate, keep or change anything of p, or call the session.
 type Tap interface{ Packet(p *Packet) }
 
-// Listen shows a tap every packet that is the peer's of a side, forwarded or
-// not, in place of the tap before; nil ends it. The earlier tap is not called
-// any more when Listen has returned, and none when Close has.
-func (s *Session) Listen(side Side, t Tap) {
+// An Ear is shown packets as a Tap is, and says whether they may go on to the
+// other side: a key that is pressed for us is nobody else's business.
+type Ear interface{ Hear(p *Packet) (pass bool) }
+
+// Listen shows an ear every packet that is the peer's of a side, in place of the
+// ear before; nil ends it. What it does not let pass is dropped as in a hold. The
+// earlier ear is not called any more when Listen has returned, and none when Close
+// has.
+func (s *Session) Listen(side Side, e Ear) {
 	n := &s.ends[side]
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.listener = t
+	n.ear = e
 }
 
 // Record shows a tap the packets of both sides that are forwarded to the other,
@@ -40,10 +45,10 @@ func (s *Session) Record(t Tap) {
 	}
 }
 
-// show gives a tap the packet b that came to a side, read as h. The caller
-// holds mu.
-func (n *end) show(t Tap, side Side, b []byte, h header, now time.Duration) {
+// show makes what a tap or an ear is given of the packet b that came to a side,
+// read as h. The caller holds mu.
+func (n *end) show(side Side, b []byte, h header, now time.Duration) *Packet {
 	n.shown = Packet{Side: side, Payload: h.payload, Marker: h.marker, Sequence: h.sequence,
 		Timestamp: h.timestamp, SSRC: h.ssrc, At: now, Media: b[h.start:h.end:h.end]}
-	t.Packet(&n.shown)
+	return &n.shown
 }

@@ -36,7 +36,8 @@ import (
 )
 
 const (
-	maxBody = 64 << 10 // bytes of a request body (api.md §1)
+	maxBody  = 64 << 10 // bytes of a request body (api.md §1)
+	maxAudio = 1 << 20  // bytes of a sound
 
 	// Requests from one source that prove nobody, before they are answered 429
 	// rather than 401. Whoever is right is not counted.
@@ -137,7 +138,7 @@ func (s *server) routes() *router {
 					operatorScheme: {Type: "http", Scheme: "bearer", Description: "the operator's admin token"},
 				},
 			},
-			OnAddOperation: []huma.AddOpFunc{dropUnprocessable},
+			OnAddOperation: []huma.AddOpFunc{dropUnprocessable, allowNoBody},
 		},
 		Formats:       map[string]huma.Format{"application/json": {Marshal: marshal, Unmarshal: unmarshal}},
 		DefaultFormat: "application/json",
@@ -148,7 +149,11 @@ func (s *server) routes() *router {
 	config.AllowAdditionalPropertiesByDefault = true // unknown fields are ignored (api.md §1)
 	r := &router{s, huma.NewAPI(config, adapter{s})}
 	r.greenvn()
+	r.greenpin()
+	r.settings()
 	r.records()
+	r.recordings()
+	r.prompts()
 	r.tenantRoutes()
 	r.numberRoutes()
 	r.trunkRoutes()
@@ -175,6 +180,15 @@ func neverNull(schema *huma.Schema) {
 // dropUnprocessable takes 422 out of the document: what is wrong as written is
 // 400 here.
 func dropUnprocessable(_ *huma.OpenAPI, op *huma.Operation) { delete(op.Responses, "422") }
+
+// bodyOptional marks an operation whose body may be left out.
+const bodyOptional = "body optional"
+
+func allowNoBody(_ *huma.OpenAPI, op *huma.Operation) {
+	if op.Metadata[bodyOptional] != nil {
+		op.RequestBody.Required = false
+	}
+}
 
 // document gives the OpenAPI document.
 func (r *router) document() ([]byte, error) {

@@ -20,6 +20,14 @@ import (
 // Fields may be strings, bools, int64s, lists, structs, and pointers to these
 // where absence means something. A refusal names the field, never its value.
 func decode(body []byte, into any) error {
+	if err := checkJSON(body); err != nil {
+		return err
+	}
+	return decodeObject("", body, reflect.ValueOf(into).Elem())
+}
+
+// checkJSON refuses what is not one JSON document.
+func checkJSON(body []byte) error {
 	switch {
 	case len(bytes.TrimSpace(body)) == 0:
 		return invalidBody("a JSON body is required")
@@ -28,7 +36,7 @@ func decode(body []byte, into any) error {
 	case !json.Valid(body):
 		return invalidBody("the body is not one JSON document")
 	}
-	return decodeObject("", body, reflect.ValueOf(into).Elem())
+	return nil
 }
 
 func decodeObject(path string, raw []byte, into reflect.Value) error {

@@ -12,6 +12,7 @@ import (
 	"path"
 	"regexp"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -122,16 +123,17 @@ func (s *server) guarded(op *huma.Operation, next http.HandlerFunc) http.Handler
 	case operatorScheme:
 		admit = s.admitOperator
 	}
-	hasBody := op.RequestBody != nil
+	takes := takesOf(op)
 	jsonOnly := []string{"application/json"}
 	return func(w http.ResponseWriter, r *http.Request) {
 		e := exchangeOf(r.Context())
 		e.operation = op.OperationID
 		err := admit(w, r, e)
 		if err == nil {
-			err = e.take(w, r, hasBody)
+			err = e.take(w, r, takes)
 		}
 		if err != nil {
+			hangUp(w, r)
 			s.refuse(w, r, err)
 			return
 		}
@@ -193,21 +195,56 @@ func (s *server) limit(w http.ResponseWriter, t masking.Tenant) error {
 	return nil
 }
 
+// takes is what an operation reads of a request's body.
+type takes struct {
+	body  bool     // has one at all
+	media []string // how it may be called
+	most  int64    // bytes
+	wrong string   // what is said to who calls it otherwise
+}
+
+// audioBody marks an operation whose body is a sound (see [takesOf]).
+const audioBody = "audio body"
+
+// takesOf tells what an operation takes: JSON, and no more of it than any request
+// needs, unless it was declared to take a sound.
+func takesOf(op *huma.Operation) takes {
+	if op.Metadata[audioBody] != nil {
+		return takes{body: true, media: audioMedia(), most: maxAudio, wrong: "the body must be a WAV file: send Content-Type: audio/wav"}
+	}
+	return takes{body: op.RequestBody != nil, media: []string{"application/json"}, most: maxBody,
+		wrong: "the body must be JSON in UTF-8: send Content-Type: application/json"}
+}
+
+// audioMedia are the names under which WAV files go about.
+func audioMedia() []string {
+	return []string{"audio/wav", "audio/x-wav", "audio/wave", "audio/vnd.wave", "application/octet-stream"}
+}
+
+// hangUp closes the connection of one who is refused before his body was read and
+// who still has more to send than a small one: it is not read on.
+func hangUp(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength > maxBody || r.ContentLength < 0 {
+		w.Header().Set("Connection", "close")
+	}
+}
+
 // take reads the body and the Idempotency-Key. A body must say that it is
-// JSON, if it says anything; one that is compressed is refused, not unpacked.
-func (e *exchange) take(w http.ResponseWriter, r *http.Request, hasBody bool) error {
+// what the operation takes, if it says anything; one that is compressed is
+// refused, not unpacked.
+func (e *exchange) take(w http.ResponseWriter, r *http.Request, t takes) error {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		return nil
 	}
 	if err := e.takeKey(r.Header["Idempotency-Key"]); err != nil {
 		return err
 	}
-	if hasBody {
-		if err := checkMediaType(r.Header); err != nil {
+	if t.body {
+		if err := t.check(r.Header); err != nil {
 			return err
 		}
 	}
-	body, err := readBody(w, r)
+	body, err := readBody(w, r, t.most)
 	if err != nil {
 		return err
 	}
@@ -237,12 +274,12 @@ func (e *exchange) takeKey(values []string) error {
 	return nil
 }
 
-func checkMediaType(h http.Header) error {
+func (t takes) check(h http.Header) error {
 	if ct := h.Get("Content-Type"); ct != "" {
 		media, params, err := mime.ParseMediaType(ct)
 		charset := params["charset"]
-		if err != nil || media != "application/json" || (charset != "" && !equalFold(charset, "utf-8")) {
-			return invalidBody("the body must be JSON in UTF-8: send Content-Type: application/json")
+		if err != nil || !slices.Contains(t.media, media) || (charset != "" && !equalFold(charset, "utf-8")) {
+			return invalidBody(t.wrong)
 		}
 	}
 	if enc := h.Get("Content-Encoding"); enc != "" && !equalFold(enc, "identity") {
@@ -251,19 +288,19 @@ func checkMediaType(h http.Header) error {
 	return nil
 }
 
-// readBody reads at most maxBody bytes. The connection of one who sends more is
+// readBody reads at most so many bytes. The connection of one who sends more is
 // closed instead of read on; MaxBytesReader cannot see to that, since w is not
 // the server's own.
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+func readBody(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error) {
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		return nil, nil
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
 		w.Header().Set("Connection", "close")
-		return nil, invalidBody("the body must be at most 65536 bytes")
+		return nil, invalidBody("the body must be at most " + strconv.FormatInt(most, 10) + " bytes")
 	case err != nil:
 		return nil, invalidBody("the body ended before its time")
 	}

@@ -43,6 +43,13 @@ type Created struct {
 	CustomField   string               `json:"custom_field"`
 	CreatedAt     string               `json:"created_at" format:"date-time"`
 	ExpiresAt     string               `json:"expires_at" format:"date-time"`
+	PINs          *PINs                `json:"pins,omitempty" doc:"only if the tenant's settings say pin_fallback"`
+}
+
+// PINs are what the people of a side enter when they call from another phone.
+type PINs struct {
+	From string `json:"from" example:"4821"`
+	To   string `json:"to,omitempty" doc:"left out where that side may not call" example:"7305"`
 }
 
 // Allocation is the published answer to get, and after it what is additive:
@@ -59,6 +66,7 @@ type Allocation struct {
 	CallCount     int64                `json:"call_count" doc:"incoming calls that matched, answered or not"`
 	CreatedAt     string               `json:"created_at" format:"date-time"`
 	ExpiresAt     string               `json:"expires_at" format:"date-time"`
+	PINs          *PINs                `json:"pins,omitempty" doc:"only if it has some; left out of lists"`
 	Usage         masking.Usage        `json:"usage,omitempty" enum:"oneway" doc:"only if oneway"`
 	Calls         *CallTally           `json:"calls,omitempty" doc:"once call_count is not 0"`
 	DeletedAt     string               `json:"deleted_at,omitempty" format:"date-time" doc:"once ended"`
@@ -81,6 +89,7 @@ type Updated struct {
 	Status        masking.Status       `json:"status" enum:"active,deleted"`
 	UpdatedAt     string               `json:"updated_at" format:"date-time"`
 	ExpiresAt     string               `json:"expires_at" format:"date-time"`
+	PINs          *PINs                `json:"pins,omitempty" doc:"only after a move, if it has some: they may be new"`
 }
 
 // Patched is the answer to patch: as Updated, with what can be patched.
@@ -248,7 +257,9 @@ func (s *server) get(ctx context.Context, in *AllocationPath) (control.Answer, e
 	if err != nil {
 		return control.Answer{}, err
 	}
-	return render(http.StatusOK, shown(a, t.Settings.Zone)), nil
+	v := shown(a, t.Settings.Zone)
+	v.PINs = pinsOf(a)
+	return render(http.StatusOK, v), nil
 }
 
 func (s *server) delete(ctx context.Context, in *DeleteInput) (control.Answer, error) {
@@ -318,7 +329,11 @@ func (s *server) updateNumber(ctx context.Context, in *VirtualNumberInput) (cont
 		return control.Answer{}, err
 	}
 	t := exchangeOf(ctx).tenant
-	return s.Plane.Allocations.UpdateNumber(ctx, t, id, n, once(ctx, s, http.StatusOK, updated(t)))
+	return s.Plane.Allocations.UpdateNumber(ctx, t, id, n, once(ctx, s, http.StatusOK, func(a control.Snapshot) Updated {
+		v := updated(t)(a)
+		v.PINs = pinsOf(a)
+		return v
+	}))
 }
 
 func (s *server) patch(ctx context.Context, in *PatchInput) (control.Answer, error) {
@@ -367,18 +382,31 @@ func (s *server) list(ctx context.Context, in *ListInput) (control.Answer, error
 func created(a control.Snapshot, zone *time.Location) Created {
 	return Created{GreenVNID: a.ID, VirtualNumber: a.VirtualNumber.E164(), From: masking.Texts(a.From), To: masking.Texts(a.To),
 		Status: a.Status(a.At), Record: a.Record, CustomField: a.CustomField,
-		CreatedAt: masking.Stamp(a.CreatedAt, zone), ExpiresAt: masking.Stamp(a.ExpiresAt, zone)}
+		CreatedAt: masking.Stamp(a.CreatedAt, zone), ExpiresAt: masking.Stamp(a.ExpiresAt, zone), PINs: pinsOf(a)}
 }
 
+// pinsOf shows the PINs of a GreenVN allocation, nil where it has none.
+func pinsOf(a control.Snapshot) *PINs {
+	if a.PIN == "" {
+		return nil
+	}
+	return &PINs{From: a.PIN.Reveal(), To: a.ToPIN.Reveal()}
+}
+
+func tally(t masking.Tally) *CallTally {
+	if t.Calls == 0 {
+		return nil
+	}
+	return &CallTally{Attempted: t.Calls, Connected: t.Connected, TalkSeconds: t.TalkSeconds}
+}
+
+// shown shows all but the PINs.
 func shown(a control.Snapshot, zone *time.Location) Allocation {
 	v := Allocation{GreenVNID: a.ID, VirtualNumber: a.VirtualNumber.E164(), From: masking.Texts(a.From), To: masking.Texts(a.To),
 		Status: a.Status(a.At), Record: a.Record, CustomField: a.CustomField, CallCount: a.Tally.Calls,
-		CreatedAt: masking.Stamp(a.CreatedAt, zone), ExpiresAt: masking.Stamp(a.ExpiresAt, zone)}
+		CreatedAt: masking.Stamp(a.CreatedAt, zone), ExpiresAt: masking.Stamp(a.ExpiresAt, zone), Calls: tally(a.Tally)}
 	if a.Usage != masking.TwoWay {
 		v.Usage = a.Usage
-	}
-	if a.Tally.Calls > 0 {
-		v.Calls = &CallTally{Attempted: a.Tally.Calls, Connected: a.Tally.Connected, TalkSeconds: a.Tally.TalkSeconds}
 	}
 	if at, why, ended := a.Ended(a.At); ended {
 		v.DeletedAt, v.EndReason = masking.Stamp(at, zone), why

@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"reflect"
 
@@ -79,6 +80,35 @@ func (d *document[T]) decode() (T, error) {
 	var v T
 	err := decode(d.body, &v)
 	return v, err
+}
+
+// batch is a request body that is a list of up to maxBatch objects, each judged by
+// itself: one that is wrong does not keep the others from being read.
+type batch[T any] struct{ body []byte }
+
+const maxBatch = 100
+
+// Schema describes the body (huma.SchemaProvider).
+func (batch[T]) Schema(r huma.Registry) *huma.Schema {
+	least, most := 1, maxBatch
+	return &huma.Schema{Type: huma.TypeArray, MinItems: &least, MaxItems: &most, Items: r.Schema(reflect.TypeFor[T](), true, "")}
+}
+
+func (b *batch[T]) take(body []byte) { b.body = bytes.Clone(body) }
+
+// items splits the list.
+func (b *batch[T]) items() ([]json.RawMessage, error) {
+	if err := checkJSON(b.body); err != nil {
+		return nil, err
+	}
+	var items []json.RawMessage
+	if bytes.TrimSpace(b.body)[0] != '[' || json.Unmarshal(b.body, &items) != nil {
+		return nil, invalidBody("the body must be a list")
+	}
+	if len(items) == 0 || len(items) > maxBatch {
+		return nil, invalidBody(fmt.Sprintf("the list must hold 1 to %d updates", maxBatch))
+	}
+	return items, nil
 }
 
 // marshal and unmarshal are huma's JSON: replies go out and documents come in

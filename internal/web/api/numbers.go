@@ -23,6 +23,8 @@ type PoolNumber struct {
 	Type              string          `json:"type"`
 	ActiveAllocations int             `json:"active_allocations" doc:"about how many it carries; an expired one counts until its end is written"`
 	RestedAt          string          `json:"rested_at,omitempty" format:"date-time" doc:"when it last gained or lost an allocation"`
+	StrangerPolicy    *StrangerPolicy `json:"stranger_policy,omitempty" doc:"only if it differs from the tenant's"`
+	PINs              int             `json:"pins,omitempty" doc:"how many PINs are live on it; only of a single number"`
 	CreatedAt         string          `json:"created_at" format:"date-time"`
 }
 
@@ -32,6 +34,8 @@ type NewNumberBody struct {
 	Sharing *string `json:"sharing,omitempty" enum:"exclusive,shared" doc:"default exclusive"`
 	Region  *string `json:"region,omitempty" maxLength:"64"`
 	Type    *string `json:"type,omitempty" maxLength:"64"`
+
+	StrangerPolicy *StrangerPolicyBody `json:"stranger_policy,omitempty" doc:"default: the tenant's"`
 }
 
 // AddNumbersBody adds numbers, all or none.
@@ -51,6 +55,8 @@ type ChangeNumberBody struct {
 	Sharing *string `json:"sharing,omitempty" enum:"exclusive,shared"`
 	Region  *string `json:"region,omitempty" maxLength:"64"`
 	Type    *string `json:"type,omitempty" maxLength:"64"`
+
+	StrangerPolicy *StrangerPolicyBody `json:"stranger_policy,omitempty" doc:"replaced as a whole; tenant takes the tenant's again"`
 }
 
 // NumberPath names one number of a pool.
@@ -90,8 +96,13 @@ func (r *router) numberRoutes() {
 
 func poolNumber(zone *time.Location) func(masking.VirtualNumber) PoolNumber {
 	return func(n masking.VirtualNumber) PoolNumber {
-		return PoolNumber{Number: n.Number.E164(), Sharing: n.Sharing, Region: n.Region, Type: n.Type,
+		v := PoolNumber{Number: n.Number.E164(), Sharing: n.Sharing, Region: n.Region, Type: n.Type,
 			ActiveAllocations: n.Load, RestedAt: optionalStamp(n.RestedAt, zone), CreatedAt: masking.Stamp(n.CreatedAt, zone)}
+		if n.Strangers.Action != "" {
+			p := presentStrangers(n.Strangers)
+			v.StrangerPolicy = &p
+		}
+		return v
 	}
 }
 
@@ -134,11 +145,13 @@ func (s *server) number(ctx context.Context, in *NumberPath) (control.Answer, er
 	if err != nil {
 		return control.Answer{}, err
 	}
-	vn, err := s.Plane.Numbers.Get(ctx, t.ID, n)
+	vn, pins, err := s.Plane.Numbers.Get(ctx, t.ID, n)
 	if err != nil {
 		return control.Answer{}, err
 	}
-	return render(http.StatusOK, poolNumber(t.Settings.Zone)(vn)), nil
+	v := poolNumber(t.Settings.Zone)(vn)
+	v.PINs = pins
+	return render(http.StatusOK, v), nil
 }
 
 func (s *server) addNumbers(ctx context.Context, in *AddNumbersInput) (control.Answer, error) {
@@ -171,6 +184,11 @@ func (b NewNumberBody) domain(at string) (vn masking.VirtualNumber, err error) {
 	}
 	if vn.Sharing, err = parseSharing(at+".", b.Sharing); err != nil {
 		return vn, err
+	}
+	if b.StrangerPolicy != nil {
+		if vn.Strangers, err = b.StrangerPolicy.ofNumber(); err != nil {
+			return vn, control.Within(err, at+".")
+		}
 	}
 	vn.Region, vn.Type = value(b.Region), value(b.Type)
 	return vn, checkLabels(at+".", vn.Region, vn.Type)
@@ -213,7 +231,16 @@ func (s *server) changeNumber(ctx context.Context, in *ChangeNumberInput) (contr
 	if err := checkLabels("", value(body.Region), value(body.Type)); err != nil {
 		return control.Answer{}, err
 	}
+	var strangers *masking.StrangerPolicy
+	if body.StrangerPolicy != nil {
+		policy, err := body.StrangerPolicy.ofNumber()
+		if err != nil {
+			return control.Answer{}, err
+		}
+		strangers = &policy
+	}
 	edit := func(vn masking.VirtualNumber) masking.VirtualNumber {
+		set(&vn.Strangers, strangers)
 		set(&vn.Region, body.Region)
 		set(&vn.Type, body.Type)
 		if sharing := value(body.Sharing); sharing != "" {

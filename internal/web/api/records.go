@@ -18,7 +18,9 @@ type CallRecord struct {
 	TenantID         masking.TenantID     `json:"tenant_id,omitempty" doc:"only in the operator's list"`
 	Node             string               `json:"node,omitempty" doc:"only in the operator's list: which node carries it"`
 	GreenVNID        masking.AllocationID `json:"greenvn_id,omitempty" doc:"left out when no allocation matched"`
-	GreenVN          string               `json:"greenvn" doc:"the virtual number that was called"`
+	GreenVN          string               `json:"greenvn,omitempty" doc:"the virtual number that was called; of a GreenPin allocation's call vn instead"`
+	GreenPinID       masking.AllocationID `json:"greenpin_id,omitempty" doc:"when a PIN opened the allocation"`
+	VN               string               `json:"vn,omitempty" doc:"the virtual number of a GreenPin allocation's call"`
 	From             string               `json:"from,omitempty" doc:"left out when withheld; hidden in the operator's list"`
 	To               string               `json:"to,omitempty" doc:"who was rung last, or answered; hidden in the operator's list"`
 	Direction        masking.Direction    `json:"direction,omitempty" enum:"from_to,to_from"`
@@ -33,6 +35,8 @@ type CallRecord struct {
 	Cause            masking.Cause        `json:"cause,omitempty" doc:"why it ended"`
 	Reason           masking.Refusal      `json:"reason,omitempty" doc:"why it was never routed"`
 	CustomField      string               `json:"custom_field,omitempty"`
+	RecordingURL     string               `json:"recording_url,omitempty" doc:"only if it was recorded: path of the sound"`
+	Recording        *CallRecording       `json:"recording,omitempty" doc:"only of a single call that was recorded"`
 	Legs             []CallLeg            `json:"legs,omitempty" doc:"each attempt to ring a number; only of a single call"`
 }
 
@@ -49,22 +53,24 @@ type CallLeg struct {
 
 // EventRecord is one event, as a webhook would carry it, with its time.
 type EventRecord struct {
-	ID        masking.EventID      `json:"id"`
-	Type      masking.EventType    `json:"type"`
-	Timestamp string               `json:"timestamp" format:"date-time"`
-	GreenVNID masking.AllocationID `json:"greenvn_id,omitempty"`
-	CallSID   masking.CallID       `json:"call_sid,omitempty"`
-	Data      json.RawMessage      `json:"data" doc:"an object; its fields depend on type"`
+	ID         masking.EventID      `json:"id"`
+	Type       masking.EventType    `json:"type"`
+	Timestamp  string               `json:"timestamp" format:"date-time"`
+	GreenVNID  masking.AllocationID `json:"greenvn_id,omitempty"`
+	GreenPinID masking.AllocationID `json:"greenpin_id,omitempty"`
+	CallSID    masking.CallID       `json:"call_sid,omitempty"`
+	Data       json.RawMessage      `json:"data" doc:"an object; its fields depend on type"`
 }
 
 // CallsInput is the request of the list of calls.
 type CallsInput struct {
 	TenantPath
 	Paged
-	GreenVNID string `query:"greenvn_id" doc:"calls of this allocation"`
-	Status    string `query:"status" enum:"live,ended"`
-	Since     string `query:"since" doc:"calls that started at this time or later (RFC 3339)"`
-	Until     string `query:"until" doc:"calls that started before this time (RFC 3339)"`
+	GreenVNID  string `query:"greenvn_id" doc:"calls of this allocation"`
+	GreenPinID string `query:"greenpin_id" doc:"calls of this allocation"`
+	Status     string `query:"status" enum:"live,ended"`
+	Since      string `query:"since" doc:"calls that started at this time or later (RFC 3339)"`
+	Until      string `query:"until" doc:"calls that started before this time (RFC 3339)"`
 }
 
 // CallInput is the request of one call.
@@ -95,10 +101,8 @@ func (r *router) records() {
 func (s *server) calls(ctx context.Context, in *CallsInput) (control.Answer, error) {
 	q := control.CallQuery{Status: control.CallStatus(in.Status), Limit: in.Limit}
 	var err error
-	if in.GreenVNID != "" {
-		if q.Allocation, err = parseID[masking.AllocationID](masking.PrefixAllocation, in.GreenVNID); err != nil {
-			return control.Answer{}, invalidField("greenvn_id", "greenvn_id is not an allocation's id")
-		}
+	if q.Allocation, err = in.allocation(); err != nil {
+		return control.Answer{}, err
 	}
 	if q.Since, err = queryTime("since", in.Since); err != nil {
 		return control.Answer{}, err
@@ -118,10 +122,23 @@ func (s *server) calls(ctx context.Context, in *CallsInput) (control.Answer, err
 	return render(http.StatusOK, newList(page, present, more, callCursor)), nil
 }
 
+// allocation is the one whose calls are asked for; "" for all.
+func (in CallsInput) allocation() (masking.AllocationID, error) {
+	switch {
+	case in.GreenVNID != "" && in.GreenPinID != "":
+		return "", invalidField("greenpin_id", "greenpin_id and greenvn_id cannot both be given")
+	case in.GreenVNID != "" && !plausible(masking.PrefixAllocation, in.GreenVNID):
+		return "", invalidField("greenvn_id", "greenvn_id is not an allocation's id")
+	case in.GreenPinID != "" && !plausible(masking.PrefixPIN, in.GreenPinID):
+		return "", invalidField("greenpin_id", "greenpin_id is not an allocation's id")
+	}
+	return masking.AllocationID(in.GreenVNID + in.GreenPinID), nil
+}
+
 func callCursor(c masking.Call) string { return cursor(string(c.ID)) }
 
 func (s *server) call(ctx context.Context, in *CallInput) (control.Answer, error) {
-	id, err := parseID[masking.CallID](masking.PrefixCall, in.CallSID)
+	id, err := in.id()
 	if err != nil {
 		return control.Answer{}, err
 	}
@@ -130,7 +147,8 @@ func (s *server) call(ctx context.Context, in *CallInput) (control.Answer, error
 	if err != nil {
 		return control.Answer{}, err
 	}
-	v := callRecord(c, t.Settings.Zone)
+	v := callRecord(c.Call, t.Settings.Zone)
+	v.Recording = callRecording(c.Recording)
 	for _, a := range c.Attempts {
 		v.Legs = append(v.Legs, CallLeg{To: a.Target.E164(), Trunk: a.Trunk, Rang: a.Rang, Answered: a.Answered,
 			SIPStatus: int64(a.Status), Cause: a.Cause, RingSeconds: int64(a.Ring / time.Second)})
@@ -151,7 +169,7 @@ func (s *server) live(ctx context.Context, in *LiveInput) (control.Answer, error
 	}
 	present := func(c masking.Call) CallRecord {
 		v := callRecord(c, time.UTC)
-		v.TenantID, v.Node, v.CustomField = c.Tenant, c.Node, ""
+		v.TenantID, v.Node, v.CustomField, v.RecordingURL = c.Tenant, c.Node, "", ""
 		v.From, v.To = c.Caller.Hidden(), c.Callee.Hidden()
 		return v
 	}
@@ -159,7 +177,7 @@ func (s *server) live(ctx context.Context, in *LiveInput) (control.Answer, error
 }
 
 func callRecord(c masking.Call, zone *time.Location) CallRecord {
-	v := CallRecord{CallSID: c.ID, GreenVNID: c.Allocation, GreenVN: c.VirtualNumber.E164(),
+	v := CallRecord{CallSID: c.ID,
 		From: c.Caller.E164(), To: c.Callee.E164(), Direction: c.Direction, Status: control.EndedCalls,
 		CallType: c.Type(), DialCallStatus: c.DialStatus(), StartTime: masking.Stamp(c.StartedAt, zone),
 		AnswerTime: optionalStamp(c.AnsweredAt, zone), EndTime: optionalStamp(c.EndedAt, zone),
@@ -168,7 +186,23 @@ func callRecord(c masking.Call, zone *time.Location) CallRecord {
 	if c.EndedAt.IsZero() {
 		v.Status = control.LiveCalls
 	}
+	if v.GreenVNID, v.GreenPinID = apart(c.Allocation); v.GreenPinID != "" {
+		v.VN = c.VirtualNumber.E164()
+	} else {
+		v.GreenVN = c.VirtualNumber.E164()
+	}
+	if c.Recorded {
+		v.RecordingURL = masking.RecordingURL(c.Tenant, c.ID)
+	}
 	return v
+}
+
+// apart tells by which of the two APIs an allocation was made; one is "".
+func apart(id masking.AllocationID) (greenVN, greenPin masking.AllocationID) {
+	if (masking.Allocation{ID: id}).Product() == masking.GreenPin {
+		return "", id
+	}
+	return id, ""
 }
 
 func optionalStamp(t time.Time, zone *time.Location) string {
@@ -223,7 +257,8 @@ func eventCursor(text string) (int64, error) {
 
 func eventRecord(zone *time.Location) func(control.StoredEvent) EventRecord {
 	return func(e control.StoredEvent) EventRecord {
-		return EventRecord{ID: e.ID, Type: e.Type, Timestamp: masking.Stamp(e.At, zone),
-			GreenVNID: e.Allocation, CallSID: e.Call, Data: e.Data}
+		v := EventRecord{ID: e.ID, Type: e.Type, Timestamp: masking.Stamp(e.At, zone), CallSID: e.Call, Data: e.Data}
+		v.GreenVNID, v.GreenPinID = apart(e.Allocation)
+		return v
 	}
 }

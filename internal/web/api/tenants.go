@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"net/http"
-	"strings"
 	"time"
 
 	"tandem/internal/control"
@@ -19,15 +18,12 @@ type TenantFounded struct {
 
 // Tenant is a tenant as the operator sees him.
 type Tenant struct {
-	TenantID         masking.TenantID   `json:"tenant_id"`
-	AccountSID       masking.AccountSID `json:"account_sid"`
-	Name             string             `json:"name"`
-	Timezone         string             `json:"timezone" doc:"IANA name"`
-	RateLimit        RateLimit          `json:"rate_limit"`
-	MaxDuration      int64              `json:"max_duration" doc:"seconds"`
-	RingSeconds      int64              `json:"ring_seconds"`
-	RingTotalSeconds int64              `json:"ring_total_seconds"`
-	CreatedAt        string             `json:"created_at" format:"date-time"`
+	TenantID   masking.TenantID   `json:"tenant_id"`
+	AccountSID masking.AccountSID `json:"account_sid"`
+	Name       string             `json:"name"`
+	RateLimit  RateLimit          `json:"rate_limit"`
+	Settings
+	CreatedAt string `json:"created_at" format:"date-time"`
 }
 
 // RateLimit bounds a tenant's API requests.
@@ -44,23 +40,15 @@ type RateLimitBody struct {
 
 // NewTenantBody asks for a tenant. What is omitted gets its default.
 type NewTenantBody struct {
-	TenantID         string         `json:"tenant_id" pattern:"^[a-z0-9][a-z0-9_-]{0,62}$"`
-	Name             *string        `json:"name,omitempty" maxLength:"128"`
-	Timezone         *string        `json:"timezone,omitempty" doc:"IANA name; default Asia/Kolkata"`
-	RateLimit        *RateLimitBody `json:"rate_limit,omitempty"`
-	MaxDuration      *int64         `json:"max_duration,omitempty" minimum:"1" maximum:"14688000" doc:"seconds"`
-	RingSeconds      *int64         `json:"ring_seconds,omitempty" minimum:"5" maximum:"180" doc:"default 20"`
-	RingTotalSeconds *int64         `json:"ring_total_seconds,omitempty" minimum:"5" maximum:"600" doc:"default 60"`
+	TenantID string `json:"tenant_id" pattern:"^[a-z0-9][a-z0-9_-]{0,62}$"`
+	TenantBody
 }
 
 // TenantBody changes a tenant; omitted keeps its value.
 type TenantBody struct {
-	Name             *string        `json:"name,omitempty" maxLength:"128"`
-	Timezone         *string        `json:"timezone,omitempty" doc:"IANA name"`
-	RateLimit        *RateLimitBody `json:"rate_limit,omitempty"`
-	MaxDuration      *int64         `json:"max_duration,omitempty" minimum:"1" maximum:"14688000" doc:"seconds"`
-	RingSeconds      *int64         `json:"ring_seconds,omitempty" minimum:"5" maximum:"180"`
-	RingTotalSeconds *int64         `json:"ring_total_seconds,omitempty" minimum:"5" maximum:"600"`
+	Name      *string        `json:"name,omitempty" maxLength:"128"`
+	RateLimit *RateLimitBody `json:"rate_limit,omitempty"`
+	SettingsBody
 }
 
 // TokenBody asks for a token.
@@ -147,16 +135,14 @@ func (s *server) foundTenant(ctx context.Context, in *NewTenantInput) (control.A
 	if err != nil {
 		return control.Answer{}, err
 	}
-	change := TenantBody{Name: body.Name, Timezone: body.Timezone, RateLimit: body.RateLimit,
-		MaxDuration: body.MaxDuration, RingSeconds: body.RingSeconds, RingTotalSeconds: body.RingTotalSeconds}
-	if err := change.check(); err != nil {
+	if err := body.check(); err != nil {
 		return control.Answer{}, err
 	}
 	name := value(body.Name)
 	if name == "" {
 		name = body.TenantID
 	}
-	return s.Plane.Tenants.Create(ctx, control.NewTenant{ID: id, Name: name, Adjust: change.adjust},
+	return s.Plane.Tenants.Create(ctx, control.NewTenant{ID: id, Name: name, Adjust: body.adjust},
 		once(ctx, s, http.StatusCreated, func(f control.Founded) TenantFounded {
 			return TenantFounded{TenantID: f.ID, AccountSID: f.AccountSID, Token: f.Token.Secret}
 		}))
@@ -172,61 +158,18 @@ func (b TenantBody) check() error {
 
 // adjust changes the settings that the body names.
 func (b TenantBody) adjust(s *masking.Settings) error {
-	if b.Timezone != nil {
-		zone, err := loadZone(*b.Timezone)
-		if err != nil {
-			return err
-		}
-		s.Zone = zone
-	}
 	if rate := b.RateLimit; rate != nil {
 		setInt(&s.RateLimit.PerSecond, rate.PerSecond)
 		setInt(&s.RateLimit.Burst, rate.Burst)
 	}
-	setSeconds(&s.MaxDuration, b.MaxDuration)
-	setSeconds(&s.RingEach, b.RingSeconds)
-	setSeconds(&s.RingTotal, b.RingTotalSeconds)
-	return nil
-}
-
-// loadZone finds a time zone by its IANA name. "" and "Local", which mean
-// something to Go, are no names.
-func loadZone(name string) (*time.Location, error) {
-	if name == "" || strings.EqualFold(name, "local") {
-		return nil, invalidField("timezone", "timezone must be an IANA name such as Asia/Kolkata")
-	}
-	zone, err := time.LoadLocation(name)
-	if err != nil {
-		return nil, invalidField("timezone", "timezone must be an IANA name such as Asia/Kolkata")
-	}
-	return zone, nil
-}
-
-func set[T any](field *T, given *T) {
-	if given != nil {
-		*field = *given
-	}
-}
-
-// setInt sets a count; one that does not fit stays out of every range.
-func setInt(field *int, given *int64) {
-	if given != nil {
-		*field = int(max(min(*given, 1<<31-1), -1))
-	}
-}
-
-func setSeconds(field *time.Duration, given *int64) {
-	if given != nil {
-		*field = seconds(*given)
-	}
+	return b.SettingsBody.adjust(s)
 }
 
 func presentTenant(t masking.Tenant) Tenant {
 	s := t.Settings
-	return Tenant{TenantID: t.ID, AccountSID: t.AccountSID, Name: t.Name, Timezone: s.Zone.String(),
-		RateLimit:   RateLimit{PerSecond: int64(s.RateLimit.PerSecond), Burst: int64(s.RateLimit.Burst)},
-		MaxDuration: int64(s.MaxDuration / time.Second), RingSeconds: int64(s.RingEach / time.Second),
-		RingTotalSeconds: int64(s.RingTotal / time.Second), CreatedAt: masking.Stamp(t.CreatedAt, s.Zone)}
+	return Tenant{TenantID: t.ID, AccountSID: t.AccountSID, Name: t.Name, Settings: presentSettings(s),
+		RateLimit: RateLimit{PerSecond: int64(s.RateLimit.PerSecond), Burst: int64(s.RateLimit.Burst)},
+		CreatedAt: masking.Stamp(t.CreatedAt, s.Zone)}
 }
 
 func (s *server) listTenants(ctx context.Context, _ *struct{}) (control.Answer, error) {
@@ -257,6 +200,7 @@ func (s *server) changeTenant(ctx context.Context, in *ChangeTenantInput) (contr
 	if err := body.check(); err != nil {
 		return control.Answer{}, err
 	}
+	defer s.guard.Forget(id)
 	return s.Plane.Tenants.Update(ctx, id, control.TenantChange{Name: body.Name, Adjust: body.adjust},
 		once(ctx, s, http.StatusOK, presentTenant))
 }

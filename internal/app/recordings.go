@@ -1,0 +1,167 @@
+package app
+
+import (
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"filippo.io/age"
+
+	"tandem/internal/blob"
+	"tandem/internal/masking"
+	"tandem/internal/store"
+	"tandem/internal/voice/callflow"
+	"tandem/internal/voice/record"
+)
+
+// Folders of the data folder.
+const (
+	spoolFolder      = "spool"      // recordings that are not in the blob store yet
+	recordingsFolder = "recordings" // the blob store, where the settings name none
+)
+
+// openRecorder opens the blob store and starts the recorder; what an earlier run
+// left in the spool is stored now.
+func (a *App) openRecorder(ctx context.Context) error {
+	url := a.o.Config.BlobURL
+	if path, local := strings.CutPrefix(url, "file:"); local && path == "" {
+		url = "file:" + filepath.Join(a.o.Config.DataDir, recordingsFolder)
+	}
+	blobs, err := blob.Open(url, os.Getenv)
+	if err != nil {
+		return fmt.Errorf("blob store: %w", err)
+	}
+	master, err := a.key("recording keys")
+	if err != nil {
+		return err
+	}
+	keys, err := newRecordingKeys(a.store, master, a.o.Clock)
+	if err != nil {
+		return err
+	}
+	a.sounds = sounds{blobs, keys}
+	a.recorder, err = record.New(record.Options{Dir: filepath.Join(a.o.Config.DataDir, spoolFolder), Blob: blobs, Keys: keys,
+		Sink: sink{callflow.Recordings{Store: a.store, Clock: a.o.Clock}}, Log: a.log, Now: a.relay.Elapsed, Clock: a.o.Clock})
+	if err != nil {
+		return err
+	}
+	a.onStop(a.recorder.Close)
+	left, err := a.recorder.Recover(ctx)
+	if left > 0 {
+		a.log.Info("recordings of the last run go on to the blob store", "recordings", left)
+	}
+	return err
+}
+
+// recordingKeys are the age keys of tenants, sealed in the database: one a
+// tenant, made for his first recording. Whoever deletes it erases all of them.
+type recordingKeys struct {
+	store store.Store
+	seal  cipher.AEAD
+	clock func() time.Time
+}
+
+func newRecordingKeys(s store.Store, master []byte, clock func() time.Time) (*recordingKeys, error) {
+	block, err := aes.NewCipher(master)
+	if err != nil {
+		return nil, fmt.Errorf("recording keys: %w", err)
+	}
+	seal, err := cipher.NewGCM(block)
+	if err != nil {
+		return nil, fmt.Errorf("recording keys: %w", err)
+	}
+	return &recordingKeys{s, seal, clock}, nil
+}
+
+// Recipient is what the tenant's recordings are sealed to.
+func (k *recordingKeys) Recipient(ctx context.Context, t masking.TenantID) (age.Recipient, error) {
+	id, err := k.identity(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	return id.Recipient(), nil
+}
+
+// Identity is what opens them.
+func (k *recordingKeys) Identity(ctx context.Context, t masking.TenantID) (age.Identity, error) {
+	return k.identity(ctx, t)
+}
+
+func (k *recordingKeys) identity(ctx context.Context, t masking.TenantID) (*age.X25519Identity, error) {
+	var sealed []byte
+	err := k.store.View(ctx, func(ctx context.Context, tx store.Reader) (err error) {
+		sealed, err = tx.RecordingKey(ctx, t)
+		return err
+	})
+	if masking.KindOf(err) == masking.NotFound {
+		sealed, err = k.found(ctx, t)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the recording key: %w", err)
+	}
+	n := k.seal.NonceSize()
+	if len(sealed) < n {
+		return nil, errors.New("the recording key is too short")
+	}
+	text, err := k.seal.Open(nil, sealed[:n], sealed[n:], []byte(t))
+	if err != nil {
+		return nil, errors.New("the recording key does not open with the master key")
+	}
+	return age.ParseX25519Identity(string(text))
+}
+
+// found makes the tenant's key; of two made at once the first is kept.
+func (k *recordingKeys) found(ctx context.Context, t masking.TenantID) (sealed []byte, err error) {
+	id, err := age.GenerateX25519Identity()
+	if err != nil {
+		return nil, err
+	}
+	nonce := make([]byte, k.seal.NonceSize())
+	_, _ = rand.Read(nonce) // never fails (crypto/rand)
+	mine := k.seal.Seal(nonce, nonce, []byte(id.String()), []byte(t))
+	err = k.store.Update(ctx, func(ctx context.Context, tx store.Tx) (err error) {
+		sealed, err = tx.InsertRecordingKey(ctx, t, mine, k.clock())
+		return err
+	})
+	return sealed, err
+}
+
+// sink writes down what becomes of recordings.
+type sink struct{ of callflow.Recordings }
+
+func (s sink) Stored(ctx context.Context, r record.Stored) error {
+	return s.of.End(ctx, masking.Recording{Call: r.Call, Tenant: r.Tenant, Status: masking.RecordingStored, Key: r.Key,
+		Duration: r.Duration, Size: r.Size, Peaks: r.Peaks, Truncated: r.Truncated, Dropped: r.Dropped})
+}
+
+func (s sink) Failed(ctx context.Context, f record.Failure) error {
+	return s.of.End(ctx, masking.Recording{Call: f.Call, Tenant: f.Tenant, Status: masking.RecordingFailed, Reason: string(f.Reason)})
+}
+
+// sounds gives the control plane the sound of recordings.
+type sounds struct {
+	blobs blob.Store
+	keys  *recordingKeys
+}
+
+func (s sounds) Open(ctx context.Context, r masking.Recording) (io.ReadSeekCloser, error) {
+	id, err := s.keys.Identity(ctx, r.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	player, _, err := record.OpenPlayer(ctx, s.blobs, r.Key, id)
+	if errors.Is(err, blob.ErrNotFound) {
+		return nil, masking.ErrNotFound()
+	}
+	return player, err
+}
+
+func (s sounds) Delete(ctx context.Context, key string) error { return s.blobs.Delete(ctx, key) }
