@@ -107,6 +107,10 @@ func (tx *memoryTx) BeginRecording(_ context.Context, r masking.Recording) error
 		return nil
 	}
 	tx.rows.recordings[r.Call] = r
+	if c, there := tx.rows.calls[r.Call]; there {
+		c.Recorded = true
+		tx.rows.calls[r.Call] = c
+	}
 	return tx.write(r.Call, "recording")
 }
 
