@@ -4,7 +4,6 @@ import (
 	"context"
 	"maps"
 	"slices"
-	"strconv"
 	"time"
 
 	"tandem/internal/e164"
@@ -80,7 +79,8 @@ func (tx *memoryTx) CountWrong(_ context.Context, whose []masking.TriesOf, now t
 		}
 		tx.rows.tries[k] = t
 	}
-	return tx.write("", "wrong entry of "+strconv.Itoa(len(whose)))
+	tx.writes++
+	return tx.m.poison[""]
 }
 
 func (tx *memoryTx) AnyVirtual(_ context.Context, numbers []e164.Number) (bool, error) {
@@ -107,6 +107,10 @@ func (tx *memoryTx) BeginRecording(_ context.Context, r masking.Recording) error
 		return nil
 	}
 	tx.rows.recordings[r.Call] = r
+	if c, there := tx.rows.calls[r.Call]; there {
+		c.Recorded = true
+		tx.rows.calls[r.Call] = c
+	}
 	return tx.write(r.Call, "recording")
 }
 

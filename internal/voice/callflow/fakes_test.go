@@ -71,16 +71,17 @@ type rows struct {
 	recordings map[masking.CallID]masking.Recording
 	log        []string // what was written, in order
 	events     []masking.Event
+	told       map[masking.EventID]bool // those of events
 }
 
 func (r rows) clone() rows {
 	return rows{calls: maps.Clone(r.calls), counted: maps.Clone(r.counted), tries: maps.Clone(r.tries),
-		recordings: maps.Clone(r.recordings), log: slices.Clone(r.log), events: slices.Clone(r.events)}
+		recordings: maps.Clone(r.recordings), log: slices.Clone(r.log), events: slices.Clone(r.events), told: maps.Clone(r.told)}
 }
 
 func newMemory() *memory {
 	return &memory{rows: rows{calls: map[masking.CallID]masking.Call{}, counted: map[masking.AllocationID]masking.Tally{},
-		tries: map[masking.TriesOf]masking.Tries{}, recordings: map[masking.CallID]masking.Recording{}},
+		tries: map[masking.TriesOf]masking.Tries{}, recordings: map[masking.CallID]masking.Recording{}, told: map[masking.EventID]bool{}},
 		pins: map[pinKey]masking.Allocation{}, stands: map[[2]string][]masking.Allocation{}, poison: map[masking.CallID]error{}}
 }
 
@@ -258,9 +259,10 @@ func (tx *memoryTx) Call(_ context.Context, tenant masking.TenantID, id masking.
 }
 
 func (tx *memoryTx) AppendEvent(_ context.Context, e masking.Event) error {
-	if slices.ContainsFunc(tx.rows.events, func(have masking.Event) bool { return have.ID == e.ID }) {
+	if tx.rows.told[e.ID] {
 		return nil
 	}
+	tx.rows.told[e.ID] = true
 	tx.rows.events = append(tx.rows.events, e)
 	return tx.write(e.Call, string(e.Type))
 }

@@ -177,6 +177,43 @@ func TestARecordingOfACallWhoseNodeWasLostIsMadeUpFor(t *testing.T) {
 	if got := d.events("acme"); !slices.Equal(got, []string{"call.completed  gvn_two", "recording.ready  gvn_two"}) {
 		t.Errorf("events %q", got)
 	}
+	if !d.record(c.ID).Recorded {
+		t.Error("its call does not say that it was recorded")
+	}
+}
+
+// Both sides heard of it first, so it is not there from the answer on.
+func TestARecordingThatBeginsLaterThanTheAnswerBeginsThen(t *testing.T) {
+	d := newDesk(t)
+	c := d.routed()
+	d.journal.Note(masking.Began, c, time.UTC)
+	c.AnsweredAt = start.Add(4 * time.Second)
+	d.journal.Note(masking.Answered, c, time.UTC)
+	d.flush()
+	if _, there := d.tape(c.ID); there || d.record(c.ID).Recorded {
+		t.Error("recorded from the answer on")
+	}
+	d.journal = NewJournal(JournalOptions{Store: d.store, Clock: d.clockNow, Log: d.Director.log, Node: "n1"})
+	d.now, c.Recorded = start.Add(9*time.Second), true
+	d.journal.Note(masking.Taped, c, time.UTC)
+	d.journal.Note(masking.Taped, c, time.UTC)
+	d.flush()
+	if n, err := d.journal.CloseLost(t.Context()); n != 1 || err != nil {
+		t.Fatalf("closed %d: %v", n, err)
+	}
+	want := masking.Recording{Call: c.ID, Tenant: "acme", Allocation: "gvn_two", VirtualNumber: virtual, Status: masking.RecordingRunning,
+		StartedAt: start.Add(9 * time.Second)}
+	if r, _ := d.tape(c.ID); !sameTape(r, want) {
+		t.Errorf("begun as %+v", r)
+	}
+	d.view(func(ctx context.Context, tx store.Reader) error {
+		list, err := tx.Events(ctx, store.EventFilter{Tenant: "acme", Limit: 10})
+		if len(list) != 2 || dataField(t, list[0].Data, "recording_url") != "" ||
+			dataField(t, list[1].Data, "recording_url") != masking.RecordingURL("acme", c.ID) {
+			t.Errorf("%d events, which name other recordings", len(list))
+		}
+		return err
+	})
 }
 
 func TestARecordingIsNotEndedForAnotherTenant(t *testing.T) {

@@ -44,6 +44,7 @@ func (d *desk) policeTenant(p masking.StrangerPolicy) {
 const askAt = "https://tenant.example/stranger"
 
 func TestAStrangerIsTreatedAsHisNumberOrElseItsTenantSays(t *testing.T) {
+	d := newDesk(t)
 	for _, c := range []struct {
 		name   string
 		number masking.StrangerPolicy
@@ -67,7 +68,6 @@ func TestAStrangerIsTreatedAsHisNumberOrElseItsTenantSays(t *testing.T) {
 		{"a number with PINs, withheld", masking.StrangerPolicy{}, masking.Announce, pinned, hidden, masking.RefusedWithheld, masking.AskPIN, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			d := newDesk(t)
 			d.police(c.called, c.number)
 			d.policeTenant(masking.StrangerPolicy{Action: c.tenant})
 			r, release, err := d.Route(t.Context(), d.ask(c.called, c.caller))
