@@ -193,8 +193,13 @@ func (g *rig) speak(c *Recording, d time.Duration) {
 
 // await waits until the sink has been told so many times more.
 func (g *rig) await(times int) {
+	g.t.Helper()
 	for range times {
-		<-g.sink.told
+		select {
+		case <-g.sink.told:
+		case <-time.After(2 * time.Hour): // of the bubble
+			g.t.Fatal("nobody was told")
+		}
 	}
 	synctest.Wait()
 }
