@@ -42,7 +42,7 @@ func spoolFileOf(t *testing.T, frames int, id *age.X25519Identity) (path string,
 	if _, err := s.Write(b); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.finish(footer{dropped: 3, late: 4}); err != nil {
+	if err := s.finish(contents{frames: int64(frames), peaks: []byte{1, 2}, dropped: 3, late: 4}); err != nil {
 		t.Fatal(err)
 	}
 	head, err = sealedSize(0, id.Recipient())
@@ -69,7 +69,7 @@ func TestASpoolFileCutAnywhereGivesEverythingBeforeThePieceThatWasCut(t *testing
 	if err != nil {
 		t.Fatal(err)
 	}
-	cuts := []int{len(whole), len(whole) - 1, len(whole) - footerLen - sealCost}
+	cuts := []int{len(whole), len(whole) - 1, len(whole) - tailLen - sealCost}
 	for i := range int(head) + 300 {
 		cuts = append(cuts, i)
 	}
@@ -87,11 +87,11 @@ func TestASpoolFileCutAnywhereGivesEverythingBeforeThePieceThatWasCut(t *testing
 		}
 		pieces := max(0, (int64(cut)-head)/(sealedChunk+sealCost))
 		want := (pieces*sealedChunk - wav.HeaderSize) / frameSize
-		c, err := survey(file, id)
+		c, err := summary(file, id)
 		switch {
 		case cut == len(whole):
-			if err != nil || c.frames != frames || !c.whole || c.footer != (footer{3, 4}) {
-				t.Errorf("whole: %d frames, %v, %+v, %v", c.frames, c.whole, c.footer, err)
+			if err != nil || c.frames != frames || !c.whole || c.dropped != 3 || c.late != 4 || !bytes.Equal(c.peaks, []byte{1, 2}) {
+				t.Errorf("whole: %+v, %v", c, err)
 			}
 		case pieces == 0:
 			if !errors.Is(err, errNothing) {
@@ -104,32 +104,46 @@ func TestASpoolFileCutAnywhereGivesEverythingBeforeThePieceThatWasCut(t *testing
 }
 
 func TestAPieceThatWasAlteredEndsTheRecording(t *testing.T) {
-	id := newIdentity(t)
-	path, head := spoolFileOf(t, 100_000, id)
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b[head+3*(sealedChunk+sealCost)+100] ^= 1
-	if err := os.WriteFile(path, b, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	c, err := survey(path, id)
-	if want := int64(3*sealedChunk-wav.HeaderSize) / frameSize; err != nil || c.frames != want || c.whole {
-		t.Errorf("%d frames, want %d, whole %v, %v", c.frames, want, c.whole, err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, nil)
+		g.store.on.Store(true)
+		c := g.Start(spec("call_1"))
+		g.speak(c, 10*time.Second)
+		g.close()
+		path := filepath.Join(g.dir, "acme", "call_1.done")
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b[3*(sealedChunk+sealCost)] ^= 1 // near the end of the third piece
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		g.store.on.Store(false)
+		g.start(nil)
+		defer g.close()
+		if n, err := g.Recover(t.Context()); n != 1 || err != nil {
+			t.Errorf("%d, %v", n, err)
+		}
+		g.await(1)
+		s := g.only()
+		if want := time.Duration(2*sealedChunk-wav.HeaderSize) / frameSize * tick; s.Duration != want || !s.Truncated {
+			t.Errorf("%+v, want %v", s, want)
+		}
+		spoken(t, g.play(s), 0.99)
+	})
 }
 
 func TestAFileThatCannotBeReadNowIsNotGivenUp(t *testing.T) {
 	id := newIdentity(t)
 	path, _ := spoolFileOf(t, 100, id)
-	if _, err := survey(path, newIdentity(t)); err == nil || errors.Is(err, errNothing) {
+	if _, err := summary(path, newIdentity(t)); err == nil || errors.Is(err, errNothing) {
 		t.Errorf("with another key: %v", err)
 	}
-	if _, err := survey(filepath.Dir(path), id); err == nil || errors.Is(err, errNothing) { // read gives EISDIR
+	if _, err := summary(filepath.Dir(path), id); err == nil || errors.Is(err, errNothing) { // read gives EISDIR
 		t.Errorf("a disk that cannot be read: %v", err)
 	}
-	if _, err := survey(path+"x", id); !errors.Is(err, errNothing) {
+	if _, err := summary(path+"x", id); !errors.Is(err, errNothing) {
 		t.Errorf("a file that is gone: %v", err)
 	}
 }
@@ -139,7 +153,7 @@ func TestASpoolFileIsNeverWrittenOver(t *testing.T) {
 	to := newIdentity(t).Recipient()
 	for _, end := range []func(*spoolFile) error{
 		func(s *spoolFile) error { s.abandon(); return nil },
-		func(s *spoolFile) error { return s.finish(footer{}) },
+		func(s *spoolFile) error { return s.finish(contents{}) },
 	} {
 		s, err := r.openSpool("acme/call_1", to)
 		if err != nil {

@@ -43,7 +43,8 @@ func rough() [2]talker {
 				{from: 20 * time.Minute, to: 30 * time.Minute}},
 			codecs: []codec{{6 * time.Minute, g711.ALaw}}},
 		{drift: -200e-6, jitter: 40 * time.Millisecond, loss: 0.03, twice: 0.01,
-			holds:  []hold{{from: 3 * time.Minute, to: 3*time.Minute + 40*time.Second, anew: true}, {from: 40 * time.Minute, to: 41 * time.Minute, paused: true}},
+			holds: []hold{{from: 3 * time.Minute, to: 3*time.Minute + 40*time.Second, anew: true}, {from: 40 * time.Minute, to: 41 * time.Minute, paused: true},
+				{from: 45 * time.Minute, to: 55 * time.Minute}},
 			codecs: []codec{{7 * time.Minute, g711.ALaw}, {8 * time.Minute, g711.ULaw}}},
 	}
 }
@@ -54,12 +55,34 @@ func TestTheChannelsStayInSync(t *testing.T) {
 
 func TestTheChannelsAreInSyncSoonAfterAHold(t *testing.T) {
 	inSync(t, 40, rough(), around(4*time.Second), around(2*time.Minute+31*time.Second), around(3*time.Minute+41*time.Second),
-		around(5*time.Minute+time.Second), around(30*time.Minute+time.Second), around(41*time.Minute+time.Second))
+		around(5*time.Minute+time.Second), around(30*time.Minute+time.Second), around(41*time.Minute+time.Second), around(55*time.Minute+time.Second))
 }
 
 func TestClocksThatAreFarOffAreFollowed(t *testing.T) {
 	inSync(t, 10, [2]talker{{drift: 700e-6, jitter: 30 * time.Millisecond}, {drift: -700e-6, jitter: 30 * time.Millisecond, length: 480}},
 		around(10*time.Second), around(5*time.Minute), around(10*time.Minute))
+}
+
+func TestClocksAreFollowedThroughPauses(t *testing.T) {
+	var pauses []hold
+	for at := time.Second; at < 10*time.Minute; at += 3500 * time.Millisecond {
+		pauses = append(pauses, hold{from: at, to: at + 2*time.Second})
+	}
+	for _, drift := range []float64{500e-6, -500e-6} {
+		inSync(t, 15, [2]talker{{}, {drift: drift, jitter: 40 * time.Millisecond, holds: pauses}}, around(pauses[0].to), around(pauses[100].to), around(pauses[170].to))
+	}
+}
+
+func TestASampleMoreIsNoGap(t *testing.T) {
+	var s script
+	for n := range 500 {
+		at := time.Duration(n+1) * 20 * time.Millisecond
+		s.arrive(at+at/1000, n, 8000) // a clock that is slow by 1000 ppm
+	}
+	s.give(s.position(10 * time.Second))
+	if i := slices.IndexFunc(s.left, func(v int16) bool { return v < 7000 }); i >= 0 || s.tracks[relay.A].end < 80_040 {
+		t.Errorf("a gap at sample %d of %d", i, s.tracks[relay.A].end)
+	}
 }
 
 func TestJitterMakesNoGaps(t *testing.T) {
@@ -225,26 +248,29 @@ func TestASenderWhoseClockStopsForAHoldLosesNothing(t *testing.T) {
 }
 
 func TestANewSourceIsAnchoredByItsArrival(t *testing.T) {
-	var s script
-	media := bytes.Repeat([]byte{0}, 160)
-	for n := range 100 {
-		p := packet{at: time.Duration(n+1) * 20 * time.Millisecond, sequence: uint16(n), timestamp: uint32(160 * n), law: g711.ALaw, media: media}
-		switch {
-		case n >= 75: // timestamps jump within the source, far ahead or far back
-			p.timestamp += 1 << 31
-			fallthrough
-		case n >= 50: // another sequence
-			p.sequence += 30_000
-			fallthrough
-		case n >= 25: // another source
-			p.ssrc, p.timestamp = 77, p.timestamp+123_456_789
+	ahead, back := uint32(30*g711.Rate), uint32(30*g711.Rate)
+	for name, jump := range map[string]uint32{"ahead": ahead, "back": -back, "half way round": 1 << 31} {
+		var s script
+		for n := range 100 {
+			p := packet{at: time.Duration(n+1) * 20 * time.Millisecond, sequence: uint16(n), timestamp: uint32(160 * n), law: g711.ALaw,
+				media: bytes.Repeat([]byte{0}, 160)}
+			switch {
+			case n >= 75: // another timestamp within the source
+				p.timestamp += jump
+				fallthrough
+			case n >= 50: // another sequence
+				p.sequence += 30_000
+				fallthrough
+			case n >= 25: // another source
+				p.ssrc, p.timestamp = 77, p.timestamp+123_456_789
+			}
+			s.put(relay.A, p)
+			s.until(p.at)
 		}
-		s.put(relay.A, p)
-		s.until(p.at)
-	}
-	s.give(s.position(2 * time.Second))
-	if slices.Contains(s.left, 0) || s.late() != 0 || len(s.left) != 16_000 {
-		t.Errorf("a gap at sample %d, %d late", slices.Index(s.left, 0), s.late())
+		s.give(s.position(2 * time.Second))
+		if slices.Contains(s.left, 0) || s.late() != 0 || len(s.left) != 16_000 {
+			t.Errorf("%s: a gap at sample %d, %d late", name, slices.Index(s.left, 0), s.late())
+		}
 	}
 }
 
