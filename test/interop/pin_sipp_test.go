@@ -2,6 +2,7 @@ package interop
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -33,28 +34,40 @@ var (
 )
 
 func TestASippWithAPINReachesTheOneItBelongsTo(t *testing.T) {
-	for name, y := range map[string]way{"RFC 4733": events, "INFO": relay, "plain INFO": plain,
-		"in-band, A-law": inbandOfA, "in-band, µ-law": inbandOfU} {
-		for what, keys := range map[string]func(pin string) []string{
-			"right":             func(pin string) []string { return []string{pin} },
-			"wrong, then right": func(pin string) []string { return []string{wrong(pin, 1), pin} },
-			"cleared":           func(pin string) []string { return []string{pin[:2] + "*" + pin} },
-			"too short":         func(pin string) []string { return []string{pin[:3] + "#", pin} },
-			"at first nothing":  func(pin string) []string { return []string{"#", pin} },
-		} {
-			t.Run(name+"/"+what, func(t *testing.T) {
-				t.Parallel()
-				d := newDesk(t)
-				d.connects(y, keys(d.pin.PIN))
-			})
-		}
+	right := func(pin string) []string { return []string{pin} }
+	errs := func(pin string) []string { return []string{wrong(pin, 1), pin} }
+	clears := func(pin string) []string { return []string{pin[:2] + "*" + pin} }
+	stops := func(pin string) []string { return []string{pin[:3] + "#", pin} }
+	nothing := func(pin string) []string { return []string{"#", pin} }
+	for name, c := range map[string]struct {
+		way
+		keys func(pin string) []string
+	}{
+		"RFC 4733":                       {events, right},
+		"RFC 4733, wrong at first":       {events, errs},
+		"RFC 4733, cleared":              {events, clears},
+		"RFC 4733, too short":            {events, stops},
+		"RFC 4733, at first nothing":     {events, nothing},
+		"INFO":                           {relay, right},
+		"INFO, wrong at first":           {relay, errs},
+		"INFO, cleared":                  {relay, clears},
+		"INFO, too short":                {relay, stops},
+		"plain INFO, at first nothing":   {plain, nothing},
+		"in-band, A-law":                 {inbandOfA, right},
+		"in-band, A-law, wrong at first": {inbandOfA, errs},
+		"in-band, µ-law, cleared":        {inbandOfU, clears},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			newDesk(t).connects(c.way, c.keys)
+		})
 	}
 }
 
 // connects lets a sipp enter keys that lead to bob, who talks with it and hangs up.
-func (d *desk) connects(y way, lots []string) {
+func (d *desk) connects(y way, keys func(pin string) []string) {
 	d.t.Helper()
-	caller := d.enter(y, lots)
+	caller := d.enter(y, keys(d.pin.PIN))
 	b := d.reached()
 	d.must(b.Ring(phone.Reply{}))
 	d.must(b.Answer(phone.Reply{Audio: phone.Sine(toneB, 8000)}))
@@ -102,7 +115,8 @@ func (d *desk) enter(y way, lots []string) *sipp {
 		}
 		k.press(keys)
 	}
-	return startSipp(d.t, "udp", "-sf", k.scenario().write(d.t), "-s", virtual, "-m", "1", d.w.SIP("udp").String())
+	d.caller = startSipp(d.t, "udp", "-sf", k.scenario().write(d.t), "-s", virtual, "-m", "1", d.w.SIP("udp").String())
+	return d.caller
 }
 
 // keying becomes what a sipp does once it is answered.
@@ -185,13 +199,25 @@ func (k *keying) scenario() script {
 	}
 	acts := k.acts.String()
 	if k.law != "" {
-		file := filepath.Join(k.t.TempDir(), "says")
+		file := k.file()
 		write(k.t, file, append(k.sound, sox(k.t, k.law, "synth", "30", "sine", fmt.Sprint(toneA), "gain", "-6")...))
 		number, codec, _ := strings.Cut(k.offers[0], " ")
 		acts = fmt.Sprintf("<nop><action><exec rtp_stream=\"%s,1,%s,%s/8000\"/></action></nop>\n", file, number, codec) + acts
 	}
 	return script{"pin_caller.xml", []string{"MEDIA", k.media, "FORMATS", strings.Join(formats, " "),
 		"RTPMAP", strings.Join(maps, "\n      "), "KEYS", acts}}
+}
+
+// file is for what it says: sipp reads a comma in a path as the path's end, and a
+// test's own folder is called as the test.
+func (k *keying) file() string {
+	k.t.Helper()
+	dir, err := os.MkdirTemp("", "sipp-")
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	k.t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return filepath.Join(dir, "says")
 }
 
 // sox makes sound as G.711 without any header.

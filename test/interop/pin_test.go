@@ -23,6 +23,7 @@ type desk struct {
 	pin    world.Pin
 	far    *phone.Phone
 	called chan *phone.Call
+	caller *sipp // nil if it is somebody else who calls
 }
 
 func newDesk(t *testing.T) *desk {
@@ -116,10 +117,21 @@ func (d *desk) reached() *phone.Call {
 			d.t.Errorf("%s was called by %q", seen.RequestUser, seen.From)
 		}
 		return b
+	case <-d.gone():
+		d.caller.wait(d.t, 0)
+		d.t.Fatal("the caller has hung up")
 	case <-d.ctx.Done():
 		d.t.Fatal("nobody was called")
+	}
+	return nil
+}
+
+// gone is closed when the caller's sipp has ended.
+func (d *desk) gone() <-chan struct{} {
+	if d.caller == nil {
 		return nil
 	}
+	return d.caller.done
 }
 
 // unknown fails if the far side was told of a key, by packets or by INFO.
