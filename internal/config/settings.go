@@ -120,7 +120,7 @@ func storage() []setting {
 		{
 			Field: Field{Key: "blob_url", Default: blobScheme,
 				Doc: "Where recordings are kept: `file:PATH`, without a path `recordings` in the data folder; or `s3://BUCKET/PREFIX?endpoint=https://HOST:PORT&region=REGION`, " +
-					"with the credentials in the environment as `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`. Prefix and region may be left out. Until they are stored they wait in `spool` in the data folder."},
+					"with the credentials in the environment as `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`. Prefix and region may be left out. A recording waits in `spool` in the data folder until it is there."},
 			set: setBlobURL,
 			get: func(c Config) string { return c.BlobURL },
 		},
