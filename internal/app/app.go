@@ -339,13 +339,16 @@ func (a *App) openUpkeep(context.Context) error {
 		upkeep.Job{Name: "announcements", Every: time.Second, Batch: 1, Run: func(ctx context.Context, _ int) (int, error) {
 			return 0, a.own.reload(ctx)
 		}},
-		upkeep.Job{Name: "old recordings", Every: time.Minute, Batch: 100, Run: a.plane.Recordings.Sweep},
+		upkeep.Job{Name: "old recordings", Every: time.Minute, Batch: sweptAtOnce, Run: a.plane.Recordings.Sweep},
 		upkeep.Job{Name: "wrong PINs of long ago", Every: time.Minute, Batch: 1000, Run: a.forgetTries},
 		upkeep.Job{Name: "kept answers", Every: time.Minute, Batch: 1000, Run: a.forgetReplays},
 	)
 	a.onStop(func(context.Context) error { k.Stop(); return nil })
 	return nil
 }
+
+// sweptAtOnce is how many old recordings are removed in one go.
+const sweptAtOnce = 100
 
 // ReloadTrunks reads the trunks now rather than at the next second.
 func (a *App) ReloadTrunks(ctx context.Context) error {
@@ -356,6 +359,12 @@ func (a *App) ReloadTrunks(ctx context.Context) error {
 		}
 		return err
 	})
+}
+
+// SweepRecordings removes now, rather than at the next minute, what its tenants do
+// not keep longer. It gives how many sounds it removed.
+func (a *App) SweepRecordings(ctx context.Context) (int, error) {
+	return a.plane.Recordings.Sweep(ctx, sweptAtOnce)
 }
 
 func (a *App) forgetTries(ctx context.Context, batch int) (n int, err error) {

@@ -166,17 +166,13 @@ func (e *eventEar) Hear(p *relay.Packet) (pass bool) {
 	return false
 }
 
-// toneLasts is how long after a key was heard by its tone the sound may still be
-// the key's.
-const toneLasts = 500 * time.Millisecond
-
 // toneEar hears keys by their tones. The packet path owns all but done.
 type toneEar struct {
 	tones *prompt.Inband
 	laws  [128]g711.Law
 	heard func(digit byte)
 	done  atomic.Bool
-	last  time.Duration // when a key was heard
+	quiet bool // the last key was released after that: nothing is listened for any more
 
 	sequence uint16 // of the next packet, if none is lost
 	next     uint32 // its timestamp, if nothing is left out
@@ -188,29 +184,28 @@ var pause = [2][]byte{bytes.Repeat([]byte{g711.ALaw.Silence()}, g711.Rate/10), b
 
 func (e *toneEar) over() { e.done.Store(true) }
 
-// Hear keeps the end of the last tone from the other side.
+// Hear keeps the last key from the other side as long as it is held.
 func (e *toneEar) Hear(p *relay.Packet) (pass bool) {
-	if e.done.Load() {
-		return p.At-e.last >= toneLasts
-	}
 	law := e.laws[p.Payload&0x7f]
-	if law == g711.None {
+	if e.quiet || law == g711.None {
 		return true
 	}
 	if gap := int32(p.Timestamp - e.next); p.Sequence == e.sequence && gap > 0 {
 		silence := pause[law-g711.ALaw]
-		e.take(p.At, law, silence[:min(int(gap), len(silence))])
+		e.take(law, silence[:min(int(gap), len(silence))])
 	}
 	e.sequence, e.next = p.Sequence+1, p.Timestamp+uint32(len(p.Media))
-	e.take(p.At, law, p.Media)
-	return true
+	e.take(law, p.Media)
+	e.quiet = e.done.Load() && !e.tones.Held()
+	return !e.done.Load() || e.quiet
 }
 
 // take listens to a piece of sound.
-func (e *toneEar) take(at time.Duration, law g711.Law, sound []byte) {
+func (e *toneEar) take(law g711.Law, sound []byte) {
 	for digit, ok := e.tones.Samples(law, sound); ok; digit, ok = e.tones.Samples(law, nil) {
-		e.last = at
-		e.heard(digit)
+		if !e.done.Load() {
+			e.heard(digit)
+		}
 	}
 }
 

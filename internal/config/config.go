@@ -21,7 +21,7 @@ import (
 type Config struct {
 	DataDir             string            // folder of the database, recordings and keys
 	DatabaseURL         string            // "sqlite:PATH", PATH never empty after Load
-	BlobURL             string            // "file:PATH", PATH empty for the data folder
+	BlobURL             string            // "file:PATH", PATH empty for the data folder; or "s3://…"
 	HTTPListen          string            // host:port of the API; port 0 takes a free one
 	OpsListen           string            // host:port of health, metrics and profiles
 	SIPListen           []Listener        // never empty after Load
@@ -30,7 +30,7 @@ type Config struct {
 	MediaPorts          PortRange         // UDP ports for RTP and RTCP
 	AdminToken          Secret            // empty when the server shall make one
 	Drain               time.Duration     // how long calls may go on after the first signal
-	WebhookAllowPrivate bool              // webhooks may go to private addresses
+	WebhookAllowPrivate bool              // tenants' own servers may have private addresses
 	LogFormat           string            // "auto", "text" or "json"
 	LogLevel            slog.Level        // least level that is written
 	origins             map[string]string // key -> where its value came from

@@ -24,9 +24,11 @@ func values(tokenFile string) map[string]*rapid.Generator[string] {
 		return rapid.SampledFrom([]string{"127.0.0.1:", "localhost:", "[::1]:", ":"}).Draw(t, "host") + port.Draw(t, "port")
 	})
 	return map[string]*rapid.Generator[string]{
-		"data_dir":      path,
-		"database_url":  rapid.Map(path.Filter(func(p string) bool { return !strings.HasPrefix(p, "//") }), func(p string) string { return "sqlite:" + p }),
-		"blob_url":      rapid.Map(path, func(p string) string { return "file:" + p }),
+		"data_dir":     path,
+		"database_url": rapid.Map(path.Filter(func(p string) bool { return !strings.HasPrefix(p, "//") }), func(p string) string { return "sqlite:" + p }),
+		"blob_url": rapid.OneOf(rapid.Map(path, func(p string) string { return "file:" + p }), rapid.Map(port, func(p string) string {
+			return "s3://recordings/of.all?endpoint=http://127.0.0.1:" + p + "&region=ap-south-1"
+		})),
 		"http_listen":   hostPort,
 		"ops_listen":    hostPort,
 		"sip_listen":    rapid.Map(port, func(p string) string { return "tcp://127.0.0.2:" + p + ",udp://[::1]:" + p }),

@@ -11,7 +11,6 @@ import (
 
 const (
 	sqliteScheme = "sqlite:"
-	blobScheme   = "file:"
 	fileSuffix   = "_file"
 	maxDrain     = 7 * 24 * time.Hour
 )
@@ -120,7 +119,8 @@ func storage() []setting {
 		},
 		{
 			Field: Field{Key: "blob_url", Default: blobScheme,
-				Doc: "Where recordings are kept: `file:PATH`; without a path, in the data folder. Checked, and not used: this release does not record."},
+				Doc: "Where recordings are kept: `file:PATH`, without a path `recordings` in the data folder; or `s3://BUCKET/PREFIX?endpoint=https://HOST:PORT&region=REGION`, " +
+					"with the credentials in the environment as `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`. Prefix and region may be left out. A recording waits in `spool` in the data folder until it is there."},
 			set: setBlobURL,
 			get: func(c Config) string { return c.BlobURL },
 		},
@@ -184,7 +184,7 @@ func conduct() []setting {
 		},
 		{
 			Field: Field{Key: "webhook_allow_private", Default: "false",
-				Doc: "Whether webhooks may go to private addresses. Checked, and not used: this release does not deliver webhooks."},
+				Doc: "Whether a server of a tenant that is asked about strangers (stranger policy `webhook`) may have a private address; if not, only public ones are connected to."},
 			set: func(c *Config, v string) (err error) { c.WebhookAllowPrivate, err = parseBool(v); return err },
 			get: func(c Config) string { return strconv.FormatBool(c.WebhookAllowPrivate) },
 		},
@@ -225,20 +225,6 @@ func setDatabaseURL(c *Config, v string) error {
 		return err
 	}
 	c.DatabaseURL = sqliteScheme + path
-	return nil
-}
-
-// setBlobURL takes the stores that are built in, and repeats no value: the URL
-// of another store may hold a key.
-func setBlobURL(c *Config, v string) error {
-	path, ok := strings.CutPrefix(v, blobScheme)
-	if !ok {
-		return errors.New("only file:PATH is in this build")
-	}
-	if err := setPath(&path, path); err != nil {
-		return err
-	}
-	c.BlobURL = blobScheme + path
 	return nil
 }
 

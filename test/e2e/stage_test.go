@@ -46,22 +46,20 @@ func impatient(o *app.Options) { o.SIPTimers = siptx.Timers{T1: 50 * time.Millis
 
 // setting changes the stage before it is built.
 type setting struct {
-	edit    func(*app.Options)
-	in, out func(*phone.Options)
-	network string
-	sharing string
+	edit     func(*app.Options)
+	in, out  func(*phone.Options)
+	environ  []string // settings of the server
+	network  string
+	sharing  string
+	patience time.Duration // how long the test may take; 0 = a minute
 }
 
 func newStage(t *testing.T, s setting) *stage {
 	t.Helper()
-	return newStageIn(t, s, world.Options{})
-}
-
-// newStageIn builds a stage in a world of its own making.
-func newStageIn(t *testing.T, s setting, o world.Options) *stage {
-	t.Helper()
-	o.Edit = s.edit
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	if s.patience == 0 {
+		s.patience = time.Minute
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), s.patience)
 	t.Cleanup(cancel)
 	st := &stage{t: t, ctx: ctx, incoming: make(chan *phone.Call, 16)}
 	if s.network == "" {
@@ -69,7 +67,7 @@ func newStageIn(t *testing.T, s setting, o world.Options) *stage {
 	}
 	st.network = s.network
 	var err error
-	if st.World, err = world.Start(o); err != nil {
+	if st.World, err = world.Start(world.Options{Environ: s.environ, Edit: s.edit}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"tandem/internal/voice/phone"
-	"tandem/test/world"
 )
 
 // policy sets what strangers get: the tenant's, or with a number that number's.
@@ -75,7 +74,7 @@ func TestEachPolicyDoesWithAStrangerWhatItSays(t *testing.T) {
 		_ = json.NewEncoder(w).Encode(answer)
 	}))
 	defer server.Close()
-	st := newStageIn(t, setting{}, world.Options{Environ: []string{"TANDEM_WEBHOOK_ALLOW_PRIVATE=true"}})
+	st := newStage(t, setting{environ: []string{"TANDEM_WEBHOOK_ALLOW_PRIVATE=true"}})
 	st.allocate(nil)
 
 	st.policy("", map[string]any{"action": "reject"})

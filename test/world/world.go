@@ -138,6 +138,9 @@ func (w *World) Do(tenant, method, path string, body, out any) error {
 	}{out})
 }
 
+// Tenant gives the credentials of a tenant that was made here.
+func (w *World) Tenant(id string) Tenant { return w.tenants[id] }
+
 // NewTenant makes a tenant with virtual numbers of one sharing mode. Its rate
 // limit is out of the way of tests.
 func (w *World) NewTenant(id, sharing string, numbers ...string) (Tenant, error) {

@@ -231,9 +231,9 @@ func (c *call) point(s Side) error {
 		theirs = sdp.Agreed(theirs, ours)
 	}
 	stream.Payloads = sdp.PayloadMap(otherOurs, theirs, otherTheirs)
-	if c.taken {
-		stream.Tables = sdp.BridgeLaws(&stream.Payloads, otherOurs, theirs, otherTheirs)
-	}
+	// The other side may have agreed to both laws, and go on to speak the one that
+	// this side has given up by an offer of its own.
+	stream.Tables = sdp.BridgeLaws(&stream.Payloads, otherOurs, theirs, otherTheirs)
 	return c.media.Connect(s, stream)
 }
 

@@ -111,6 +111,10 @@ func (d *Inband) Samples(law g711.Law, media []byte) (digit byte, ok bool) {
 	return digit, true
 }
 
+// Held reports whether the key that was heard last still sounds. It may say so for
+// a moment longer than is true.
+func (d *Inband) Held() bool { return d.held != 0 }
+
 // listen takes a full window.
 func (d *Inband) listen() {
 	now := lookAt(&d.pcm)
