@@ -1,9 +1,13 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
+	"math"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"testing"
 	"time"
 
@@ -128,5 +132,50 @@ func TestEachPolicyDoesWithAStrangerWhatItSays(t *testing.T) {
 	st.must(c.Press(st.ctx, "3571", quick))
 	st.must(c.Hangup(st.ctx))
 	st.over(c)
+	st.settle()
+}
+
+// upload puts an announcement of the tenant's own in place of ours, and gives the
+// status.
+func (st *stage) upload(language, name string, file []byte) int {
+	st.t.Helper()
+	req, err := http.NewRequestWithContext(st.ctx, http.MethodPut, "http://"+st.App.Addrs().HTTP+"/v1/tenants/acme/prompts/"+language+"/"+name,
+		bytes.NewReader(file))
+	st.must(err)
+	credentials := st.Tenant("acme")
+	req.SetBasicAuth(credentials.AccountSID, credentials.Token)
+	req.Header.Set("Content-Type", "audio/wav")
+	res, err := http.DefaultClient.Do(req)
+	st.must(err)
+	_ = res.Body.Close()
+	return res.StatusCode
+}
+
+func TestATenantsOwnAnnouncementIsHeardInPlaceOfOurs(t *testing.T) {
+	st := newStage(t, setting{})
+	st.allocate(nil)
+	tone := make([]int16, 2*phone.Rate)
+	for i := range tone {
+		tone[i] = phone.Through("PCMA", []int16{int16(9000 * math.Sin(2*math.Pi*1000*float64(i)/phone.Rate))})[0]
+	}
+	var file bytes.Buffer
+	st.must(phone.WriteWAV(&file, tone))
+	for name, bad := range map[string][]byte{"no WAV": []byte("words"), "cut short": file.Bytes()[:file.Len()-100], "nothing": nil} {
+		if status := st.upload("hi", "not_available", bad); status != 400 {
+			t.Errorf("%s: status %d", name, status)
+		}
+	}
+	if status := st.upload("hi", "not_available", file.Bytes()); status != 200 {
+		t.Fatalf("status %d", status)
+	}
+	st.must(st.Do("acme", "PUT", "/v1/tenants/acme/settings", map[string]any{"language": "hi"}, nil))
+	waitFor(t, st.ctx, func() bool { // a change is live within two seconds
+		c := st.dial(st.in, "+9198765"+strconv.Itoa(10000+rand.IntN(80000)))
+		st.must(c.Hears(st.ctx, phone.Rate))
+		own := phone.Tone(c.Heard(), 1000) > 0.9
+		st.must(c.Cancel())
+		st.over(c)
+		return own
+	}, "the tenant's own words")
 	st.settle()
 }
