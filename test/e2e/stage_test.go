@@ -37,6 +37,7 @@ type stage struct {
 	network  string
 	in, out  *phone.Phone
 	incoming chan *phone.Call // calls that reach the out carrier
+	opens    string           // the PIN of the one GreenPin allocation there is
 }
 
 // impatient gives SIP a T1 of 50 ms, so that nobody's silence is noticed after
@@ -53,6 +54,13 @@ type setting struct {
 
 func newStage(t *testing.T, s setting) *stage {
 	t.Helper()
+	return newStageIn(t, s, world.Options{})
+}
+
+// newStageIn builds a stage in a world of its own making.
+func newStageIn(t *testing.T, s setting, o world.Options) *stage {
+	t.Helper()
+	o.Edit = s.edit
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	t.Cleanup(cancel)
 	st := &stage{t: t, ctx: ctx, incoming: make(chan *phone.Call, 16)}
@@ -61,7 +69,7 @@ func newStage(t *testing.T, s setting) *stage {
 	}
 	st.network = s.network
 	var err error
-	if st.World, err = world.Start(world.Options{Edit: s.edit}); err != nil {
+	if st.World, err = world.Start(o); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
