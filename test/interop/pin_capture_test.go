@@ -38,7 +38,11 @@ func TestTsharkFindsNothingOfAPINOnTheOtherSide(t *testing.T) {
 // enter lets A enter a PIN, talk with B, and press a key then that B is to know.
 func (s *wire) enter(pin world.Pin, how phone.Way) {
 	s.t.Helper()
-	a, err := s.a.Dial(s.ctx, phone.Invite{From: alice, To: forPINs, Via: s.w.SIP(s.network), Audio: phone.Sine(toneA, 8000)})
+	in := phone.Invite{From: alice, To: forPINs, Via: s.w.SIP(s.network), Audio: phone.Sine(toneA, 8000)}
+	if how == phone.INFO { // who offers telephone-events as well is expected to use them in the talk
+		in.Codecs = []string{"PCMU"}
+	}
+	a, err := s.a.Dial(s.ctx, in)
 	s.must(err)
 	s.must(a.Answered(s.ctx))
 	s.must(a.Press(s.ctx, pin.PIN, phone.Press{How: how}))
