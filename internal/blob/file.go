@@ -14,6 +14,8 @@ import (
 // unfinished is the folder of what is being put. No key leads there.
 const unfinished = ".unfinished"
 
+const copySize = 128 << 10
+
 // abandoned is the age at which an unfinished file has surely nobody left.
 const abandoned = 24 * time.Hour
 
@@ -88,7 +90,10 @@ func (f *folder) Put(ctx context.Context, key string, r io.Reader, size int64) (
 
 // fill copies exactly size bytes, as long as ctx lasts.
 func fill(ctx context.Context, w io.Writer, r io.Reader, size int64) error {
-	n, err := io.Copy(w, io.LimitReader(&patient{ctx, r}, size+1))
+	// Large pieces: what is sealed comes in 64 KiB. The file's own ReadFrom
+	// would take half of that.
+	w = struct{ io.Writer }{w}
+	n, err := io.CopyBuffer(w, io.LimitReader(&patient{ctx, r}, size+1), make([]byte, min(size+1, copySize)))
 	if err == nil && n != size {
 		err = wrongSize(n, size)
 	}

@@ -4,6 +4,9 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -118,6 +121,21 @@ func TestEachVerbIsTheRequestOfTheContract(t *testing.T) {
 		{tenant, "allocation delete gvn_1", "DELETE", "/v1/tenants/acme/greenvn/gvn_1", ""},
 		{tenant, "calls list --allocation gvn_1 --status ended --since 2024-06-15T10:30:00Z", "GET",
 			"/v1/tenants/acme/calls?greenvn_id=gvn_1&limit=20&since=2024-06-15T10%3A30%3A00Z&status=ended", ""},
+		{tenant, "calls list --allocation gp_1", "GET", "/v1/tenants/acme/calls?greenpin_id=gp_1&limit=20", ""},
+		{tenant, "pin create --number +914000000001 --from +919900000001 --max-pin-attempts 5", "POST", "/v1/tenants/acme/greenpin",
+			`{"caller_id_number":"+914000000001","from":["+919900000001"],"max_pin_attempts":5}`},
+		{tenant, "pin list --status expired", "GET", "/v1/tenants/acme/greenpin?limit=20&status=expired", ""},
+		{tenant, "pin get gp_1", "GET", "/v1/tenants/acme/greenpin/gp_1", ""},
+		{tenant, "pin update gp_1 --to +918800000003 --record=false --duration 600", "PUT", "/v1/tenants/acme/greenpin/gp_1",
+			`{"to":["+918800000003"],"duration":600,"record":false}`},
+		{tenant, "pin delete gp_1 --terminate-calls", "DELETE", "/v1/tenants/acme/greenpin/gp_1?terminate_calls=true", ""},
+		{tenant, "pin unlock gp_1", "POST", "/v1/tenants/acme/greenpin/gp_1/unlock", `{}`},
+		{tenant, "pin unlock gp_1 --caller +919900000001", "POST", "/v1/tenants/acme/greenpin/gp_1/unlock", `{"caller":"+919900000001"}`},
+		{tenant, "settings get", "GET", "/v1/tenants/acme/settings", ""},
+		{tenant, "settings update --pin-fallback --strangers forward --strangers-forward-to +919900000001", "PUT", "/v1/tenants/acme/settings",
+			`{"pin_fallback":true,"stranger_policy":{"action":"forward","forward_to":"+919900000001"}}`},
+		{tenant, "settings update --pin-length 6 --recording-retention-days 0", "PUT", "/v1/tenants/acme/settings",
+			`{"pin_length":6,"recording_retention_days":0}`},
 		{tenant, "calls get call_1", "GET", "/v1/tenants/acme/calls/call_1", ""},
 	} {
 		a := &answering{status: 200, body: `{"response":{"items":[],"next_cursor":""}}`}
@@ -135,5 +153,45 @@ func TestEachVerbIsTheRequestOfTheContract(t *testing.T) {
 			c.as[0] != "--admin-token" && (!basic || sid != "sid" || token != "tok") {
 			t.Errorf("%s: wrong credentials", c.args)
 		}
+	}
+}
+
+func TestARecordingIsSavedInAFileOrNotAtAll(t *testing.T) {
+	t.Chdir(t.TempDir())
+	as := []string{"--account-sid", "sid", "--token", "tok", "--tenant", "acme", "--server"}
+	a := &answering{status: 200, body: "RIFF\x00\xff", header: http.Header{"Content-Type": {"audio/wav"}}}
+	recording := func(args ...string) (int, string, string) {
+		t.Helper()
+		return run(t.Context(), append(append([]string{"calls", "recording"}, args...), append(as, serveAnswer(t, a))...)...)
+	}
+	files := func(want ...string) {
+		t.Helper()
+		found, err := filepath.Glob("*")
+		hidden, err2 := filepath.Glob(".*")
+		if err != nil || err2 != nil || !slices.Equal(found, want) || len(hidden) != 0 {
+			t.Errorf("files %v %v, want %v", found, hidden, want)
+		}
+	}
+	if code, out, errs := recording("call_1"); code != 0 || out != "call_1.wav\n" || a.got.RequestURI != "/v1/tenants/acme/calls/call_1/recording" {
+		t.Errorf("exit code %d, stdout %q, stderr %q", code, out, errs)
+	}
+	if got, err := os.ReadFile("call_1.wav"); err != nil || string(got) != a.body {
+		t.Errorf("saved %q, %v", got, err)
+	}
+	if code, out, _ := recording("call_1", "--file", "-"); code != 0 || out != a.body {
+		t.Errorf("exit code %d, stdout %q", code, out)
+	}
+	if code, _, errs := recording("../call_1"); code != 2 || !strings.Contains(errs, "not the id of a call") {
+		t.Errorf("exit code %d, stderr %q", code, errs)
+	}
+	files("call_1.wav")
+	a.status, a.body = 409, `{"error":{"code":"recording_not_ready","message":"not yet","request_id":"req_1"}}`
+	code, _, errs := recording("call_1", "--file", "other.wav")
+	if code != 1 || errs != "tandem: recording_not_ready: not yet (request req_1)\n" {
+		t.Errorf("exit code %d, stderr %q", code, errs)
+	}
+	files("call_1.wav")
+	if code, _, errs := recording("call_1", "--file", "nowhere/x.wav"); code != 1 || !strings.Contains(errs, "save the recording") {
+		t.Errorf("exit code %d, stderr %q", code, errs)
 	}
 }

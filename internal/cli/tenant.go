@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -112,7 +113,7 @@ func (p *program) allocationCreate(g *apiGroup) {
 	flags.StringSliceVar(&want.From, "from", nil, "A-party number; may be repeated")
 	flags.StringSliceVar(&want.To, "to", nil, "B-party number; may be repeated")
 	flags.Int64Var(&want.Duration, "duration", 0, "seconds (default 86400)")
-	flags.BoolVar(&want.Record, "record", false, "ask for recording; kept with the allocation, this release records nothing")
+	flags.BoolVar(&want.Record, "record", false, "record calls")
 	flags.StringVar(&want.CustomField, "custom-field", "", "text of your own, given back as it came")
 	flags.StringVar(&want.Usage, "usage", "", "twoway (default), or oneway: only the A-party may call")
 	flags.StringVar(&prefer.Region, "region", "", "with auto: region of the number")
@@ -134,7 +135,7 @@ func (p *program) allocationUpdate(g *apiGroup) {
 			return err
 		}})
 	cmd.Flags().Int64Var(&duration, "duration", 0, "seconds from now")
-	cmd.Flags().BoolVar(&record, "record", false, "whether recording is asked for")
+	cmd.Flags().BoolVar(&record, "record", false, "whether calls are recorded")
 	cmd.Flags().StringVar(&custom, "custom-field", "", "text of your own")
 }
 
@@ -142,15 +143,20 @@ func (p *program) callsCommand() *cobra.Command {
 	g := p.api("calls", "Calls that were made, and those that are up")
 	var filter client.CallFilter
 	var at *client.Page
-	var since, until string
+	var allocation, since, until string
 	list := g.add(verb{use: "list", short: "List calls, newest first (as the tenant)", args: exactly(),
-		columns: []string{"call_sid", "greenvn", "from", "to", "status", "cause", "dial_call_duration", "on_call_duration", "start_time"},
+		columns: []string{"call_sid", "greenvn", "vn", "from", "to", "status", "cause", "dial_call_duration", "on_call_duration", "start_time"},
 		run: func(ctx context.Context, s *session, _ []string) error {
 			tenant, err := s.asTenant()
 			if err != nil {
 				return err
 			}
 			filter.Page = *at
+			if strings.HasPrefix(allocation, "gp_") {
+				filter.GreenPinID = allocation
+			} else {
+				filter.GreenVNID = allocation
+			}
 			if filter.Since, err = s.time("since", since); err != nil {
 				return err
 			}
@@ -161,7 +167,7 @@ func (p *program) callsCommand() *cobra.Command {
 			return err
 		}})
 	at = paging(list)
-	list.Flags().StringVar(&filter.GreenVNID, "allocation", "", "only those of this allocation")
+	list.Flags().StringVar(&allocation, "allocation", "", "only those of this allocation")
 	list.Flags().StringVar(&filter.Status, "status", "", "live or ended")
 	list.Flags().StringVar(&since, "since", "", "only those that started then or later (RFC 3339)")
 	list.Flags().StringVar(&until, "until", "", "only those that started before (RFC 3339)")
@@ -174,9 +180,10 @@ func (p *program) callsCommand() *cobra.Command {
 			}
 			return err
 		}})
+	g.cmd.AddCommand(g.recordingCommand())
 	var liveAt *client.Page
 	live := g.add(verb{use: "live", short: "List the calls that are up, of all tenants, numbers hidden (operator)", args: exactly(),
-		columns: []string{"call_sid", "tenant_id", "greenvn", "from", "to", "call_type", "start_time", "node"},
+		columns: []string{"call_sid", "tenant_id", "greenvn", "vn", "from", "to", "call_type", "start_time", "node"},
 		run: func(ctx context.Context, s *session, _ []string) error {
 			if err := s.asOperator(); err != nil {
 				return err

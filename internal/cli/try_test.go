@@ -70,6 +70,7 @@ func TestWhatTheDemoSuggestsWorksAndInterruptingItLeavesNothing(t *testing.T) {
 	defer d.stop()
 	docs := d.until(t, `the API, to read: +(\S+)$`)
 	call := d.until(t, `call as A: +tandem (.*)$`)
+	pin := d.until(t, `with the PIN, from any phone: tandem (.*)$`)
 	list := d.until(t, `the calls so far: +tandem (.*)$`)
 	curl := d.until(t, `^ +(curl .*)\\$`) + d.until(t, `^ +(.*)\\$`) + d.until(t, `^ +(-d .*)$`)
 	second := d.until(t, `then call through it: tandem (.*)$`)
@@ -87,6 +88,12 @@ func TestWhatTheDemoSuggestsWorksAndInterruptingItLeavesNothing(t *testing.T) {
 	}
 	d.until(t, `(took a call; it saw caller ID \+914000000001 and heard [12]\.\d s)`)
 
+	code, out, errs = run(t.Context(), append(strings.Fields(pin), "--seconds", "4")...)
+	if code != 0 || !strings.Contains(out, "answered") {
+		t.Errorf("%s: exit code %d\n%s%s", pin, code, out, errs)
+	}
+	d.until(t, `(took a call; it saw caller ID \+914000000002 and heard \d\.\d s)`)
+
 	created, err := exec.CommandContext(t.Context(), "sh", "-c", strings.Replace(curl, "curl", "curl -sS", 1)).CombinedOutput()
 	if err != nil || !bytes.Contains(created, []byte(`"status":"active"`)) {
 		t.Errorf("%s: %v: %s", curl, err, created)
@@ -96,8 +103,8 @@ func TestWhatTheDemoSuggestsWorksAndInterruptingItLeavesNothing(t *testing.T) {
 		t.Errorf("%s: exit code %d\n%s%s", second, code, out, errs)
 	}
 	code, out, errs = run(t.Context(), strings.Fields(list)...)
-	if code != 0 || strings.Count(out, "\ncall_") != 4 {
-		t.Errorf("%s: exit code %d, want 4 calls\n%s%s", list, code, out, errs)
+	if code != 0 || strings.Count(out, "\ncall_") != 6 {
+		t.Errorf("%s: exit code %d, want 6 calls\n%s%s", list, code, out, errs)
 	}
 
 	d.stop()

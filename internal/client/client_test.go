@@ -79,6 +79,43 @@ func TestEveryOperationAsksAsTheContractSays(t *testing.T) {
 			_, err := c.Calls(ctx, "acme", client.CallFilter{GreenVNID: "g", Status: "live", Since: when})
 			return err
 		},
+		{"POST", "/v1/tenants/acme/greenpin", `{"caller_id_number":"+91","from":["a"],"max_pin_attempts":5}`, basicAuth, "k", "application/json"}: func() error {
+			_, err := c.CreatePin(ctx, "acme", client.NewPin{CallerIDNumber: "+91", From: []string{"a"}, MaxPINAttempts: 5}, client.Key("k"))
+			return err
+		},
+		{"GET", "/v1/tenants/acme/greenpin/gp_1", "", basicAuth, "", ""}: func() error { _, err := c.Pin(ctx, "acme", "gp_1"); return err },
+		{"GET", "/v1/tenants/acme/greenpin?status=expired", "", basicAuth, "", ""}: func() error {
+			_, err := c.Pins(ctx, "acme", client.AllocationFilter{Status: "expired"})
+			return err
+		},
+		{"PUT", "/v1/tenants/acme/greenpin/gp_1", `{"to":["b"],"duration":3600}`, basicAuth, "", "application/json"}: func() error {
+			_, err := c.UpdatePin(ctx, "acme", "gp_1", client.PinChange{To: []string{"b"}, Duration: &hour})
+			return err
+		},
+		{"PUT", "/v1/tenants/acme/greenpin", `[{"greenpin_id":"gp_1","record":true}]`, basicAuth, "", "application/json"}: func() error {
+			_, err := c.UpdatePins(ctx, "acme", []client.PinItem{{GreenPinID: "gp_1", PinChange: client.PinChange{Record: &yes}}})
+			return err
+		},
+		{"DELETE", "/v1/tenants/acme/greenpin/gp_1?terminate_calls=true", "", basicAuth, "", ""}: func() error { _, err := c.DeletePin(ctx, "acme", "gp_1", true); return err },
+		{"POST", "/v1/tenants/acme/greenpin/gp_1/unlock", `{"caller":"+91"}`, basicAuth, "", "application/json"}: func() error {
+			_, err := c.UnlockPin(ctx, "acme", "gp_1", "+91")
+			return err
+		},
+		{"GET", "/v1/tenants/acme/settings", "", basicAuth, "", ""}: func() error { _, err := c.Settings(ctx, "acme"); return err },
+		{"PUT", "/v1/tenants/acme/settings", `{"pin_fallback":true,"stranger_policy":{"action":"pin"}}`, basicAuth, "", "application/json"}: func() error {
+			_, err := c.ChangeSettings(ctx, "acme", client.SettingsChange{PINFallback: &yes, StrangerPolicy: &client.StrangerPolicy{Action: "pin"}})
+			return err
+		},
+		{"GET", "/v1/tenants/acme/calls/call_1/recording/info", "", basicAuth, "", ""}: func() error { _, err := c.Recording(ctx, "acme", "call_1"); return err },
+		{"PUT", "/v1/tenants/acme/calls/call_1/recording", `{"legal_hold":true}`, basicAuth, "", "application/json"}: func() error {
+			_, err := c.HoldRecording(ctx, "acme", "call_1", true)
+			return err
+		},
+		{"DELETE", "/v1/tenants/acme/calls/call_1/recording", "", basicAuth, "", ""}: func() error { _, err := c.DeleteRecording(ctx, "acme", "call_1"); return err },
+		{"GET", "/v1/tenants/acme/calls?greenpin_id=gp_1", "", basicAuth, "", ""}: func() error {
+			_, err := c.Calls(ctx, "acme", client.CallFilter{GreenPinID: "gp_1"})
+			return err
+		},
 		{"GET", "/v1/tenants/acme/calls/call_1", "", basicAuth, "", ""}: func() error { _, err := c.Call(ctx, "acme", "call_1"); return err },
 		{"GET", "/v1/tenants/acme/events?until=2024-06-15T05%3A00%3A00Z", "", basicAuth, "", ""}: func() error {
 			_, err := c.Events(ctx, "acme", client.EventFilter{Until: when})
@@ -147,6 +184,8 @@ func TestTheClientsFieldsAreThoseOfTheDocument(t *testing.T) {
 		"NewTenantBody": client.NewTenant{}, "TenantBody": client.TenantChange{}, "NewNumberBody": client.NewNumber{}, "ChangeNumberBody": client.NumberChange{},
 		"NewTrunkBody": client.NewTrunk{}, "TrunkBody": client.TrunkSettings{}, "CallRecord": client.CallRecord{}, "CallLeg": client.CallLeg{},
 		"EventRecord": client.Event{}, "PoolNumber": client.Number{}, "Tenant": client.Tenant{}, "Token": client.Token{}, "Trunk": client.Trunk{}, "CallTally": client.Tally{},
+		"NewPinBody": client.NewPin{}, "PinUpdateBody": client.PinChange{}, "PinItemBody": client.PinItem{}, "PinResult": client.PinResult{}, "PinError": client.PinError{},
+		"SettingsShown": client.Settings{}, "SettingsBody": client.SettingsChange{}, "StrangerPolicy": client.StrangerPolicy{}, "RecordingInfo": client.Recording{}, "PINs": client.PINs{},
 	} {
 		schema := doc.Components.Schemas[name]
 		if len(schema.Properties) == 0 {
@@ -221,6 +260,28 @@ func TestATransportErrorDoesNotTellTheNumberInItsURL(t *testing.T) {
 	_, err := c.Allocations(ctx, "acme", client.AllocationFilter{Party: "+919900000001"})
 	if err == nil || strings.Contains(err.Error(), "9900000001") || !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestARecordingIsSavedAsItComes(t *testing.T) {
+	sound := strings.Repeat("RIFF", 100_000)
+	c, last := serve(t, 200, sound, "Content-Type", "audio/wav")
+	var to strings.Builder
+	if n, err := c.SaveRecording(t.Context(), "acme", "call_1", &to); err != nil || int(n) != len(sound) || to.String() != sound {
+		t.Errorf("%d of %d bytes, %v", n, len(sound), err)
+	}
+	if want := (seen{"GET", "/v1/tenants/acme/calls/call_1/recording", "", basicAuth, "", ""}); *last != want {
+		t.Errorf("asked %+v, want %+v", *last, want)
+	}
+	c, _ = serve(t, 409, `{"error":{"code":"recording_not_ready","message":"not yet","request_id":"req_1"}}`, "Retry-After", "5")
+	to.Reset()
+	var refused *client.Error
+	if _, err := c.SaveRecording(t.Context(), "acme", "call_1", &to); !errors.As(err, &refused) || refused.Code != "recording_not_ready" || refused.RetryAfter != 5*time.Second || to.Len() != 0 {
+		t.Errorf("%v, wrote %q", err, to.String())
+	}
+	c, _ = serve(t, 200, `{"response":{}}`, "Content-Type", "application/json")
+	if _, err := c.SaveRecording(t.Context(), "acme", "call_1", &to); err == nil || to.Len() != 0 {
+		t.Errorf("what is no sound is saved: %v, %q", err, to.String())
 	}
 }
 

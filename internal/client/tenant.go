@@ -45,6 +45,13 @@ type Allocation struct {
 	Calls         Tally    `json:"calls"`
 	DeletedAt     string   `json:"deleted_at"`
 	EndReason     string   `json:"end_reason"`
+	PINs          PINs     `json:"pins"` // empty without the fallback
+}
+
+// PINs are what the people of a side enter when they call from another phone.
+type PINs struct {
+	From string `json:"from"`
+	To   string `json:"to"`
 }
 
 // Tally counts the calls of an allocation.
@@ -96,7 +103,10 @@ type CallRecord struct {
 	Cause            string    `json:"cause"`
 	Reason           string    `json:"reason"`
 	CustomField      string    `json:"custom_field"`
+	RecordingURL     string    `json:"recording_url"`
 	Legs             []CallLeg `json:"legs"`
+	GreenPinID       string    `json:"greenpin_id"`
+	VN               string    `json:"vn"`
 }
 
 // CallLeg is one attempt to ring one number.
@@ -113,20 +123,22 @@ type CallLeg struct {
 // CallFilter narrows a list of calls; zero fields do not.
 type CallFilter struct {
 	Page
-	GreenVNID string
-	Status    string // "live" or "ended"
-	Since     time.Time
-	Until     time.Time
+	GreenVNID  string
+	GreenPinID string
+	Status     string // "live" or "ended"
+	Since      time.Time
+	Until      time.Time
 }
 
 // Event is one event.
 type Event struct {
-	ID        string          `json:"id"`
-	Type      string          `json:"type"`
-	Timestamp string          `json:"timestamp"`
-	GreenVNID string          `json:"greenvn_id"`
-	CallSID   string          `json:"call_sid"`
-	Data      json.RawMessage `json:"data"`
+	ID         string          `json:"id"`
+	Type       string          `json:"type"`
+	Timestamp  string          `json:"timestamp"`
+	GreenVNID  string          `json:"greenvn_id"`
+	GreenPinID string          `json:"greenpin_id"`
+	CallSID    string          `json:"call_sid"`
+	Data       json.RawMessage `json:"data"`
 }
 
 // EventFilter narrows a list of events; zero fields do not.
@@ -163,11 +175,16 @@ func (c *Client) Allocation(ctx context.Context, tenant, id string) (Allocation,
 
 // Allocations reads a page of allocations, newest first.
 func (c *Client) Allocations(ctx context.Context, tenant string, f AllocationFilter) (List[Allocation], error) {
+	return do[List[Allocation]](ctx, c, asTenant, request{method: http.MethodGet, path: own(tenant, "greenvn"), query: f.all()})
+}
+
+// all is the query of a list that is narrowed.
+func (f AllocationFilter) all() url.Values {
 	q := f.query()
 	put(q, "status", f.Status)
 	put(q, "virtual_number", f.VirtualNumber)
 	put(q, "party", f.Party)
-	return do[List[Allocation]](ctx, c, asTenant, request{method: http.MethodGet, path: own(tenant, "greenvn"), query: q})
+	return q
 }
 
 // UpdateParties replaces one side or both.
@@ -207,6 +224,7 @@ func (c *Client) Numbers(ctx context.Context, tenant string, p Page) (List[Numbe
 func (c *Client) Calls(ctx context.Context, tenant string, f CallFilter) (List[CallRecord], error) {
 	q := f.query()
 	put(q, "greenvn_id", f.GreenVNID)
+	put(q, "greenpin_id", f.GreenPinID)
 	put(q, "status", f.Status)
 	putTime(q, "since", f.Since)
 	putTime(q, "until", f.Until)

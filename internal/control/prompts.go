@@ -101,14 +101,6 @@ func (s *Prompts) Put(ctx context.Context, t masking.TenantID, file PromptFile, 
 func (s *Prompts) Delete(ctx context.Context, t masking.TenantID, language, name string, once Once[Prompt]) (Answer, error) {
 	return change(ctx, s.core, t, "remove a prompt", once,
 		func(ctx context.Context, tx store.Tx, _ time.Time) (Prompt, error) {
-			p := Prompt{Language: language, Name: name}
-			own, err := tx.Prompts(ctx, t)
-			if err != nil {
-				return p, err
-			}
-			if !slices.ContainsFunc(own, p.is) {
-				return p, masking.ErrNotFound()
-			}
-			return p, tx.DeletePrompt(ctx, t, language, name)
+			return Prompt{Language: language, Name: name}, tx.DeletePrompt(ctx, t, language, name)
 		})
 }

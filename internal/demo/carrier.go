@@ -16,6 +16,8 @@ const (
 	talkFor = time.Minute      // of a call that nobody ends: a phone keeps all it hears
 	volume  = 8000             // of 32767
 	minimum = 3 * time.Second  // of audio that a side must have heard
+	asking  = time.Second      // of the question, before the PIN interrupts it
+	settle  = time.Second      // of what was heard last, less this, is compared
 	callFor = 30 * time.Second // for a whole call of the demo
 )
 

@@ -43,6 +43,7 @@ const (
 	tenant        = "demo"
 	virtualNumber = "+914000000001"
 	spareNumber   = "+914000000002"
+	thirdNumber   = "+914000000003"
 )
 
 // Options say how to show it.
@@ -73,7 +74,10 @@ func Run(ctx context.Context, o Options) (err error) {
 		{"create an allocation", d.allocate},
 		{"A calls B", d.callThere},
 		{"B calls back", d.callBack},
+		{"open a PIN", d.openPIN},
+		{"A enters the PIN", d.callWithPIN},
 		{"read the records", d.readRecords},
+		{"fetch the recording", d.fetchRecording},
 	} {
 		if err := act.play(performing); err != nil {
 			if ctx.Err() != nil {
@@ -105,6 +109,7 @@ type demo struct {
 
 	credentials client.Credentials
 	allocation  client.Allocation
+	pin         client.Pin
 }
 
 // close ends whatever has been started, the last first.
@@ -152,7 +157,7 @@ func (d *demo) setUp(ctx context.Context) (err error) {
 	if d.credentials, err = d.admin.CreateTenant(ctx, client.NewTenant{TenantID: tenant}); err != nil {
 		return err
 	}
-	numbers := []client.NewNumber{{Number: virtualNumber}, {Number: spareNumber}}
+	numbers := []client.NewNumber{{Number: virtualNumber}, {Number: spareNumber}, {Number: thirdNumber}}
 	if _, err = d.admin.AddNumbers(ctx, tenant, numbers); err != nil {
 		return err
 	}
@@ -180,7 +185,7 @@ func (d *demo) setUp(ctx context.Context) (err error) {
 		{"carrier", "SIP on udp " + d.carrier.addr().String() + ", a trunk of the server"},
 		{"phone A", partyA.number + ", a subscriber of the carrier; says a tone of 440 Hz"},
 		{"phone B", partyB.number + ", likewise; says a tone of 660 Hz"},
-		{"virtual numbers", virtualNumber + ", " + spareNumber + ", in the pool of tenant " + tenant},
+		{"virtual numbers", virtualNumber + ", " + spareNumber + ", " + thirdNumber + ", in the pool of tenant " + tenant},
 	})
 	return nil
 }
@@ -188,13 +193,25 @@ func (d *demo) setUp(ctx context.Context) (err error) {
 // allocate lends the virtual number, with the fields of the published page.
 func (d *demo) allocate(ctx context.Context) (err error) {
 	want := client.NewAllocation{CallerIDNumber: virtualNumber, From: []string{partyA.number}, To: []string{partyB.number},
-		Duration: 86400, CustomField: "order_id=ORD-20240615"}
+		Duration: 86400, Record: true, CustomField: "order_id=ORD-20240615"}
 	d.say.title("An allocation, over HTTP")
 	if d.allocation, err = d.api.CreateAllocation(ctx, tenant, want); err != nil {
 		return err
 	}
 	d.say.line("  POST /v1/tenants/%s/greenvn: %s connects %s and %s", tenant, want.CallerIDNumber, want.From[0], want.To[0])
-	d.say.check(d.allocation.Status == "active" && d.allocation.VirtualNumber == virtualNumber,
-		"201: %s is %s until %s", d.allocation.GreenVNID, d.allocation.Status, d.allocation.ExpiresAt)
+	d.say.check(d.allocation.Status == "active" && d.allocation.VirtualNumber == virtualNumber && d.allocation.Record,
+		"201: %s is %s until %s; its calls are recorded", d.allocation.GreenVNID, d.allocation.Status, d.allocation.ExpiresAt)
+	return d.say.failure()
+}
+
+// openPIN puts a pair behind a PIN, on the number that has no allocation.
+func (d *demo) openPIN(ctx context.Context) (err error) {
+	want := client.NewPin{CallerIDNumber: spareNumber, From: []string{partyA.number}, To: []string{partyB.number}, Duration: 3600}
+	d.say.title("An allocation that a PIN opens, so that one number serves many pairs at once")
+	if d.pin, err = d.api.CreatePin(ctx, tenant, want); err != nil {
+		return err
+	}
+	d.say.line("  POST /v1/tenants/%s/greenpin: %s connects %s and %s", tenant, want.CallerIDNumber, want.From[0], want.To[0])
+	d.say.check(d.pin.Status == "active" && len(d.pin.PIN) >= 4, "201: %s is %s; its PIN is %s", d.pin.GreenPinID, d.pin.Status, d.pin.PIN)
 	return d.say.failure()
 }

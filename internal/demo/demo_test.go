@@ -47,7 +47,7 @@ func TestACallInWhichTheWrongToneIsHeardFails(t *testing.T) {
 	defer cancel()
 	somebodyElse := partyB
 	somebodyElse.hz = 700
-	if err := d.talk(ctx, partyA, somebodyElse); err == nil || !strings.Contains(err.Error(), "A does not hear B") {
+	if err := d.talk(ctx, conversation{caller: partyA, callee: somebodyElse, to: virtualNumber}); err == nil || !strings.Contains(err.Error(), "A does not hear B") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -56,7 +56,7 @@ func TestACallThatIsNotRoutedFailsAndItsLadderShowsWhy(t *testing.T) {
 	var out bytes.Buffer
 	d := ready(t, &out)
 	stranger := party{name: "C", number: "+919911111111", hz: 440}
-	err := d.talk(t.Context(), stranger, partyB)
+	err := d.talk(t.Context(), conversation{caller: stranger, callee: partyB, to: virtualNumber})
 	if err == nil || !strings.Contains(err.Error(), "B did not ring") || !strings.Contains(err.Error(), "403") {
 		t.Errorf("got %v", err)
 	}

@@ -59,6 +59,7 @@ const (
 	Matched        // a PIN said whose call it is, which had begun as nobody's
 	Rang
 	Answered
+	Taped // the recording begins, later than the answer: both sides had to hear of it first
 	Ended
 )
 

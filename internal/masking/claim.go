@@ -68,13 +68,15 @@ func (a Allocation) Silent() []e164.Number {
 	return nil
 }
 
-// PINs are those that open the allocation.
+// PINs are those that open the allocation: no ToPIN of a oneway one, whose To may
+// not call.
 func (a Allocation) PINs() []PIN {
 	var pins []PIN
-	for _, p := range []PIN{a.PIN, a.ToPIN} {
-		if p != "" {
-			pins = append(pins, p)
-		}
+	if a.PIN != "" {
+		pins = append(pins, a.PIN)
+	}
+	if a.ToPIN != "" && a.Usage != OneWay {
+		pins = append(pins, a.ToPIN)
 	}
 	return pins
 }

@@ -62,3 +62,18 @@ func active(t testing.TB, d Draft) Allocation {
 	a.VirtualNumber = vn(1)
 	return a
 }
+
+// greenpin is an allocation that is opened by 4801.
+func greenpin(t testing.TB, d Draft) Allocation {
+	t.Helper()
+	d.Product = GreenPin
+	if d.Duration == 0 {
+		d.Duration = time.Hour
+	}
+	a, err := d.New("gp_1", acme(), noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.VirtualNumber, a.PIN = vn(1), "4801"
+	return a
+}

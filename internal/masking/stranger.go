@@ -111,10 +111,15 @@ func Rule(r Route, caller e164.Number, now time.Time) Ruling {
 	return r.Refuse(Treat(r, why), caller)
 }
 
-// Refuse makes the ruling of a treatment.
+// Refuse makes the ruling of a treatment. Somebody who calls from the very phone
+// that strangers are forwarded to hears what others hear: his own number is never
+// dialled (calls.md §1.4).
 func (r Route) Refuse(t Treatment, caller e164.Number) Ruling {
-	if t.Action == Forward {
+	switch {
+	case t.Action == Forward && t.Policy.Forward != caller:
 		return Ruling{Plan: r.ForwardPlan(t.Policy.Forward, caller)}
+	case t.Action == Forward:
+		t.Action = Announce
 	}
 	return Ruling{Plan: Plan{Tenant: r.Tenant, VirtualNumber: r.Number.Number, Caller: caller}, Refusal: t.Why, Then: t.Action, Policy: t.Policy}
 }

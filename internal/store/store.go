@@ -92,8 +92,9 @@ type TenantWriter interface {
 	// InsertTenant refuses a taken id or SID with Conflict already_exists.
 	InsertTenant(ctx context.Context, t masking.Tenant) error
 	UpdateTenant(ctx context.Context, t masking.Tenant) error
-	// DeleteTenant removes the tenant, his tokens and his ended allocations,
-	// calls and events. It refuses with Conflict still_in_use while he has
+	// DeleteTenant removes the tenant, his tokens, announcements and ended
+	// allocations with their wrong entries, calls, events, and what is known of
+	// recordings with the key that opens them. It refuses with Conflict still_in_use while he has
 	// numbers in his pool.
 	DeleteTenant(ctx context.Context, id masking.TenantID) error
 	InsertToken(ctx context.Context, t masking.Token) error
@@ -108,9 +109,10 @@ type NumberReader interface {
 	// AnyVirtual tells whether one of the numbers is in any tenant's pool.
 	AnyVirtual(ctx context.Context, numbers []e164.Number) (bool, error)
 	// Usable are at most limit numbers of the tenant that answer the pick and
-	// that can carry these parties: an exclusive one that no live claim closes, a
-	// shared one on which none of them stands in a live allocation, whether or
-	// not he may call in it. Least loaded first, then longest at rest; exclusive
+	// that can carry these parties in an allocation by numbers: an exclusive one
+	// that no live claim closes, for any caller or of a PIN; a shared one on which
+	// none of them stands in a live allocation by numbers, whether or not he may
+	// call in it. Least loaded first, then longest at rest; exclusive
 	// ones whose last claim has run out and was not released come after those
 	// that are free, longest out first.
 	Usable(ctx context.Context, tenant masking.TenantID, p masking.Pick, parties []e164.Number, now time.Time, limit int) ([]masking.VirtualNumber, error)
@@ -125,10 +127,11 @@ type NumberWriter interface {
 	// already_exists, one that is a party of an active allocation of any
 	// tenant with Conflict still_in_use.
 	InsertNumber(ctx context.Context, n masking.VirtualNumber, now time.Time) error
-	// UpdateNumber changes region, type and sharing; sharing only while no
+	// UpdateNumber changes region, type, what strangers get, and sharing; sharing only while no
 	// allocation on it is active (Conflict still_in_use).
 	UpdateNumber(ctx context.Context, n masking.VirtualNumber, now time.Time) error
-	// DeleteNumber refuses while an allocation on it is active (Conflict still_in_use).
+	// DeleteNumber refuses while an allocation on it is active (Conflict
+	// still_in_use). Wrong entries on it are forgotten.
 	DeleteNumber(ctx context.Context, tenant masking.TenantID, n e164.Number, now time.Time) error
 	// NoteUse adds delta to the number's load and sets when it was last touched.
 	NoteUse(ctx context.Context, n e164.Number, delta int, now time.Time) error
@@ -226,15 +229,15 @@ type CallWriter interface {
 	// BeginCall inserts the record and counts the call in its allocation's
 	// tally, both only if the record is new; fresh tells which.
 	BeginCall(ctx context.Context, c masking.Call) (fresh bool, err error)
-	// MatchCall writes whose call it is and counts it in the allocation's tally,
+	// MatchCall writes whose call it is (allocation, direction, custom field) and counts it in the allocation's tally,
 	// both only if the record is open and belongs to no allocation; changed tells
 	// which.
 	MatchCall(ctx context.Context, c masking.Call) (changed bool, err error)
-	// AnswerCall writes the answer and counts it, both only if the call is
+	// AnswerCall writes the answer, and that it is recorded if so, and counts it, both only if the call is
 	// neither answered nor ended; changed tells which.
 	AnswerCall(ctx context.Context, c masking.Call) (changed bool, err error)
 	// EndCall writes the end and the talk seconds, only if the call has no end
-	// yet; changed tells which. The caller writes the terminal event if it did.
+	// yet; changed tells which. A call known as recorded stays so. The caller writes the terminal event if it did.
 	EndCall(ctx context.Context, c masking.Call) (changed bool, err error)
 	// AppendEvent writes an event to the outbox, once: an event whose id is there
 	// is there already, since the commit that wrote it was durable and its answer
@@ -256,7 +259,8 @@ type PINReader interface {
 	PINCount(ctx context.Context, virtual e164.Number, length int, now time.Time, limit int) (int, error)
 	// PINFree tells whether no live PIN on the number is this one, begins with it
 	// or is its beginning: with either, whoever pauses while he enters the longer
-	// one would open the other.
+	// one would open the other. Within an Update it holds to the end of the
+	// transaction: no other one claims a PIN on the number before.
 	PINFree(ctx context.Context, virtual e164.Number, pin masking.PIN, now time.Time) (bool, error)
 }
 
@@ -281,7 +285,8 @@ type RecordingReader interface {
 	// held, and were begun before the given time; oldest first.
 	StoredBefore(ctx context.Context, tenant masking.TenantID, before time.Time, limit int) ([]masking.Recording, error)
 	// DeletedWithSound are at most limit recordings of all tenants that are deleted
-	// and still have a Key: their sound is not yet gone from the blob store.
+	// and still have a Key: their sound is not yet gone from the blob store. Those
+	// first deleted come first.
 	DeletedWithSound(ctx context.Context, limit int) ([]masking.Recording, error)
 	// RecordingKey is the tenant's sealed key, ErrNotFound if he has none.
 	RecordingKey(ctx context.Context, tenant masking.TenantID) ([]byte, error)
@@ -289,7 +294,8 @@ type RecordingReader interface {
 
 // RecordingWriter writes what is known of recordings.
 type RecordingWriter interface {
-	// BeginRecording writes a recording that runs, once.
+	// BeginRecording writes a recording that runs, once, and in the record of its
+	// call that there is one.
 	BeginRecording(ctx context.Context, r masking.Recording) error
 	// EndRecording writes that a recording is stored or has failed, only if it was
 	// running; changed tells which. The caller writes the event if it did. A

@@ -32,6 +32,7 @@ type Chart struct {
 	Title, Text string
 	Tandem      []netip.AddrPort // SIP addresses
 	Legs        []Leg            // the caller first
+	Asked       bool             // the caller was asked for a PIN before anybody was rung
 }
 
 // AssertLadder compares a chart with docs/ladders/<name>.md, or with -update writes it.
@@ -109,7 +110,7 @@ type arrow struct {
 
 // Markdown draws the chart.
 func (c Chart) Markdown() string {
-	arrows := merge(c.Legs)
+	arrows := merge(c.Legs, c.Asked)
 	names := newNames(c)
 	var b strings.Builder
 	fmt.Fprintf(&b, "# %s\n\n%s\n\n```\n", c.Title, strings.TrimSpace(c.Text))

@@ -17,8 +17,11 @@ import (
 //   - otherwise the leg that stands first in the chart comes first.
 //
 // Only where that leaves nothing, or two beginnings, the clock decides.
-func merge(legs []Leg) []arrow {
-	m := &merger{legs: make([][]phone.Step, len(legs)), told: make(map[effect]int), passed: make(map[effect]int)}
+//
+// Of a caller who is asked for a PIN, asked says that his INVITE is answered by
+// Tandem, and that nobody is rung before he has pressed his keys.
+func merge(legs []Leg, asked bool) []arrow {
+	m := &merger{asked: asked, legs: make([][]phone.Step, len(legs)), told: make(map[effect]int), passed: make(map[effect]int)}
 	for i, l := range legs {
 		m.legs[i] = slices.DeleteFunc(slices.Clone(l.Steps), func(s phone.Step) bool { return s.Again })
 	}
@@ -48,6 +51,7 @@ type effect struct {
 }
 
 type merger struct {
+	asked  bool
 	legs   [][]phone.Step // what is left of each
 	told   map[effect]int // by phones
 	passed map[effect]int // by Tandem
@@ -97,8 +101,15 @@ func begins(s phone.Step) bool { return s.Out && status(s) == "" && method(s) !=
 func (m *merger) waits(leg int) bool {
 	s := m.legs[leg][0]
 	e, ok := effectOf(s)
-	if s.Out || !ok {
+	switch {
+	case s.Out || !ok:
 		return false
+	case m.asked && leg == 0 && e.method == "INVITE":
+		return false
+	case m.asked && leg > 0 && e == effect{method: "INVITE"}:
+		return slices.ContainsFunc(m.legs[0], func(s phone.Step) bool {
+			return method(s) == "INVITE" || method(s) == "ACK" || method(s) == "INFO"
+		})
 	}
 	if e.class == '4' && e.method == "INVITE" {
 		for i, l := range m.legs {

@@ -8,39 +8,50 @@ import (
 	"tandem/internal/voice/phone"
 )
 
+// flow is one page of docs/ladders.
+type flow struct {
+	name, title, text string
+	allocation        map[string]any
+	to                []string
+	pin               bool // the allocation is opened by a PIN
+	play              func(st *stage) (a *phone.Call, bs []*phone.Call)
+}
+
+var flows = []flow{
+	{name: "answered", title: "A call is answered, the caller hangs up", play: playAnswered,
+		text: "Each leg is a dialog of its own, built from nothing: the callee sees the virtual number, the caller our own address."},
+	{name: "callee-hangs-up", title: "The callee hangs up", play: playCalleeHangsUp, text: "A BYE on one leg ends the other by a BYE of ours."},
+	{name: "cancelled", title: "The caller gives up while it rings", play: playCancelled,
+		text: "The CANCEL gets its own 200 and the INVITE 487 (RFC 3261 §9.2); the callee's leg is cancelled."},
+	{name: "hunt", title: "The first number is busy, the second answers", to: []string{bob, carol}, play: playHunt,
+		text: "The caller hears of the first nothing at all: one 180, one answer."},
+	{name: "nobody", title: "Nobody can be reached", to: []string{bob, carol}, play: playNobody,
+		text: "The caller is told what tells most of what the numbers said: busy."},
+	{name: "early-media", title: "The callee's network sends early media", play: playEarlyMedia,
+		text: "A 183 with a description makes the caller's phone ring, no more: what a far network plays could speak the real number (calls.md §1.5)."},
+	{name: "hold", title: "Hold and resume", play: playHold,
+		text: "An offer within the call is answered from what the other side can do; the other leg hears silence meanwhile."},
+	{name: "stranger", title: "A stranger calls", play: playStranger,
+		text: "Whoever is not named by an allocation hears an announcement and then 403, as do callers of an expired one and the wrong side of a oneway one. It is early media: his call is not answered."},
+	{name: "oneway", title: "The wrong side of a oneway allocation calls back", allocation: map[string]any{"usage": "oneway"}, play: playOneway,
+		text: "Only the event tells the tenant why; the caller hears what a stranger hears."},
+	{name: "deleted-while-ringing", title: "The allocation is deleted while it rings", play: playDeleted,
+		text: "A delete takes effect at once: both legs that are not connected end."},
+	{name: "pin", title: "A caller enters a PIN", pin: true, play: playPIN,
+		text: "The caller is answered, hears the question and presses his PIN within the media (RFC 4733), where this chart does not look. Then the other side is rung; the caller hears ring-back in his ear."},
+	{name: "pin-info", title: "A caller enters a PIN by INFO", pin: true, play: playPINByInfo,
+		text: "Each key is an INFO of its own, which ends here: the other leg does not exist yet."},
+	{name: "pin-busy", title: "A PIN is right, and its other side is busy", pin: true, play: playPINBusy,
+		text: "The caller, whose call is answered, hears busy tone for a while; then our BYE ends his call."},
+}
+
 // Each call flow of docs/ladders is one of these, captured: run with -update to
 // draw them anew.
 func TestCallFlowsAreAsTheLaddersShow(t *testing.T) {
-	for _, l := range []struct {
-		name, title, text string
-		allocation        map[string]any
-		to                []string
-		play              func(st *stage) (a *phone.Call, bs []*phone.Call)
-	}{
-		{"answered", "A call is answered, the caller hangs up",
-			"Each leg is a dialog of its own, built from nothing: the callee sees the virtual number, the caller our own address.", nil, nil, playAnswered},
-		{"callee-hangs-up", "The callee hangs up", "A BYE on one leg ends the other by a BYE of ours.", nil, nil, playCalleeHangsUp},
-		{"cancelled", "The caller gives up while it rings",
-			"The CANCEL gets its own 200 and the INVITE 487 (RFC 3261 §9.2); the callee's leg is cancelled.", nil, nil, playCancelled},
-		{"hunt", "The first number is busy, the second answers",
-			"The caller hears of the first nothing at all: one 180, one answer.", nil, []string{bob, carol}, playHunt},
-		{"nobody", "Nobody can be reached", "The caller is told what tells most of what the numbers said: busy.", nil, []string{bob, carol}, playNobody},
-		{"early-media", "The callee's network sends early media",
-			"A 183 with a description makes the caller's phone ring, no more: what a far network plays could speak the real number (calls.md §1.5).", nil, nil, playEarlyMedia},
-		{"hold", "Hold and resume", "An offer within the call is answered from what the other side can do; the other leg hears silence meanwhile.", nil, nil, playHold},
-		{"stranger", "A stranger calls", "Whoever is not named by an allocation hears 403, as do callers of an expired one and the wrong side of a oneway one.", nil, nil, playStranger},
-		{"oneway", "The wrong side of a oneway allocation calls back", "Only the event tells the tenant why; the caller hears what a stranger hears.",
-			map[string]any{"usage": "oneway"}, nil, playOneway},
-		{"deleted-while-ringing", "The allocation is deleted while it rings", "A delete takes effect at once: both legs that are not connected end.", nil, nil, playDeleted},
-	} {
+	for _, l := range flows {
 		t.Run(l.name, func(t *testing.T) {
 			st := newStage(t, setting{})
-			to := l.to
-			if to == nil {
-				to = []string{bob}
-			}
-			_, err := st.Allocate("acme", virtual, []string{alice}, to, l.allocation)
-			st.must(err)
+			l.allocate(st)
 			a, bs := l.play(st)
 			st.over(append(bs, a)...)
 			st.settle()
@@ -53,9 +64,48 @@ func TestCallFlowsAreAsTheLaddersShow(t *testing.T) {
 				legs = append(legs, testkit.Leg{Name: []string{"B", "C"}[i], Addr: st.out.Addr(), Steps: b.Ladder()})
 			}
 			testkit.AssertLadder(t, l.name, testkit.Chart{Title: l.title, Text: l.text,
-				Tandem: []netip.AddrPort{st.SIP("udp")}, Legs: legs})
+				Tandem: []netip.AddrPort{st.SIP("udp")}, Legs: legs, Asked: l.pin})
 		})
 	}
+}
+
+func (l flow) allocate(st *stage) {
+	to := l.to
+	if to == nil {
+		to = []string{bob}
+	}
+	if l.pin {
+		p, err := st.OpenPin("acme", virtual, []string{alice}, to, nil)
+		st.must(err)
+		st.opens = p.PIN
+		return
+	}
+	_, err := st.Allocate("acme", virtual, []string{alice}, to, l.allocation)
+	st.must(err)
+}
+
+func playPIN(st *stage) (*phone.Call, []*phone.Call) {
+	a := st.asked(st.in, alice)
+	st.must(a.Press(st.ctx, st.opens, phone.Press{}))
+	b := st.talks(a)
+	st.must(b.Hangup(st.ctx))
+	return a, []*phone.Call{b}
+}
+
+func playPINByInfo(st *stage) (*phone.Call, []*phone.Call) {
+	a := st.asked(st.in, alice)
+	st.must(a.Press(st.ctx, st.opens, phone.Press{How: phone.INFO}))
+	b := st.talks(a)
+	st.must(a.Hangup(st.ctx))
+	return a, []*phone.Call{b}
+}
+
+func playPINBusy(st *stage) (*phone.Call, []*phone.Call) {
+	a := st.asked(st.in, alice)
+	st.must(a.Press(st.ctx, st.opens, phone.Press{}))
+	b := st.called()
+	st.must(b.Reject(486, ""))
+	return a, []*phone.Call{b}
 }
 
 func playAnswered(st *stage) (*phone.Call, []*phone.Call) {

@@ -37,6 +37,7 @@ type stage struct {
 	network  string
 	in, out  *phone.Phone
 	incoming chan *phone.Call // calls that reach the out carrier
+	opens    string           // the PIN of the one GreenPin allocation there is
 }
 
 // impatient gives SIP a T1 of 50 ms, so that nobody's silence is noticed after

@@ -398,12 +398,8 @@ func (b *baresip) hears(hz float64) {
 	second := int64(2 * b.codec.rate * b.codec.channels)
 	var newest string
 	eventually(b.t, b.name+" to hear something", func() bool {
-		found, err := filepath.Glob(filepath.Join(b.sounds, "*-dec.wav"))
-		if err != nil || len(found) == 0 {
-			return false
-		}
-		newest = slices.Max(found) // its name is the time at which it begins
-		return size(newest) > max(b.before[newest], 44)+2*second
+		newest = b.newest()
+		return size(newest) > max(b.before[newest], wavHeader)+2*second
 	})
 	whole, err := os.ReadFile(newest)
 	if err != nil {
@@ -418,6 +414,30 @@ func (b *baresip) hears(hz float64) {
 		b.t.Errorf("%s hears %.2f of a tone of %.0f Hz in %s; files %v", b.name, got, hz, filepath.Base(newest),
 			slices.Sorted(maps.Keys(b.before)))
 	}
+}
+
+// newest is the file of what is heard in the present call; "" = nothing yet.
+func (b *baresip) newest() string {
+	found, err := filepath.Glob(filepath.Join(b.sounds, "*-dec.wav"))
+	if err != nil || len(found) == 0 {
+		return ""
+	}
+	return slices.Max(found) // its name is the time at which it begins
+}
+
+// wavHeader is the size of what precedes the samples.
+const wavHeader = 44
+
+// heard counts the samples heard in the present call. They come while somebody
+// speaks and only then.
+func (b *baresip) heard() int {
+	return int(max(size(b.newest())-wavHeader, 0)) / 2 / b.codec.channels
+}
+
+// forget leaves what has been heard so far out of hears.
+func (b *baresip) forget() {
+	newest := b.newest()
+	b.before[newest] = size(newest)
 }
 
 func size(path string) int64 {

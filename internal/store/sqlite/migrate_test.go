@@ -1,12 +1,22 @@
 package sqlite
 
 import (
+	"context"
 	"database/sql"
+	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/pressly/goose/v3"
+
+	"tandem/internal/masking"
+	"tandem/internal/store"
+	"tandem/internal/store/storetest"
 )
 
 // schema is every object of the database with its text.
@@ -31,8 +41,10 @@ func schema(t *testing.T, db *sql.DB) string {
 	return strings.Join(all, "\n")
 }
 
-func TestMigrationsGoUpAndDownAndUpAgain(t *testing.T) {
-	o, err := Options{Path: filepath.Join(t.TempDir(), "tandem.db")}.filled()
+// migrator is a database at no version, or at the one that it has, and what moves it.
+func migrator(t *testing.T, path string) (*sql.DB, *goose.Provider) {
+	t.Helper()
+	o, err := Options{Path: path}.filled()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,6 +57,11 @@ func TestMigrationsGoUpAndDownAndUpAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return db, m
+}
+
+func TestMigrationsGoUpAndDownAndUpAgain(t *testing.T) {
+	db, m := migrator(t, filepath.Join(t.TempDir(), "tandem.db"))
 	after := []string{schema(t, db)} // index: version
 	for range m.ListSources() {
 		if _, err := m.UpByOne(t.Context()); err != nil {
@@ -110,5 +127,146 @@ func TestADatabaseOfANewerProgramIsRefused(t *testing.T) {
 	}
 	if !strings.Contains(err.Error(), "999") {
 		t.Errorf("the error does not tell the version: %v", err)
+	}
+}
+
+// firstRelease are rows as the first release wrote them: a number lent whole, one
+// that is shared, an allocation that has ended.
+func firstRelease() string {
+	end := storetest.Start().UnixMilli() + 3_600_000
+	ids := []any{end, storetest.AllocationID(1), storetest.AllocationID(2), storetest.CallID(1)}
+	return fmt.Sprintf(`INSERT INTO tenant VALUES ('acme', 'ac_acme', 'Acme', 'Asia/Kolkata', 50, 100, 1000, 2000, 3000, 4000);
+		INSERT INTO virtual_number VALUES ('+918000000001', 'acme', 'exclusive', 'AP', 'landline', 1, 0, %[1]d, 7),
+			('+918000000002', 'acme', 'shared', '', '', 0, 0, 0, 7), ('+918000000003', 'acme', 'exclusive', '', '', 0, 0, 0, 7);
+		INSERT INTO allocation VALUES
+			('%[2]s', 'acme', '+918000000001', '+919900000001', '+919900000002', 'twoway', 1, 'x', 1, 2, %[1]d, 0, '', 5, 4, 3),
+			('%[3]s', 'acme', '+918000000002', '+919900000003', '+919900000004', 'oneway', 0, '', 1, 2, %[1]d, 9, 'api', 0, 0, 0);
+		INSERT INTO party VALUES ('+919900000001', 'acme', '%[2]s', '+918000000001', 'from', 0, 0, %[1]d),
+			('+919900000002', 'acme', '%[2]s', '+918000000001', 'to', 0, 0, %[1]d);
+		INSERT INTO claim VALUES ('+918000000001', '*', '%[2]s', %[1]d), ('+918000000001', '+919900000001', '%[2]s', %[1]d),
+			('+918000000001', '+919900000002', '%[2]s', %[1]d);
+		INSERT INTO call VALUES ('%[4]s', 'acme', '%[2]s', '+918000000001', '+919900000001', '', 'from_to', 'x', 'node-1',
+			1, 2, 0, 3, 4, '', '', '[]')`, ids...)
+}
+
+// rows are all rows of the tables that the first release has.
+func rowsOf(t *testing.T, db *sql.DB) (all []string) {
+	t.Helper()
+	for _, table := range []string{"tenant", "virtual_number", "allocation", "party", "claim", "call"} {
+		rows, err := db.QueryContext(t.Context(), `SELECT * FROM `+table+` ORDER BY 1, 2, 3`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		columns, err := rows.Columns()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for rows.Next() {
+			row := make([]any, len(columns))
+			for i := range row {
+				row[i] = new(any)
+			}
+			if err := rows.Scan(row...); err != nil {
+				t.Fatal(err)
+			}
+			line := table
+			for i, column := range columns {
+				line += fmt.Sprintf(" %s=%v", column, *row[i].(*any))
+			}
+			all = append(all, line)
+		}
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return all
+}
+
+func TestRowsOfTheFirstReleaseGetDefaultsAndComeBackUnchanged(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tandem.db")
+	db, m := migrator(t, path)
+	if _, err := m.UpTo(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.ExecContext(t.Context(), firstRelease()); err != nil {
+		t.Fatal(err)
+	}
+	before := rowsOf(t, db)
+	if len(before) != 12 {
+		t.Fatalf("%d rows", len(before))
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s := openTemp(t, Options{Path: path})
+	checkDefaults(t, s)
+	usePINs(t, s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	db, m = migrator(t, path)
+	if _, err := m.DownTo(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	if after := rowsOf(t, db); !reflect.DeepEqual(after, before) {
+		t.Errorf("down leaves\n%s\nwant\n%s", strings.Join(after, "\n"), strings.Join(before, "\n"))
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	checkDefaults(t, openTemp(t, Options{Path: path}))
+}
+
+// checkDefaults reads the rows of the first release through the port.
+func checkDefaults(t *testing.T, s *Store) {
+	t.Helper()
+	r, err := s.Route(t.Context(), storetest.Virtual(1), storetest.Person(2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, want := r.Tenant.Settings, masking.DefaultSettings(r.Tenant.Settings.Zone)
+	want.RateLimit, want.MaxDuration, want.RingEach, want.RingTotal = got.RateLimit, got.MaxDuration, got.RingEach, got.RingTotal
+	if got != want {
+		t.Errorf("settings %+v, want the defaults %+v", got, want)
+	}
+	if r.PINs || r.Number.Strangers != (masking.StrangerPolicy{}) || len(r.Found) != 1 {
+		t.Fatalf("route %+v", r)
+	}
+	a := r.Found[0]
+	if a.ID != storetest.AllocationID(1) || len(a.PINs()) != 0 || a.MaxPINAttempts != 0 || a.Tally.Calls != 5 {
+		t.Errorf("allocation %+v", a)
+	}
+	err = s.View(t.Context(), func(ctx context.Context, tx store.Reader) error {
+		c, err := tx.Call(ctx, "acme", storetest.CallID(1))
+		if err == nil && c.Recorded {
+			err = errors.New("the call is recorded")
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// usePINs writes what only this release knows.
+func usePINs(t *testing.T, s *Store) {
+	t.Helper()
+	now := storetest.Start()
+	pin := storetest.ByPIN(storetest.Allocation("acme", storetest.AllocationID(7), storetest.Virtual(3), storetest.People(1), nil), "4821")
+	err := s.Update(t.Context(), func(ctx context.Context, tx store.Tx) error {
+		a, err := tx.Allocation(ctx, "acme", storetest.AllocationID(1))
+		if err != nil {
+			return err
+		}
+		a.PIN = "4822"
+		return errors.Join(
+			tx.InsertAllocation(ctx, pin), tx.Hold(ctx, pin, masking.Exclusive, now),
+			tx.UpdateAllocation(ctx, a), tx.Hold(ctx, a, masking.Exclusive, now),
+			tx.CountWrong(ctx, []masking.TriesOf{{VirtualNumber: storetest.Virtual(3), Allocation: pin.ID, Caller: storetest.Person(1)}}, now),
+			tx.BeginRecording(ctx, masking.Recording{Call: storetest.CallID(1), Tenant: "acme", Status: masking.RecordingRunning}),
+			tx.PutPrompt(ctx, storetest.Prompt("acme", "en", "enter-pin")))
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"tandem/internal/e164"
@@ -51,9 +52,11 @@ func scanPartyTries(_ *reader, row scanner) (p masking.PartyTries, err error) {
 
 // PINLengths asks for each length whether a PIN of it is live.
 func (r *reader) PINLengths(ctx context.Context, virtual e164.Number, now time.Time) ([]int, error) {
-	return list(ctx, r, `SELECT k.column1 - 1 FROM (VALUES `+pinKeyRows+`) k WHERE EXISTS (SELECT 1 FROM claim INDEXED BY claim_pin
+	lengths, err := list(ctx, r, `SELECT k.column1 - 1 FROM (VALUES `+pinKeyRows+`) k WHERE EXISTS (SELECT 1 FROM claim INDEXED BY claim_pin
 		WHERE virtual_number = ? AND length(caller) = k.column1 AND expires_at > ? AND `+pinClaims+`)`,
 		[]any{virtual.E164(), millis(now)}, func(_ *reader, row scanner) (n int, err error) { return n, row.Scan(&n) })
+	slices.Sort(lengths)
+	return lengths, err
 }
 
 // PINCount counts live PINs of one length, which lie together.

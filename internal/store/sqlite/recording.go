@@ -45,7 +45,7 @@ func (r *reader) StoredBefore(ctx context.Context, tenant masking.TenantID, befo
 // no others.
 func (r *reader) DeletedWithSound(ctx context.Context, limit int) ([]masking.Recording, error) {
 	return list(ctx, r, `SELECT `+recordingColumns+` FROM recording g
-		WHERE g.status = 'deleted' AND g.key <> '' ORDER BY g.deleted_at, g.call LIMIT ?`, []any{most(limit)}, scanRecording)
+		WHERE g.status = 'deleted' AND g.key <> '' AND g.deleted_at > 0 ORDER BY g.deleted_at, g.call LIMIT ?`, []any{most(limit)}, scanRecording)
 }
 
 // RecordingKey reads a tenant's sealed key.
@@ -61,7 +61,11 @@ func (t *tx) BeginRecording(ctx context.Context, g masking.Recording) error {
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (call) DO NOTHING`,
 		g.Call, g.Tenant, g.Allocation, g.VirtualNumber.E164(), g.Status, millis(g.StartedAt), millis(g.StoredAt), millis(g.DeletedAt),
 		g.Key, g.Duration.Milliseconds(), g.Size, g.Truncated, g.Dropped, g.Reason, g.Held, blob(g.Peaks))
-	return inserted("a recording of the call", err)
+	if err != nil {
+		return inserted("a recording of the call", err)
+	}
+	_, err = t.exec(ctx, `UPDATE call SET recorded = 1 WHERE id = ? AND tenant = ?`, g.Call, g.Tenant)
+	return err
 }
 
 // EndRecording writes what became of a recording that runs, once. Whether it is

@@ -100,19 +100,20 @@ func TestTheEngineDoesWhatEveryStoreMust(t *testing.T) {
 // scans are the statements that read a whole table or index, and why they may.
 func scans() map[string]string {
 	return map[string]string{
-		"FROM tenant t ORDER BY t.id":              "the list of all tenants",
-		"FROM trunk ORDER BY name":                 "the list of all trunks",
-		"SELECT 1 FROM tenant LIMIT 1":             "stops at the first row",
-		"WHERE k.ended_at = 0 AND k.node = ?":      "the index of open calls, as long as there are calls up",
-		"DELETE FROM party WHERE tenant = ?":       "a tenant is deleted once",
-		"FROM event e WHERE e.cursor > ? ORDER BY": "a list of all tenants, by primary key",
-		"DELETE FROM event WHERE tenant = ?":       "a tenant is deleted once",
-		"DELETE FROM call WHERE tenant = ?":        "a tenant is deleted once",
-		"DELETE FROM tenant WHERE id = ?":          "the check that nothing refers to him",
-		"DELETE FROM pin_try WHERE allocation IN":  "a tenant is deleted once",
-		"DELETE FROM recording WHERE tenant = ?":   "a tenant is deleted once",
-		"FROM prompt ORDER BY tenant":              "the list of all announcements",
-		"FROM (VALUES (5), (6), (7), (8), (9)) k":  "the five lengths of PINs",
+		"FROM tenant t ORDER BY t.id":               "the list of all tenants",
+		"FROM trunk ORDER BY name":                  "the list of all trunks",
+		"SELECT 1 FROM tenant LIMIT 1":              "stops at the first row",
+		"WHERE k.ended_at = 0 AND k.node = ?":       "the index of open calls, as long as there are calls up",
+		"DELETE FROM party WHERE tenant = ?":        "a tenant is deleted once",
+		"FROM event e WHERE e.cursor > ? ORDER BY":  "a list of all tenants, by primary key",
+		"DELETE FROM event WHERE tenant = ?":        "a tenant is deleted once",
+		"DELETE FROM call WHERE tenant = ?":         "a tenant is deleted once",
+		"DELETE FROM tenant WHERE id = ?":           "the check that nothing refers to him",
+		"DELETE FROM pin_try WHERE allocation IN":   "a tenant is deleted once",
+		"DELETE FROM recording WHERE tenant = ?":    "a tenant is deleted once",
+		"FROM prompt ORDER BY tenant":               "the list of all announcements",
+		"FROM (VALUES (5), (6), (7), (8), (9)) k":   "the five lengths of PINs",
+		"SELECT COUNT(*) FROM (SELECT 1 FROM claim": "as many as a limit lets through",
 		"INSERT INTO": "SCAN CONSTANT ROW of VALUES",
 	}
 }
@@ -163,11 +164,20 @@ func anyPart(parts map[string]string, text string) bool {
 func TestListsReadOnlyWhatTheyAreAskedFor(t *testing.T) {
 	s := openTemp(t, Options{})
 	deleted, _ := allocationQuery(store.AllocationFilter{Tenant: "acme", Product: masking.GreenVN, Status: masking.Deleted})
+	byPIN := store.AllocationFilter{Tenant: "acme", Product: masking.GreenPin, Status: masking.Deleted}
+	deletedByPIN, _ := allocationQuery(byPIN)
+	byPIN.Status = masking.Expired
+	expiredByPIN, _ := allocationQuery(byPIN)
+	byPIN.Status = masking.Active
+	activeByPIN, _ := allocationQuery(byPIN)
 	since, _ := eventQuery(store.EventFilter{Tenant: "acme", Since: storetest.Start()})
 	free := usable(masking.Pick{Sharing: masking.Exclusive}, `n.busy_until = 0`, 0) + ` ORDER BY n.load, n.rested_at, n.number LIMIT ?`
 	for name, c := range map[string]struct{ text, want string }{
 		"those ended":         {deleted, "USING INDEX allocation_ended (tenant=? AND id>? AND id<?)"},
 		"those over":          {deleted, "USING INDEX allocation_open_expiry (expires_at<?)"},
+		"deleted by PIN":      {deletedByPIN, "USING INDEX allocation_pin_ended (tenant=? AND <expr>=? AND id>? AND id<?)"},
+		"expired by PIN":      {expiredByPIN, "USING INDEX allocation_pin_ended (tenant=? AND <expr>=? AND id>? AND id<?)"},
+		"active by PIN":       {activeByPIN, "USING INDEX allocation_open (tenant=? AND id>? AND id<?)"},
 		"the first since":     {since, "SEARCH s USING COVERING INDEX event_reached (tenant=? AND reached>?)"},
 		"events from it on":   {since, "SEARCH e USING INDEX event_tenant (tenant=? AND cursor>?)"},
 		"free numbers":        {free, "USING INDEX virtual_number_rest (tenant=? AND sharing=? AND busy_until=?)"},
@@ -226,6 +236,53 @@ func TestRoutingIsOneStatementOfPrimaryKeySearches(t *testing.T) {
 		if !strings.HasPrefix(step, "SEARCH ") || !strings.Contains(step, "USING PRIMARY KEY") {
 			t.Errorf("not by a primary key: %s", step)
 		}
+	}
+}
+
+// A number may carry thousands of PINs and a caller stand on hundreds of numbers:
+// what a call or a create asks about them reads none but those it is about.
+func TestPINsAreReadByTheirKeys(t *testing.T) {
+	s := withPool(t, Options{Readers: 1})
+	a := storetest.ByPIN(storetest.Allocation("acme", storetest.AllocationID(1), storetest.Virtual(1), storetest.People(1), nil), "4821")
+	if err := storetest.Create(t.Context(), s, a, storetest.Start()); err != nil {
+		t.Fatal(err)
+	}
+	err := s.Update(t.Context(), func(ctx context.Context, tx store.Tx) error {
+		_, lengths := tx.PINLengths(ctx, storetest.Virtual(1), storetest.Start())
+		_, count := tx.PINCount(ctx, storetest.Virtual(1), 4, storetest.Start(), 9)
+		_, free := tx.PINFree(ctx, storetest.Virtual(1), "5000", storetest.Start())
+		_, entry := tx.PINCase(ctx, storetest.Virtual(1), storetest.Person(1), "4821", storetest.Start())
+		b := storetest.Allocation("acme", storetest.AllocationID(2), storetest.Virtual(1), storetest.People(2), storetest.People(3))
+		if err := tx.Hold(ctx, b, masking.Exclusive, storetest.Start()); masking.KindOf(err) != masking.Conflict {
+			return fmt.Errorf("hold: %v", err)
+		}
+		return errors.Join(lengths, count, free, entry, tx.Release(ctx, a.ID))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{
+		"SELECT k.column1 - 1 FROM":          "SEARCH claim EXISTS USING COVERING INDEX claim_pin (virtual_number=? AND <expr>=? AND expires_at>?)",
+		"SELECT COUNT(*) FROM (":             "SEARCH claim USING COVERING INDEX claim_pin (virtual_number=? AND <expr>=? AND expires_at>?)",
+		"AND expires_at > ? AND caller IN (": "SEARCH claim USING PRIMARY KEY (virtual_number=? AND caller=?)",
+		"AND caller > ? AND caller < ?":      "SEARCH claim USING PRIMARY KEY (virtual_number=? AND caller>? AND caller<?)",
+		"FROM party p JOIN allocation":       "SEARCH p USING COVERING INDEX party_pin (number=? AND virtual_number=? AND until>?)",
+		"AND length(caller) IN (":            "SEARCH claim USING INDEX claim_pin (virtual_number=? AND <expr>=? AND expires_at>?)",
+		"SET busy_until = MAX(":              "SEARCH claim USING COVERING INDEX claim_pin (virtual_number=? AND <expr>=?)",
+	}
+	for text := range s.sessions[len(s.sessions)-1].stmts {
+		for part, step := range want {
+			if !strings.Contains(text, part) {
+				continue
+			}
+			if plan := s.plan(t, text); !strings.Contains(plan, step) {
+				t.Errorf("%s\n%s", text, plan)
+			}
+			delete(want, part)
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("never prepared: %v", want)
 	}
 }
 
@@ -313,7 +370,7 @@ func TestAStoreOpenedAgainHasEverythingAndKeepsItsZones(t *testing.T) {
 }
 
 // corruptions are changes of a stored allocation, number, tenant, call, event,
-// trunk, token or replay into what nobody wrote.
+// trunk, token, replay or recording into what nobody wrote.
 func corruptions() []string {
 	const secret = "+919955501234 and more"
 	return []string{
@@ -323,6 +380,13 @@ func corruptions() []string {
 		`UPDATE allocation SET from_numbers = '` + secret + `'`,
 		`UPDATE allocation SET to_numbers = '+91 99555 01234'`,
 		`UPDATE allocation SET virtual_number = '919955501234'`,
+		`UPDATE allocation SET to_pin = '99555 01234'`,
+		`UPDATE virtual_number SET stranger_action = '` + secret + `'`,
+		`UPDATE virtual_number SET stranger_forward = '` + secret + `'`,
+		`UPDATE tenant SET stranger_action = '` + secret + `'`,
+		`UPDATE tenant SET recording_retention = -1`,
+		`UPDATE recording SET status = '` + secret + `'`,
+		`UPDATE recording SET virtual_number = '` + secret + `'`,
 		`UPDATE tenant SET zone = '` + secret + `'`,
 		`UPDATE tenant SET zone = 'Local'`,
 		`UPDATE tenant SET ring_each = -5`,
@@ -378,6 +442,7 @@ func fillForCorruption(t *testing.T, s *Store) {
 		_, err := tx.BeginCall(ctx, c)
 		return errors.Join(err, tx.InsertToken(ctx, storetest.Token("acme", "tok_1")),
 			tx.InsertTrunk(ctx, masking.Trunk{Name: "carrier", Transport: masking.UDP, NumberFormat: masking.FormatE164}),
+			tx.BeginRecording(ctx, masking.Recording{Call: c.ID, Tenant: "acme", Status: masking.RecordingRunning}),
 			tx.KeepReplay(ctx, store.Replay{Tenant: "acme", Key: "k", CreatedAt: storetest.Start()}))
 	})
 	if err != nil {
@@ -404,6 +469,7 @@ func readAll(t *testing.T, s *Store) error {
 			func() error { _, err := tx.Calls(ctx, store.CallFilter{Tenant: "acme"}); return err },
 			func() error { _, err := tx.Events(ctx, store.EventFilter{Tenant: "acme"}); return err },
 			func() error { _, err := tx.Trunks(ctx); return err },
+			func() error { _, err := tx.Recording(ctx, "acme", storetest.CallID(1)); return err },
 		} {
 			if err := read(); err != nil {
 				return err

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -74,6 +75,18 @@ func Number(tenant masking.TenantID, n e164.Number, sharing masking.Sharing) mas
 func Allocation(tenant masking.TenantID, id masking.AllocationID, virtual e164.Number, from, to []e164.Number) masking.Allocation {
 	return masking.Allocation{ID: id, Tenant: tenant, VirtualNumber: virtual, From: from, To: to, Usage: masking.TwoWay,
 		Record: true, CustomField: "order_id=ORD-20240615", CreatedAt: Start(), UpdatedAt: Start(), ExpiresAt: Start().Add(time.Hour)}
+}
+
+// PINAllocationID is the i-th identifier of an allocation by PIN; they sort by i.
+func PINAllocationID(i int) masking.AllocationID {
+	return masking.AllocationID(identifier(masking.PrefixPIN, i))
+}
+
+// ByPIN makes an allocation one that a PIN opens, with the same index.
+func ByPIN(a masking.Allocation, pin masking.PIN) masking.Allocation {
+	a.ID = masking.PrefixPIN + masking.AllocationID(strings.TrimPrefix(string(a.ID), masking.PrefixAllocation))
+	a.PIN, a.MaxPINAttempts = pin, masking.DefaultPINAttempts
+	return a
 }
 
 // Call is a call from a person through an allocation's number, just begun.

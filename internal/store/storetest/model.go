@@ -25,9 +25,11 @@ type model struct {
 	tenant  masking.TenantID
 	numbers []masking.VirtualNumber
 	people  []e164.Number
+	pins    []masking.PIN
 	all     []masking.Allocation
 	now     time.Time
 	made    int
+	checks  int
 }
 
 // modelAgrees runs random sequences of changes against the store and the
@@ -55,7 +57,7 @@ func modelAgrees(b *bench) {
 }
 
 func newModel(b *bench, t *rapid.T, run int) *model {
-	m := &model{b: b, tenant: masking.TenantID(fmt.Sprintf("run-%d", run)), now: Start()}
+	m := &model{b: b, tenant: masking.TenantID(fmt.Sprintf("run-%d", run)), now: Start(), pins: []masking.PIN{"4821", "48213", "7391506"}}
 	for i := range 3 {
 		sharing := masking.Shared
 		if i == 0 {
@@ -94,8 +96,14 @@ func (m *model) conflict(a masking.Allocation) masking.Code {
 		if other.ID == a.ID || other.VirtualNumber != a.VirtualNumber || other.Status(m.now) != masking.Active {
 			continue
 		}
-		if exclusive {
+		if exclusive && (a.Product() == masking.GreenVN || other.Product() == masking.GreenVN) {
 			return masking.CodeVirtualNumberInUse
+		}
+		if slices.ContainsFunc(a.PINs(), func(p masking.PIN) bool { return slices.Contains(other.PINs(), p) }) {
+			return masking.ErrClaimed(m.sharingOf(a.VirtualNumber)).Code
+		}
+		if a.Product() != other.Product() {
+			continue // nobody meets by his number who needs a PIN
 		}
 		for _, n := range a.Parties() {
 			both := slices.Contains(other.Parties(), n)
@@ -143,6 +151,13 @@ func (m *model) create(t *rapid.T) {
 	m.made++
 	a := Allocation(m.tenant, masking.AllocationID(fmt.Sprintf("gvn_%s_%04d", m.tenant, m.made)), m.drawNumber(t), from, to)
 	a.Usage = rapid.SampledFrom([]masking.Usage{masking.TwoWay, masking.OneWay}).Draw(t, "usage")
+	switch pin := rapid.SampledFrom(m.pins).Draw(t, "pin"); rapid.IntRange(0, 3).Draw(t, "product") {
+	case 0:
+		a = ByPIN(a, pin)
+		a.Usage = masking.TwoWay
+	case 1:
+		a.PIN = pin
+	}
 	a.CreatedAt, a.UpdatedAt = m.now, m.now
 	a.ExpiresAt = m.now.Add(time.Duration(rapid.IntRange(1, 60_000).Draw(t, "life")) * time.Millisecond)
 	if agree(t, "create", Create(m.b.Context(), m.b, a, m.now), m.conflict(a)) {
@@ -177,9 +192,13 @@ func (m *model) number(t *rapid.T) {
 }
 
 func (m *model) duration(t *rapid.T) {
-	life := time.Duration(rapid.IntRange(1, 60).Draw(t, "life")) * time.Second
+	seconds := rapid.IntRange(1, 60).Draw(t, "life")
 	settings := masking.DefaultSettings(time.UTC)
 	m.change(t, "duration", func(a masking.Allocation) (masking.Allocation, error) {
+		life := time.Duration(seconds) * time.Second
+		if a.Product() == masking.GreenPin {
+			life += masking.MinPINDuration
+		}
 		return a.WithPatch(masking.Patch{Duration: &life}, settings, m.now)
 	})
 }
@@ -241,6 +260,9 @@ func (m *model) check(t *rapid.T) {
 				if err := m.checkCall(ctx, tx, n.Number, caller); err != nil {
 					return fmt.Errorf("number %v, caller %v: %w", n.Number, caller, err)
 				}
+			}
+			if err := m.checkPINs(ctx, tx, n); err != nil {
+				return fmt.Errorf("number %v: %w", n.Number, err)
 			}
 		}
 		return nil

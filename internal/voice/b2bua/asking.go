@@ -2,6 +2,8 @@ package b2bua
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -56,6 +58,10 @@ func (c *call) ask() State {
 	if c.pin.lengths = lengths; len(lengths) == 0 { // asked by policy alone: nothing is right
 		c.pin.lengths = []int{c.plan.Tenant.Settings.PINLength}
 	}
+	if c.gaveUp.Load() { // while the store was read; answered, he would have to be hung up on
+		c.finish(masking.CauseCallerCancelled, Reason{Cause: masking.CauseCallerCancelled})
+		return Ending
+	}
 	c.media.Listen(A, func(digit byte) { c.post(Event{Kind: EvDigit, Side: A, Digit: digit, By: ByMedia}) })
 	c.taken = true
 	c.in.Leg.Answer(body)
@@ -71,7 +77,7 @@ func (c *call) speakAlone() (answer []byte, err error) {
 		return nil, err
 	}
 	if c.media, err = c.x.o.Media.Open(); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errNoRelay, err)
 	}
 	answer, err = c.say(A, func(l sdp.Local) ([]byte, error) { return sdp.Answer(c.sides[A].theirs, voice, l) })
 	if err != nil {
@@ -80,10 +86,17 @@ func (c *call) speakAlone() (answer []byte, err error) {
 	return answer, c.point(A)
 }
 
+// errNoRelay says that media cannot be opened, which is no fault of the offer.
+var errNoRelay = errors.New("no relay")
+
 // noMedia ends a call whose offer we can do nothing with.
 func (c *call) noMedia(err error) State {
+	cause := masking.CauseNoMedia
+	if errors.Is(err, errNoRelay) {
+		cause = masking.CauseFailed
+	}
 	c.log.Info("the caller's offer cannot be carried", "reason", err.Error())
-	c.finish(masking.CauseNoMedia, Reason{Cause: masking.CauseNoMedia})
+	c.finish(cause, Reason{Cause: cause})
 	return Ending
 }
 
@@ -91,7 +104,7 @@ func (c *call) noMedia(err error) State {
 func (c *call) question(s Sound) State {
 	c.pin.asked++
 	c.pin.digits = c.pin.digits[:0]
-	c.waits++
+	c.timer(EvDigitTime).stop()
 	c.utter(A, s)
 	return Asking
 }
@@ -168,7 +181,7 @@ func (c *call) deny(why masking.Refusal) State {
 
 // match makes the call that of the allocation which the PIN opened, and rings.
 func (c *call) match(r masking.Ruling) State {
-	c.waits++
+	c.disarm()
 	c.media.Listen(A, nil)
 	c.plan = r.Plan
 	c.record.Allocation, c.record.Direction, c.record.CustomField = r.Plan.Allocation.ID, r.Plan.Direction, r.Plan.Allocation.CustomField

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"tandem/internal/e164"
@@ -32,15 +33,15 @@ type call struct {
 	told       bool             // the Director knows that it rings nobody
 	finished   bool             // the record is closed
 	up         map[end]struct{} // legs that are not gone
-	number     int              // how many numbers have been rung; ring timers of earlier ones are stale
 	until      time.Time        // no further number is rung from here on
 	b          Leg              // the present attempt
 	attempt    int              // its number, from 1; events of earlier ones are stale
 	trunks     []Trunk          // not tried yet for the present number
 	targets    []e164.Number
-	since      time.Time // when the present attempt began
-	rang       bool      // the caller has been told
-	taken      bool      // the caller's leg was answered before anybody else's
+	since      time.Time   // when the present attempt began
+	rang       bool        // the caller has been told
+	gaveUp     atomic.Bool // the caller has, by CANCEL
+	taken      bool        // the caller's leg was answered before anybody else's
 	pin        pinEntry
 	farewell   Reason // of Parting
 	announces  bool   // one of the announcements that there may be at once
@@ -49,9 +50,8 @@ type call struct {
 	media  Session
 	quiet  time.Time // silence before this counts for nothing: the answer, the last resume
 	sides  [2]negotiated
-	timers [4]*time.Timer // EvRingTime, EvTotalTime, EvMediaCheck, EvDigitTime; see arm
-	waits  int            // which wait for a key it is; the end of an earlier one is stale
-	spoken [2]int         // which words a side hears; the end of earlier ones is stale
+	timers [4]timer // EvRingTime, EvTotalTime, EvMediaCheck, EvDigitTime; see arm
+	spoken [2]int   // which words a side hears; the end of earlier ones is stale
 
 	notices int // sides that have yet to hear that the call is recorded
 }
@@ -75,6 +75,9 @@ func newCall(x *Exchange, in Invite) *call {
 func (c *call) from(s Side, attempt int) func(Event) {
 	return func(e Event) {
 		e.Side, e.Attempt = s, attempt
+		if s == A && e.Kind == EvCancelled {
+			c.gaveUp.Store(true)
+		}
 		c.post(e)
 	}
 }
@@ -151,7 +154,8 @@ func (c *call) rule() (r masking.Ruling, release func(), err error) {
 	}
 	ctx, cancel = context.WithTimeout(context.Background(), c.x.o.Timing.Consult)
 	defer cancel()
-	return c.x.o.Director.Consult(ctx, c.in.Ask, r), release, nil
+	c.contain(func() { r = c.x.o.Director.Consult(ctx, c.in.Ask, r) }) // what is held must be given back
+	return r, release, nil
 }
 
 // enroll opens the record of a call that is somebody's.
@@ -275,15 +279,16 @@ func (c *call) countOut(e Event) State {
 		return c.state
 	}
 	delete(c.up, l)
-	switch {
-	case c.state == Ending && len(c.up) == 0:
-		return Over
-	case c.state != Ending && (e.Side == A || e.Attempt == c.attempt):
+	to := c.state
+	if to != Ending && (e.Side == A || c.present(e)) {
 		c.log.Warn("a leg is gone without a word")
 		c.finish(masking.CauseFailed, Reason{Cause: masking.CauseFailed})
-		return Ending
+		to = Ending
 	}
-	return c.state
+	if to == Ending && len(c.up) == 0 { // a caller who was asked or told has no other side
+		return Over
+	}
+	return to
 }
 
 // stale reports whether e tells of an attempt or a ring time that is over, or
@@ -293,8 +298,8 @@ func (c *call) stale(e Event) bool {
 	switch e.Kind {
 	case EvGone:
 		return false
-	case EvRingTime:
-		return e.Attempt != c.number
+	case EvRingTime, EvTotalTime, EvMediaCheck, EvDigitTime:
+		return e.Attempt != c.timer(e.Kind).setting
 	case EvAllocEnded, EvTerminate:
 		return e.Allocation != c.plan.Allocation.ID
 	case EvRinging, EvAnswered, EvFailed:
@@ -303,11 +308,12 @@ func (c *call) stale(e Event) bool {
 		return e.Side != A || c.taken
 	case EvPlayed:
 		return e.Attempt != c.spoken[e.Side]
-	case EvDigitTime:
-		return e.Attempt != c.waits
 	}
-	return e.Side == B && e.Attempt != c.attempt
+	return e.Side == B && !c.present(e)
 }
+
+// present reports whether e tells of the attempt that is out now, or talks.
+func (c *call) present(e Event) bool { return c.b != nil && e.Attempt == c.attempt }
 
 // leg is the present leg of a side; nil for B between two attempts.
 func (c *call) leg(s Side) Leg {
@@ -379,7 +385,7 @@ func (c *call) finish(cause masking.Cause, toCaller Reason) {
 	if c.answeredAt.IsZero() && c.b != nil {
 		c.closeAttempt(cause, 0)
 	}
-	c.record.Cause, c.record.EndedAt = cause, c.x.o.Clock()
+	c.record.Cause, c.record.Refusal, c.record.EndedAt = cause, toCaller.Refusal, c.x.o.Clock()
 	if c.answeredAt.IsZero() {
 		c.record.RingTime = time.Since(c.began)
 	} else {

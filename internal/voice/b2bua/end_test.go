@@ -408,20 +408,60 @@ func TestAFaultIsContainedAndRecorded(t *testing.T) {
 }
 
 func TestAFaultOfTheDirectorRefusesTheCall(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newExchange(t, bob)
-		f.director.panic = true
-		f.call()
-		if f.Live() != 0 || !f.caller.ended() || len(f.journal.notes) != 0 {
-			t.Errorf("%v", f.trace.all())
-		}
-		if !slices.Equal(f.director.why, []masking.Refusal{masking.RefusedUnavailable}) {
-			t.Errorf("recorded %v", f.director.why)
-		}
-		if !strings.Contains(f.log.String(), "fault in a call") {
-			t.Error("nothing in the log")
-		}
-	})
+	for _, method := range []string{"route", "consult"} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newStranger(t, masking.StrangerPolicy{Action: masking.AskWebhook})
+			f.director.panicOn = method
+			f.call()
+			if f.Live() != 0 || !f.caller.ended() || len(f.journal.notes) != 0 {
+				t.Errorf("%s: %v", method, f.trace.all())
+			}
+			if len(f.director.why) != 1 || f.caller.end() != (Reason{masking.CauseRejected, f.director.why[0]}) {
+				t.Errorf("%s: recorded %v, caller told %+v", method, f.director.why, f.caller.ends)
+			}
+			if !strings.Contains(f.log.String(), "fault in a call") {
+				t.Error("nothing in the log")
+			}
+			f.checkBooks() // he who was held is free again
+		})
+	}
+}
+
+func TestAFaultWhileACallerIsAskedOrToldIsContained(t *testing.T) {
+	for name, c := range map[string]struct {
+		kind    kind
+		prepare func(*exchange)
+		then    string // keys
+	}{
+		"answering":        {asked, func(f *exchange) { f.caller.panicOn = "answer" }, ""},
+		"judging":          {asked, func(f *exchange) { f.director.panicOn = "enter" }, rightPIN + "#"},
+		"binding again":    {asked, func(f *exchange) { f.caller.panicOn = "bind" }, rightPIN + "#"},
+		"dialling":         {asked, func(f *exchange) { f.trunks.trunks[0].(*fakeTrunk).panic = true }, rightPIN + "#"},
+		"ending":           {asked, func(f *exchange) { f.caller.panicOn = "end" }, "1#2#3#"},
+		"speaking":         {announced, func(f *exchange) { f.caller.panicOn = "speak" }, ""},
+		"ending, stranger": {announced, func(f *exchange) { f.caller.panicOn = "end" }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newKind(t, c.kind)
+				in := f.invite()
+				c.prepare(f)
+				f.Incoming(in)
+				synctest.Wait()
+				f.keys(c.then)
+				wait(time.Minute) // for what is said
+				f.caller.vanish()
+				synctest.Wait()
+				if f.Live() != 0 || !strings.Contains(f.log.String(), "fault in a call") {
+					t.Errorf("%d calls up: %v", f.Live(), f.trace.all())
+				}
+				if want := map[kind]int{announced: 1}[c.kind]; len(f.director.why) != want {
+					t.Errorf("refusals recorded: %v", f.director.why)
+				}
+				f.checkBooks()
+			})
+		})
+	}
 }
 
 func TestALegThatIsGoneWithoutAWordEndsTheCall(t *testing.T) {

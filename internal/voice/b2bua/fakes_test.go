@@ -2,20 +2,13 @@ package b2bua
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"log/slog"
-	"net/netip"
 	"slices"
-	"strings"
 	"sync"
-	"testing"
-	"testing/synctest"
 	"time"
 
 	"tandem/internal/e164"
 	"tandem/internal/masking"
-	"tandem/internal/voice/sdp"
 )
 
 var (
@@ -70,38 +63,110 @@ func (t *trace) count(line string) int {
 // index is where line stands first; -1 if nowhere.
 func (t *trace) index(line string) int { return slices.Index(t.all(), line) }
 
-// fakeDirector routes one allocation by the real rule.
+// fakeDirector decides by the real rules on what it knows of one virtual number.
 type fakeDirector struct {
-	trace *trace
-	mu    sync.Mutex
-	route masking.Route
-	err   error         // instead of a plan
-	panic bool          // instead of anything
-	gate  chan struct{} // Route waits for it, if set
-	why   []masking.Refusal
+	trace   *trace
+	mu      sync.Mutex
+	route   masking.Route
+	pins    []masking.Allocation // those that a PIN opens
+	lengths []int                // of PINs, in place of those of pins
+	wrong   map[masking.TriesOf]masking.Tries
+	entered []masking.PIN
+	ruling  *masking.Ruling                       // instead of the rule's
+	says    func(r masking.Ruling) masking.Ruling // the tenant's server
+	err     error                                 // of Route
+	away    error                                 // of Enter and PINLengths
+	panicOn string                                // the method that panics
+	gate    chan struct{}                         // Route waits for it, if set
+	judging chan struct{}                         // Enter and Consult wait for it, if set
+	why     []masking.Refusal
 }
 
-func (d *fakeDirector) Route(ctx context.Context, a masking.Ask) (masking.Plan, func(), error) {
-	if d.gate != nil {
+// pass waits for a gate, and then for the turn of the method.
+func (d *fakeDirector) pass(ctx context.Context, gate chan struct{}, method string) error {
+	if gate != nil {
 		select {
-		case <-d.gate:
+		case <-gate:
 		case <-ctx.Done():
-			return masking.Plan{}, nil, ctx.Err()
+			return ctx.Err()
 		}
+	}
+	if d.panicOn == method {
+		panic("director")
+	}
+	return nil
+}
+
+func (d *fakeDirector) Route(ctx context.Context, a masking.Ask) (masking.Ruling, func(), error) {
+	if err := d.pass(ctx, d.gate, "route"); err != nil {
+		return masking.Ruling{}, nil, err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.panic {
-		panic("director")
-	}
 	if d.err != nil {
-		return masking.Plan{}, nil, d.err
+		return masking.Ruling{}, nil, d.err
 	}
-	plan, err := masking.Admit(d.route, a.Caller, time.Now())
-	if err != nil {
-		return masking.Plan{}, nil, err
+	r := masking.Rule(d.route, a.Caller, time.Now())
+	if d.ruling != nil {
+		r = *d.ruling
 	}
-	return plan, func() { d.trace.add("release") }, nil
+	if r.Refusal != "" && r.Then != masking.AskPIN && r.Then != masking.AskWebhook {
+		return r, nil, nil
+	}
+	d.trace.add("hold")
+	return r, func() { d.trace.add("release") }, nil
+}
+
+// Consult lets a server that does not answer have the stranger told.
+func (d *fakeDirector) Consult(ctx context.Context, _ masking.Ask, r masking.Ruling) masking.Ruling {
+	d.trace.add("consult")
+	if err := d.pass(ctx, d.judging, "consult"); err != nil || d.says == nil {
+		r.Then = masking.Announce
+		return r
+	}
+	return d.says(r)
+}
+
+func (d *fakeDirector) Enter(ctx context.Context, a masking.Ask, pin masking.PIN) (masking.Ruling, int, error) {
+	if err := d.pass(ctx, d.judging, "enter"); err != nil {
+		return masking.Ruling{}, 0, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.entered = append(d.entered, pin)
+	if d.away != nil {
+		return masking.Ruling{}, 0, d.away
+	}
+	now, known := time.Now(), masking.PINCase{Other: d.wrong[masking.TriesOf{VirtualNumber: virtual, Caller: a.Caller}]}
+	known.Number, known.Tenant = d.route.Number, d.route.Tenant
+	for _, p := range d.pins {
+		if slices.Contains(p.PINs(), pin) {
+			known.Found = append(known.Found, p)
+		}
+		if slices.Contains(p.Parties(), a.Caller) {
+			known.Party = append(known.Party, masking.PartyTries{Allocation: p.ID, Most: p.MaxPINAttempts,
+				Tries: d.wrong[masking.TriesOf{VirtualNumber: virtual, Allocation: p.ID, Caller: a.Caller}]})
+		}
+	}
+	v := masking.JudgePIN(known, a.Caller, pin, now)
+	for _, k := range v.Count {
+		d.wrong[k] = masking.Tries{Wrong: d.wrong[k].Wrong + 1, Last: now}
+	}
+	return masking.Ruling{Plan: v.Plan, Refusal: v.Refusal}, v.Left, nil
+}
+
+func (d *fakeDirector) PINLengths(context.Context, masking.Ask) (lengths []int, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.away != nil || d.lengths != nil {
+		return d.lengths, d.away
+	}
+	for _, a := range d.pins {
+		for _, p := range a.PINs() {
+			lengths = append(lengths, len(p.Reveal()))
+		}
+	}
+	return lengths, nil
 }
 
 func (d *fakeDirector) Refused(_ masking.Ask, _ masking.Plan, why masking.Refusal) {
@@ -110,10 +175,24 @@ func (d *fakeDirector) Refused(_ masking.Ask, _ masking.Plan, why masking.Refusa
 	d.why = append(d.why, why)
 }
 
+// entries are the PINs that were judged.
+func (d *fakeDirector) entries() (all []string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, p := range d.entered {
+		all = append(all, p.Reveal())
+	}
+	return all
+}
+
 func (d *fakeDirector) setTo(to ...e164.Number) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.route.Found[0].To = to
+	for _, all := range [][]masking.Allocation{d.route.Found, d.pins} {
+		for i := range all {
+			all[i].To = to
+		}
+	}
 }
 
 // fakeJournal keeps what is noted.
@@ -128,7 +207,7 @@ type note struct {
 	call   masking.Call
 }
 
-var momentNames = []string{"began", "rang", "answered", "ended"}
+var momentNames = []string{"began", "matched", "rang", "answered", "taped", "ended"}
 
 func (j *fakeJournal) Note(m masking.Moment, c masking.Call, zone *time.Location) {
 	j.mu.Lock()
@@ -198,8 +277,10 @@ type fakeLeg struct {
 	slow    bool
 	panicOn string // the method that panics
 	rings   int
+	early   []string // descriptions for what is heard before the answer
 	answers []string
 	refused int
+	pressed string
 	ends    []Reason
 	gone    bool
 }
@@ -225,6 +306,21 @@ func (l *fakeLeg) Ring() {
 	l.trip("ring")
 	l.rings++
 	l.trace.add("%s ring", l.name)
+}
+
+func (l *fakeLeg) Speak(body []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.trip("speak")
+	l.early = append(l.early, string(body))
+	l.trace.add("%s speak", l.name)
+}
+
+func (l *fakeLeg) Press(digit byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pressed += string(rune(digit))
+	l.trace.add("%s press", l.name)
 }
 
 func (l *fakeLeg) Answer(body []byte) {
@@ -289,250 +385,4 @@ func (l *fakeLeg) end() Reason {
 		return Reason{}
 	}
 	return l.ends[0]
-}
-
-// fakeMedia opens sessions with ports of their own.
-type fakeMedia struct {
-	mu       sync.Mutex
-	fail     bool
-	sessions []*fakeSession
-}
-
-func (m *fakeMedia) Open() (Session, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.fail {
-		return nil, errors.New("no port is free")
-	}
-	s := &fakeSession{port: uint16(20000 + 4*len(m.sessions))}
-	m.sessions = append(m.sessions, s)
-	return s, nil
-}
-
-// last is the session opened last; nil if none was.
-func (m *fakeMedia) last() *fakeSession {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if len(m.sessions) == 0 {
-		return nil
-	}
-	return m.sessions[len(m.sessions)-1]
-}
-
-type fakeSession struct {
-	mu     sync.Mutex
-	port   uint16
-	heard  [2]time.Time
-	peers  [2][]Stream
-	closed int
-}
-
-func (s *fakeSession) Local(side Side) netip.AddrPort {
-	return netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), s.port+2*uint16(side))
-}
-
-func (s *fakeSession) Connect(side Side, st Stream) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.peers[side] = append(s.peers[side], st)
-	return nil
-}
-
-func (s *fakeSession) LastHeard() [2]time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.heard
-}
-
-func (s *fakeSession) Close() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.closed++
-}
-
-func (s *fakeSession) hear(side Side) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.heard[side] = time.Now()
-}
-
-func (s *fakeSession) peer(side Side) Stream {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.peers[side]) == 0 {
-		return Stream{}
-	}
-	return s.peers[side][len(s.peers[side])-1]
-}
-
-// exchange is an Exchange among fakes, with Alice calling the numbers of To.
-type exchange struct {
-	*Exchange
-	t        *testing.T
-	trace    *trace
-	director *fakeDirector
-	journal  *fakeJournal
-	trunks   *fakeTrunks
-	media    *fakeMedia
-	log      *strings.Builder
-	caller   *fakeLeg
-	mu       sync.Mutex
-	dialled  []*fakeLeg
-	slow     bool // legs dialled say Gone only when told
-	calls    int
-}
-
-func newExchange(t *testing.T, to ...e164.Number) *exchange {
-	tr := &trace{}
-	tenant := masking.Tenant{ID: "acme", Settings: masking.DefaultSettings(time.UTC)}
-	allocation := masking.Allocation{ID: "gvn_1", Tenant: "acme", VirtualNumber: virtual, From: []e164.Number{alice},
-		To: to, Usage: masking.TwoWay, CustomField: "order 7", ExpiresAt: time.Now().Add(time.Hour)}
-	f := &exchange{t: t, trace: tr, log: &strings.Builder{},
-		director: &fakeDirector{trace: tr, route: masking.Route{Tenant: tenant,
-			Number: masking.VirtualNumber{Number: virtual, Tenant: "acme"}, Found: []masking.Allocation{allocation}}},
-		journal: &fakeJournal{trace: tr}, trunks: &fakeTrunks{}, media: &fakeMedia{}}
-	f.trunks.trunks = []Trunk{&fakeTrunk{name: "one", ex: f}}
-	f.Exchange = New(Options{Director: f.director, Journal: f.journal, Trunks: f.trunks, Media: f.media, Node: "n1",
-		Log: slog.New(slog.NewTextHandler(f.log, nil)), Clock: time.Now})
-	return f
-}
-
-// invite is Alice's INVITE.
-func (f *exchange) invite() Invite {
-	f.calls++
-	f.caller = &fakeLeg{name: "A", trace: f.trace}
-	return Invite{Ask: masking.Ask{Call: masking.CallID(fmt.Sprintf("call_%d", f.calls)), Trunk: "one", Called: virtual,
-		Caller: alice, Received: time.Now()}, Offer: []byte(offerOfA), Hops: 60, Leg: f.caller}
-}
-
-// call lets Alice's INVITE come in and waits until nothing more happens.
-func (f *exchange) call() {
-	f.Incoming(f.invite())
-	synctest.Wait()
-}
-
-// b is the n-th leg dialled, from 1.
-func (f *exchange) b(n int) *fakeLeg {
-	f.t.Helper()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if len(f.dialled) < n {
-		f.t.Fatalf("only %d legs dialled, want %d: %v", len(f.dialled), n, f.trace.all())
-	}
-	return f.dialled[n-1]
-}
-
-func (f *exchange) dials() int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return len(f.dialled)
-}
-
-// tell lets a leg say something and waits until nothing more happens.
-func (f *exchange) tell(l *fakeLeg, e Event) {
-	l.say(e)
-	synctest.Wait()
-}
-
-// connect brings the call to talk.
-func (f *exchange) connect() {
-	f.t.Helper()
-	f.call()
-	f.tell(f.b(1), Event{Kind: EvRinging})
-	f.tell(f.b(1), Event{Kind: EvAnswered, Body: []byte(answerOfB)})
-	if len(f.caller.answers) != 1 {
-		f.t.Fatalf("the call is not connected: %v", f.trace.all())
-	}
-}
-
-// ended is the one record of the call's end. It fails unless all is over.
-func (f *exchange) ended() masking.Call {
-	f.t.Helper()
-	synctest.Wait()
-	if f.Live() != 0 {
-		f.t.Fatalf("%d calls are still up: %v", f.Live(), f.trace.all())
-	}
-	f.checkBooks()
-	records := f.journal.of(masking.Ended)
-	if len(records) != 1 {
-		f.t.Fatalf("%d records of the end: %v", len(records), f.trace.all())
-	}
-	return records[0]
-}
-
-// checkBooks checks what must hold after every call.
-func (f *exchange) checkBooks() {
-	f.t.Helper()
-	if fault := f.fault(); fault != "" {
-		f.t.Fatalf("%s: %v", fault, f.trace.all())
-	}
-}
-
-func (f *exchange) fault() string {
-	began, ended := f.trace.count("note began"), f.trace.count("note ended")
-	switch {
-	case began != ended:
-		return fmt.Sprintf("%d calls began and %d ended", began, ended)
-	case began > f.calls:
-		return "a call began twice"
-	case f.trace.count("release") != began:
-		return fmt.Sprintf("%d calls began and %d were released", began, f.trace.count("release"))
-	case f.trace.count("note answered") > began:
-		return "a call was answered twice"
-	case f.trace.index("release") > f.trace.index("note ended"):
-		return "the record was closed before the caller was released"
-	case f.trace.count("note without zone") > 0:
-		return "a note without zone"
-	}
-	for i, s := range f.media.sessions {
-		if s.closed != 1 {
-			return fmt.Sprintf("media session %d was closed %d times", i, s.closed)
-		}
-	}
-	for _, l := range append(slices.Clone(f.dialled), f.caller) {
-		if !l.ended() {
-			return "leg " + l.name + " was never ended"
-		}
-	}
-	return f.leak()
-}
-
-// leak looks for a whole number in the log, and for a hidden list that lacks a party.
-func (f *exchange) leak() string {
-	for _, n := range []e164.Number{alice, bob, carol, dave, erin} {
-		if strings.Contains(f.log.String(), n.National()) {
-			return "a number stands in the log"
-		}
-	}
-	return ""
-}
-
-func audioOf(t *testing.T, body string) sdp.Media {
-	t.Helper()
-	d, err := sdp.Parse([]byte(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, ok := d.Audio()
-	if !ok {
-		t.Fatalf("no audio in %q", body)
-	}
-	return m
-}
-
-// origin is the session id and the version of o=.
-func origin(t *testing.T, body string) (id, version string) {
-	t.Helper()
-	_, rest, _ := strings.Cut(body, "\r\no=- ")
-	words := strings.Fields(rest)
-	if len(words) < 2 {
-		t.Fatalf("no o= of ours in %q", body)
-	}
-	return words[0], words[1]
-}
-
-// wait lets time pass and then waits until nothing more happens.
-func wait(d time.Duration) {
-	<-time.After(d)
-	synctest.Wait()
 }

@@ -25,7 +25,6 @@ func (c *call) hunt(nextNumber bool) State {
 			return c.exhausted()
 		}
 		c.record.Callee, c.targets = c.targets[0], c.targets[1:]
-		c.number++
 		c.trunks = c.x.o.Trunks.Outgoing(c.plan.VirtualNumber)
 		if len(c.trunks) == 0 {
 			c.log.Warn("no trunk can carry this call")
@@ -59,12 +58,13 @@ func (c *call) dial() bool {
 	return true
 }
 
-// hiddenFrom are the numbers that must not reach the callee: the caller's and
-// those of everybody else of the allocation. His own is in our Request-URI.
-func (c *call) hiddenFrom(callee e164.Number) []e164.Number {
+// hiddenFrom are the numbers that must not reach one person of the call: those of
+// everybody else of the allocation, and the caller's and those that are rung,
+// which need not be parties. His own is in our Request-URI.
+func (c *call) hiddenFrom(person e164.Number) []e164.Number {
 	var hidden []e164.Number
-	for _, n := range append(c.plan.Allocation.Parties(), c.plan.Caller) { // who calls from another phone is no party
-		if n != callee && !n.IsZero() && !slices.Contains(hidden, n) {
+	for _, n := range slices.Concat(c.plan.Allocation.Parties(), c.plan.Targets, []e164.Number{c.plan.Caller}) {
+		if n != person && !n.IsZero() && !slices.Contains(hidden, n) {
 			hidden = append(hidden, n)
 		}
 	}
@@ -107,23 +107,33 @@ func (c *call) exhausted() State {
 	return c.leaveWith(SoundUnreachable, Reason{Cause: cause})
 }
 
+// timer is one of a call's timers.
+type timer struct {
+	running *time.Timer
+	setting int // which it is; the end of an earlier one is stale
+}
+
+func (c *call) timer(k EventKind) *timer { return &c.timers[k-EvRingTime] }
+
+// stop ends the present setting. Its end may be in the inbox already, and is
+// stale then.
+func (t *timer) stop() {
+	t.setting++
+	if t.running != nil {
+		t.running.Stop()
+	}
+}
+
 // arm sets one of the call's timers, in place of its last setting.
 func (c *call) arm(k EventKind, d time.Duration) {
-	i, number := k-EvRingTime, c.number
-	if c.timers[i] != nil {
-		c.timers[i].Stop()
-	}
-	if k == EvDigitTime {
-		c.waits++
-		number = c.waits
-	}
-	c.timers[i] = time.AfterFunc(d, func() { c.post(Event{Kind: k, Attempt: number}) })
+	t := c.timer(k)
+	t.stop()
+	setting := t.setting
+	t.running = time.AfterFunc(d, func() { c.post(Event{Kind: k, Attempt: setting}) })
 }
 
 func (c *call) disarm() {
-	for _, t := range c.timers {
-		if t != nil {
-			t.Stop()
-		}
+	for i := range c.timers {
+		c.timers[i].stop()
 	}
 }

@@ -316,24 +316,27 @@ func TestEachLegMayNotNameAnybodyElseOfTheAllocation(t *testing.T) {
 }
 
 func TestARefusedCallIsRecordedByTheDirectorAlone(t *testing.T) {
+	reject := func(why masking.Refusal) *masking.Ruling { return &masking.Ruling{Refusal: why, Then: masking.Reject} }
 	for _, c := range []struct {
-		err  error
-		want masking.Refusal
+		ruling *masking.Ruling
+		err    error
+		want   masking.Refusal
 	}{
-		{masking.RefusedStranger, masking.RefusedStranger},
-		{masking.RefusedCallerBusy, masking.RefusedCallerBusy},
-		{errors.New("the store is away"), masking.RefusedUnavailable},
-		{context.DeadlineExceeded, masking.RefusedUnavailable},
+		{reject(masking.RefusedStranger), nil, masking.RefusedStranger},
+		{reject(masking.RefusedCallerBusy), nil, masking.RefusedCallerBusy},
+		{reject(masking.RefusedUnknownNumber), nil, masking.RefusedUnknownNumber},
+		{nil, errors.New("the store is away"), masking.RefusedUnavailable},
+		{nil, context.DeadlineExceeded, masking.RefusedUnavailable},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			f := newExchange(t, bob)
-			f.director.err = c.err
+			f.director.ruling, f.director.err = c.ruling, c.err
 			f.call()
-			if f.Live() != 0 || f.dials() != 0 || len(f.journal.notes) != 0 {
-				t.Errorf("%v: %v", c.err, f.trace.all())
+			if f.Live() != 0 || f.dials() != 0 || len(f.journal.notes) != 0 || f.media.opened() != 0 {
+				t.Errorf("%v: %v", c.want, f.trace.all())
 			}
 			if !slices.Equal(f.director.why, []masking.Refusal{c.want}) || f.caller.end() != (Reason{masking.CauseRejected, c.want}) {
-				t.Errorf("%v: recorded %v, caller told %+v", c.err, f.director.why, f.caller.ends)
+				t.Errorf("%v: recorded %v, caller told %+v", c.want, f.director.why, f.caller.ends)
 			}
 		})
 	}

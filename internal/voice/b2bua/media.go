@@ -115,7 +115,7 @@ func (c *call) connect(answer []byte) State {
 	c.record.RingTime = c.answeredAt.Sub(c.began)
 	last := &c.record.Attempts[len(c.record.Attempts)-1]
 	last.Answered, last.Status, last.Cause, last.Ring = true, 200, "", time.Since(c.since)
-	c.record.Recorded = c.plan.Allocation.Record
+	c.record.Recorded = c.plan.Allocation.Record && !c.plan.Tenant.Settings.RecordingNotice
 	if !c.taken {
 		c.in.Leg.Answer(body)
 	}
@@ -133,7 +133,7 @@ func (c *call) agree(answer []byte) ([]byte, error) {
 	}
 	c.sides[B].theirs = d
 	if c.taken { // and told what he can say long ago
-		if err := sdp.CheckOffer(d); err != nil {
+		if _, err := sdp.Answer(c.sides[B].ours, d, sdp.Local{}); err != nil { // nothing in common
 			return nil, err
 		}
 		if err := c.point(A); err != nil {
@@ -201,7 +201,7 @@ func (c *call) capable(s Side, offer *sdp.Description) (*sdp.Description, error)
 		return sdp.Voice(offer)
 	}
 	choice := bothWays(c.sides[s.other()].theirs)
-	if c.record.Recorded {
+	if c.plan.Allocation.Record {
 		choice = sdp.OnlyG711(choice)
 	}
 	return choice, nil
@@ -226,6 +226,9 @@ func (c *call) point(s Side) error {
 	if other.theirs != nil {
 		otherOurs, _ = other.ours.Audio()
 		otherTheirs, _ = other.theirs.Audio()
+	}
+	if c.taken { // to one law of those that he named
+		theirs = sdp.Agreed(theirs, ours)
 	}
 	stream.Payloads = sdp.PayloadMap(otherOurs, theirs, otherTheirs)
 	// The other side may have agreed to both laws, and go on to speak the one that

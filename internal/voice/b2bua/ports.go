@@ -120,7 +120,7 @@ const (
 	EvRingTime                    // this number has rung long enough
 	EvTotalTime                   // the caller has waited long enough
 	EvMediaCheck                  // time to look whether media flows
-	EvDigitTime                   // no key has been pressed for long enough; Attempt is which wait
+	EvDigitTime                   // no key has been pressed for long enough
 	EvAllocEnded                  // the allocation ended
 	EvTerminate                   // the allocation ended and takes its calls along
 	EvShutdown                    // the drain deadline passed
@@ -143,7 +143,7 @@ func (s Side) other() Side { return 1 - s }
 type Event struct {
 	Kind    EventKind
 	Side    Side
-	Attempt int // which outgoing attempt, for Side B
+	Attempt int // which outgoing attempt, for Side B; of a timer, which setting
 	Body    []byte
 	Status  int           // the final SIP status of EvFailed, 0 if none came
 	Cause   masking.Cause // of EvFailed and EvHungUp

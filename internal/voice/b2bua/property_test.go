@@ -2,7 +2,9 @@ package b2bua
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,7 +18,10 @@ import (
 var (
 	someBody  = rapid.SampledFrom([]string{"", "?", answerOfB, offerOfA, offerOfWords, with(offerOfA, "sendonly"), with(answerOfB, "inactive")})
 	someCause = rapid.SampledFrom([]masking.Cause{"", masking.CauseBusy, masking.CauseNoAnswer, masking.CauseFailed, masking.CauseDeclined})
-	someID    = rapid.SampledFrom([]masking.AllocationID{"", "gvn_1", "gvn_2"})
+	someID    = rapid.SampledFrom([]masking.AllocationID{"", "gvn_1", "gvn_2", "gp_1"})
+	someKey   = rapid.SampledFrom([]byte("0123456789*#ABCD"))
+	someKeys  = rapid.SampledFrom([]string{rightPIN, rightPIN + "#", wrongPIN + "#", "1#", "#", "*", "4821", "7"})
+	someKind  = rapid.SampledFrom(kinds)
 )
 
 // anyEvent is any event of any side and attempt, sensible or not.
@@ -26,23 +31,51 @@ var anyEvent = rapid.Custom(func(t *rapid.T) Event {
 		Attempt: rapid.IntRange(-1, 5).Draw(t, "attempt"), Body: []byte(someBody.Draw(t, "body")),
 		Status: rapid.SampledFrom([]int{0, 200, 486, 503}).Draw(t, "status"), Cause: someCause.Draw(t, "cause"),
 		Retry: rapid.Bool().Draw(t, "retry"), Allocation: someID.Draw(t, "allocation"),
+		Digit: someKey.Draw(t, "key"), By: By(rapid.IntRange(0, 1).Draw(t, "by")),
 	}
 })
+
+// anyEvents are an event, or the keys of an entry one after the other.
+var anyEvents = rapid.OneOf(rapid.Map(anyEvent, func(e Event) []Event { return []Event{e} }),
+	rapid.Map(someKeys, func(keys string) []Event { return typing(keys) }))
+
+// lack is what a call needs of the world and may not have.
+type lack struct {
+	store, relay bool
+	offer        string
+}
+
+var anyLack = rapid.Custom(func(t *rapid.T) lack {
+	return lack{rapid.IntRange(0, 9).Draw(t, "no store") == 1, rapid.IntRange(0, 9).Draw(t, "no relay") == 1,
+		rapid.SampledFrom([]string{offerOfA, offerOfA, offerOfA, offerOfWords, ""}).Draw(t, "offer")}
+})
+
+func (l lack) of(f *exchange) {
+	if l.store {
+		f.director.away = errors.New("the store is away")
+	}
+	f.media.fail, f.offer = l.relay, l.offer
+}
 
 // Whatever a call hears, it makes only steps that the table documents and keeps
 // its books: one record, closed once; legs ended, media closed.
 func TestACallKeepsItsBooksWhateverItHears(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		f, c := drive(t)
+		f := newKind(t, someKind.Draw(rt, "kind"))
+		anyLack.Draw(rt, "lack").of(f)
+		c := drive(t, f)
 		defer c.disarm()
 		if rapid.Bool().Draw(rt, "two trunks") {
 			f.trunks.trunks = append(f.trunks.trunks, &fakeTrunk{name: "two", ex: f})
 		}
 		f.director.setTo([]e164.Number{bob, carol, dave}[:rapid.IntRange(1, 3).Draw(rt, "numbers")]...)
 		c.route()
-		for _, e := range rapid.SliceOfN(anyEvent, 0, 30).Draw(rt, "events") {
+		for _, e := range slices.Concat(rapid.SliceOfN(anyEvents, 0, 30).Draw(rt, "events")...) {
 			if c.state == Over {
 				break
+			}
+			if rapid.Bool().Draw(rt, "current") {
+				e = current(c, e)
 			}
 			from := c.state
 			c.handle(e)
@@ -76,6 +109,7 @@ type deed struct {
 	do    string
 	leg   int // whose event: 0 is the caller, then the legs dialled; beyond them the last
 	event Event
+	keys  string
 	id    masking.AllocationID
 	after time.Duration
 	burst bool // the next follows at once
@@ -83,11 +117,12 @@ type deed struct {
 
 var anyDeed = rapid.Custom(func(t *rapid.T) deed {
 	d := deed{
-		do:  rapid.SampledFrom([]string{"say", "say", "say", "say", "post", "wait", "allocation", "terminate", "gone", "hear", "drain"}).Draw(t, "do"),
+		do: rapid.SampledFrom([]string{"say", "say", "say", "say", "keys", "keys", "end", "end", "post", "wait", "allocation", "terminate",
+			"gone", "hear", "drain", "judge"}).Draw(t, "do"), keys: someKeys.Draw(t, "keys"),
 		leg: rapid.IntRange(0, 4).Draw(t, "leg"), event: anyEvent.Draw(t, "event"), id: someID.Draw(t, "id"),
 		after: time.Duration(rapid.IntRange(0, 70).Draw(t, "after")) * time.Second, burst: rapid.Bool().Draw(t, "burst"),
 	}
-	d.event.Kind %= EvRingTime // what a leg may say
+	d.event.Kind %= EvPlayed // what a leg may say
 	return d
 })
 
@@ -108,10 +143,12 @@ func (d deed) run(ctx context.Context, f *exchange, draining *bool) {
 		f.AllocationEnded(d.id, d.do == "terminate")
 	case "gone":
 		leg.vanish()
-	case "hear":
+	case "hear", "keys", "end":
 		if s := f.media.last(); s != nil {
-			s.hear(Side(d.leg % 2))
+			d.listen(s)
 		}
+	case "judge": // from now on the Director tells at once
+		f.release()
 	case "drain":
 		if !*draining {
 			*draining = true
@@ -120,6 +157,18 @@ func (d deed) run(ctx context.Context, f *exchange, draining *bool) {
 	}
 	if !d.burst {
 		synctest.Wait()
+	}
+}
+
+// listen does what happens in the media.
+func (d deed) listen(s *fakeSession) {
+	switch side := Side(d.leg % 2); d.do {
+	case "hear":
+		s.hear(side)
+	case "keys":
+		s.press(A, d.keys)
+	case "end":
+		s.end(side)
 	}
 }
 
@@ -135,16 +184,20 @@ func TestARunningCallEndsOnceAllItsLegsAreGone(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		deeds := rapid.SliceOfN(anyDeed, 0, 25).Draw(rt, "deeds")
 		slow := rapid.Bool().Draw(rt, "slow")
-		refused := rapid.SampledFrom([]error{nil, nil, nil, nil, masking.RefusedStranger}).Draw(rt, "refused")
-		early := rapid.Bool().Draw(rt, "early")
+		without := anyLack.Draw(rt, "lack")
+		k, early, late := someKind.Draw(rt, "kind"), rapid.Bool().Draw(rt, "early"), rapid.Bool().Draw(rt, "late")
 		fault := ""
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
-			f := newExchange(t, bob, carol, dave)
-			f.slow, f.director.err = slow, refused
+			f := newKind(t, k)
+			f.slow = slow
+			without.of(f)
 			if early {
 				f.director.gate = make(chan struct{})
+			}
+			if late {
+				f.director.judging = make(chan struct{})
 			}
 			f.call()
 			draining := false
@@ -157,6 +210,7 @@ func TestARunningCallEndsOnceAllItsLegsAreGone(t *testing.T) {
 			if early && len(deeds) <= 2 {
 				close(f.director.gate)
 			}
+			f.release()
 			fault = f.finishAll()
 			cancel()
 		})
@@ -176,13 +230,7 @@ func (f *exchange) finishAll() string {
 	}
 	synctest.Wait()
 	if n := f.Live(); n != 0 {
-		for _, c := range f.book.all() {
-			c.flood() // let the bubble end
-		}
 		return fmt.Sprintf("all legs are gone and %d calls are up: %v", n, f.trace.all())
-	}
-	if f.trace.count("note began") == 0 && f.caller.ended() {
-		return "" // refused
 	}
 	if fault := f.fault(); fault != "" {
 		return fmt.Sprintf("%s: %v", fault, f.trace.all())

@@ -56,7 +56,6 @@ func (c *call) announce(r masking.Ruling) State {
 func (c *call) leaveWith(sound Sound, why Reason) State {
 	c.farewell = why
 	c.disarm()
-	c.waits++
 	c.media.Listen(A, nil)
 	limit := partTotal
 	if sound == ToneBusy {
@@ -73,8 +72,11 @@ func (c *call) part(e Event) State {
 	if e.Kind == EvCancelled { // RFC 3261 §9.2: 487, whatever we would have said
 		why = Reason{Cause: masking.CauseCallerCancelled}
 	}
-	c.record.Refusal = c.farewell.Refusal
-	c.finish(c.farewell.Cause, why)
+	cause := c.farewell.Cause
+	if e.Kind == EvBlocked {
+		cause = masking.CauseLeakBlocked
+	}
+	c.finish(cause, why)
 	return Ending
 }
 
@@ -89,7 +91,7 @@ func (c *call) ringBack() {
 // notice if they are to hear one. What is said meanwhile reaches nobody.
 func (c *call) startTape() {
 	switch {
-	case !c.record.Recorded:
+	case !c.plan.Allocation.Record:
 	case c.plan.Tenant.Settings.RecordingNotice:
 		c.notices = 2
 		c.utter(A, SoundRecorded)
@@ -103,6 +105,8 @@ func (c *call) startTape() {
 func (c *call) noticed() {
 	if c.notices--; c.notices == 0 {
 		c.media.Record(c.record.ID, c.record.Tenant)
+		c.record.Recorded = true
+		c.note(masking.Taped)
 	}
 }
 

@@ -71,15 +71,15 @@ type step struct {
 // docs/call-states.md is this table, printed.
 var table = [states]map[EventKind]step{
 	Asking: {
-		EvDigit:     {takeKey, []State{Asking, Dialing, Parting, Ending}},
-		EvDigitTime: {judge, []State{Asking, Dialing, Parting, Ending}},
+		EvDigit:     {takeKey, []State{Asking, Dialing, Parting}},
+		EvDigitTime: {judge, []State{Asking, Dialing, Parting}},
 		EvPlayed:    {awaitKeys, []State{Asking}},
 		EvTotalTime: {deny, []State{Parting}},
 		EvOffered:   {renew, []State{Asking}},
 		EvHungUp:    {hangUp, []State{Ending}},
 		EvBlocked:   {hangUp, []State{Ending}},
 		EvShutdown:  {hangUp, []State{Ending}},
-		EvGone:      {countOut, []State{Asking, Ending}},
+		EvGone:      {countOut, []State{Asking, Over}},
 	},
 	Dialing: {
 		EvRinging:    {ring, []State{Ringing}},
@@ -132,7 +132,7 @@ var table = [states]map[EventKind]step{
 		EvBlocked:   {part, []State{Ending}},
 		EvTerminate: {part, []State{Ending}},
 		EvShutdown:  {part, []State{Ending}},
-		EvGone:      {countOut, []State{Parting, Ending}},
+		EvGone:      {countOut, []State{Parting, Ending, Over}},
 	},
 	Ending: {
 		EvGone: {countOut, []State{Ending, Over}},

@@ -38,50 +38,94 @@ func TestThePageOfStatesIsTheTable(t *testing.T) {
 
 // drive makes a call without its goroutine: the test hands it one event after
 // the other. Its legs never say Gone by themselves.
-func drive(t *testing.T) (*exchange, *call) {
-	f := newExchange(t, bob, carol)
+func drive(t *testing.T, f *exchange) *call {
 	f.slow = true
 	in := f.invite()
 	f.caller.slow = true
 	c := newCall(f.Exchange, in)
 	t.Cleanup(c.disarm)
-	return f, c
+	return c
 }
 
 var (
-	rings   = Event{Kind: EvRinging, Side: B, Attempt: 1}
-	answers = Event{Kind: EvAnswered, Side: B, Attempt: 1, Body: []byte(answerOfB)}
-	fails   = Event{Kind: EvFailed, Side: B, Attempt: 1, Cause: masking.CauseBusy}
-	hangsUp = Event{Kind: EvHungUp, Side: A}
+	rings      = Event{Kind: EvRinging, Side: B, Attempt: 1}
+	answers    = Event{Kind: EvAnswered, Side: B, Attempt: 1, Body: []byte(answerOfB)}
+	fails      = Event{Kind: EvFailed, Side: B, Attempt: 1, Cause: masking.CauseBusy}
+	failsToo   = Event{Kind: EvFailed, Side: B, Attempt: 2, Cause: masking.CauseNoAnswer}
+	answersToo = Event{Kind: EvAnswered, Side: B, Attempt: 2, Body: []byte(answerOfB)}
+	hangsUp    = Event{Kind: EvHungUp, Side: A}
+	goneA      = Event{Kind: EvGone, Side: A}
+	goneB      = Event{Kind: EvGone, Side: B, Attempt: 1}
 )
 
-// ways lead to each state from the first INVITE on.
-var ways = map[State][][]Event{
-	Dialing: {{}, {fails}, {rings, fails}},
-	Ringing: {{rings}, {rings, fails, {Kind: EvRinging, Side: B, Attempt: 2}}},
-	Talking: {{answers}, {rings, fails, {Kind: EvAnswered, Side: B, Attempt: 2, Body: []byte(answerOfB)}}},
-	Ending:  {{hangsUp}, {answers, hangsUp}, {answers, hangsUp, {Kind: EvGone, Side: A}}},
-	Over:    {{hangsUp, {Kind: EvGone, Side: A}, {Kind: EvGone, Side: B, Attempt: 1}}},
+// typing is a caller who presses keys.
+func typing(keys string, then ...Event) (path []Event) {
+	for i := range len(keys) {
+		path = append(path, Event{Kind: EvDigit, Digit: keys[i]})
+	}
+	return append(path, then...)
+}
+
+// silence is the end of the wait for a key.
+var silence = Event{Kind: EvDigitTime}
+
+// current gives an event of a timer or of our own words the number that is current.
+func current(c *call, e Event) Event {
+	switch {
+	case e.Kind >= EvRingTime && e.Kind <= EvDigitTime:
+		e.Attempt = c.timer(e.Kind).setting
+	case e.Kind == EvPlayed:
+		e.Attempt = c.spoken[e.Side]
+	}
+	return e
+}
+
+// way leads to a state from the first INVITE on.
+type way struct {
+	kind kind
+	path []Event
+}
+
+var ways = map[State][]way{
+	Asking: {{asked, nil}, {asked, typing("482")}, {asked, typing(rightPIN)}, {asked, typing("1#2#" + rightPIN[:5])},
+		{asked, []Event{silence}}},
+	Dialing: {{routed, nil}, {routed, []Event{fails}}, {routed, []Event{rings, fails}}, {asked, typing(rightPIN + "#")},
+		{asked, typing(rightPIN+"#", fails)}},
+	Ringing: {{routed, []Event{rings}}, {routed, []Event{rings, fails, {Kind: EvRinging, Side: B, Attempt: 2}}},
+		{asked, typing(rightPIN+"#", fails, Event{Kind: EvRinging, Side: B, Attempt: 2})}},
+	Talking: {{routed, []Event{answers}}, {routed, []Event{rings, fails, answersToo}}, {asked, typing(rightPIN+"#", answers)},
+		{noticed, []Event{answers}}},
+	Parting: {{announced, nil}, {asked, typing("1#2#3#")}, {asked, typing(rightPIN+"#", fails, failsToo)}},
+	Ending: {{routed, []Event{hangsUp}}, {routed, []Event{answers, hangsUp}}, {routed, []Event{answers, hangsUp, goneA}},
+		{asked, []Event{hangsUp}}, {rejected, nil}},
+	Over: {{routed, []Event{hangsUp, goneA, goneB}}, {asked, []Event{goneA}}},
 }
 
 // variants are the events of a kind that a call can meet.
 func variants(c *call) []Event {
-	all := []Event{{Kind: EvGone, Side: B, Attempt: 1}} // of the first number's leg
+	all := []Event{goneB} // of the first number's leg
 	for k := range eventKinds {
 		for _, s := range []Side{A, B} {
-			for _, body := range []string{"", "?", answerOfB, offerOfA} {
-				for _, retry := range []bool{false, true} {
-					e := Event{Kind: k, Side: s, Body: []byte(body), Retry: retry, Allocation: c.plan.Allocation.ID}
-					switch {
-					case k == EvRingTime:
-						e.Attempt = c.number
-					case s == B:
-						e.Attempt = c.attempt
-					}
+			e := Event{Kind: k, Side: s, Allocation: c.plan.Allocation.ID}
+			if s == B {
+				e.Attempt = c.attempt
+			}
+			e = current(c, e)
+			all = append(all, e)
+			switch k {
+			case EvAnswered, EvOffered:
+				for _, body := range []string{"?", answerOfB, offerOfA} {
+					e.Body = []byte(body)
 					all = append(all, e)
 				}
+			case EvFailed:
+				e.Retry = true
+				all = append(all, e)
 			}
 		}
+	}
+	for _, key := range "0#*A" {
+		all = append(all, Event{Kind: EvDigit, Digit: byte(key)}, Event{Kind: EvDigit, Digit: byte(key), By: ByInfo})
 	}
 	return all
 }
@@ -93,17 +137,21 @@ func TestEveryStateDoesWithEveryEventWhatTheTableSays(t *testing.T) {
 		to   State
 	}
 	reached := map[cell]bool{}
-	for from, paths := range ways {
-		for _, path := range paths {
+	for from, ways := range ways {
+		for _, w := range ways {
 			for i := range variants(&call{}) {
 				for _, silent := range []bool{false, true} {
-					f, c := drive(t)
+					if silent && from != Talking {
+						continue
+					}
+					f := newKind(t, w.kind)
+					c := drive(t, f)
 					c.route()
-					for _, e := range path {
-						c.handle(e)
+					for _, e := range w.path {
+						c.handle(current(c, e))
 					}
 					if c.state != from {
-						t.Fatalf("%v leads to %v, not to %v", path, c.state, from)
+						t.Fatalf("%v of %v leads to %v, not to %v", w.path, w.kind, c.state, from)
 					}
 					if silent {
 						c.answeredAt, c.quiet = c.answeredAt.Add(-time.Hour), c.quiet.Add(-time.Hour)
@@ -147,12 +195,13 @@ func documented(from State, k EventKind, to State) bool {
 }
 
 func TestWhatASideCannotSayOrANumberOfBeforeIsIgnored(t *testing.T) {
-	_, c := drive(t)
+	c := drive(t, newKind(t, routed))
 	c.route()
 	c.handle(fails) // now the second number
 	for _, e := range []Event{
 		{Kind: EvRinging, Side: A}, {Kind: EvAnswered, Side: A, Body: []byte(answerOfB)}, {Kind: EvFailed, Side: A},
 		{Kind: EvCancelled, Side: B, Attempt: 2}, {Kind: EvRingTime, Attempt: 1}, {Kind: EvRingTime}, answers, rings, fails,
+		{Kind: EvTotalTime}, {Kind: EvMediaCheck, Attempt: 1}, {Kind: EvDigitTime, Attempt: 1}, {Kind: EvPlayed, Attempt: 1},
 		{Kind: EvAllocEnded, Allocation: "gvn_2"}, {Kind: EvTerminate},
 	} {
 		if c.handle(e); c.state != Dialing || c.attempt != 2 {

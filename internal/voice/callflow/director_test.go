@@ -23,6 +23,7 @@ var start = time.Date(2024, 6, 15, 9, 30, 0, 0, time.UTC)
 //
 //	acme  virtual  gvn_two: alice ↔ bob
 //	acme  oneway   gvn_one: alice → bob
+//	acme  pinned   gp_one: alice → bob, 4801; gp_two: carol → nobody yet, 70629
 //	zeta  nobodys  gvn_zed: alice ↔ carol
 type desk struct {
 	*Director
@@ -30,12 +31,13 @@ type desk struct {
 	store   *sqlite.Store
 	journal *Journal
 	log     *syncLog
+	server  *tenantServer
 	now     time.Time
 	calls   int
 }
 
 func newDesk(t *testing.T) *desk {
-	d := &desk{t: t, log: &syncLog{}, now: start}
+	d := &desk{t: t, log: &syncLog{}, server: &tenantServer{}, now: start}
 	s, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(t.TempDir(), "t.db")})
 	if err != nil {
 		t.Fatal(err)
@@ -43,10 +45,12 @@ func newDesk(t *testing.T) *desk {
 	d.store = s
 	d.insert(allocation("acme", "gvn_two", virtual, masking.TwoWay, bob), masking.Exclusive)
 	d.insert(allocation("acme", "gvn_one", oneway, masking.OneWay, bob), masking.Shared)
+	d.insert(pinAllocation("gp_one", "4801", alice, bob), masking.Shared)
+	d.place(pinAllocation("gp_two", "70629", carol), masking.Shared)
 	d.insert(allocation("zeta", "gvn_zed", nobodys, masking.TwoWay, carol), masking.Exclusive)
 	log := slog.New(slog.NewJSONHandler(d.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	d.journal = NewJournal(JournalOptions{Store: s, Clock: d.clockNow, Log: log, Node: "n1"})
-	d.Director = NewDirector(DirectorOptions{Store: s, Journal: d.journal, Clock: d.clockNow, Log: log, Key: []byte("key")})
+	d.Director = NewDirector(DirectorOptions{Store: s, Journal: d.journal, Clock: d.clockNow, Log: log, Key: []byte("key"), Asker: d.server})
 	t.Cleanup(func() {
 		d.flush()
 		d.log.checkNoNumber(t)
@@ -57,6 +61,13 @@ func newDesk(t *testing.T) *desk {
 	return d
 }
 
+// newDirector makes a Director and a Journal on a store in memory.
+func newDirector(m *memory) (*Director, *Journal) {
+	j, log := newJournal(m)
+	return NewDirector(DirectorOptions{Store: m, Journal: j, Clock: time.Now, Log: slog.New(slog.NewJSONHandler(log, nil)),
+		Key: []byte("key"), Asker: &tenantServer{}}), j
+}
+
 func (d *desk) clockNow() time.Time { return d.now }
 
 func allocation(tenant masking.TenantID, id masking.AllocationID, number e164.Number, usage masking.Usage, to e164.Number) masking.Allocation {
@@ -64,6 +75,13 @@ func allocation(tenant masking.TenantID, id masking.AllocationID, number e164.Nu
 		Usage: usage, CustomField: "order 7", CreatedAt: start, UpdatedAt: start, ExpiresAt: start.Add(time.Hour)}
 }
 
+// pinAllocation is one of acme's on the number pinned.
+func pinAllocation(id masking.AllocationID, pin masking.PIN, from e164.Number, to ...e164.Number) masking.Allocation {
+	return masking.Allocation{ID: id, Tenant: "acme", VirtualNumber: pinned, From: []e164.Number{from}, To: to, Usage: masking.TwoWay,
+		PIN: pin, MaxPINAttempts: 3, CustomField: "order 8", CreatedAt: start, UpdatedAt: start, ExpiresAt: start.Add(time.Hour)}
+}
+
+// insert writes an allocation with its number, and its tenant if he is new.
 func (d *desk) insert(a masking.Allocation, sharing masking.Sharing) {
 	d.t.Helper()
 	d.update(func(ctx context.Context, tx store.Tx) error {
@@ -75,9 +93,15 @@ func (d *desk) insert(a masking.Allocation, sharing masking.Sharing) {
 			}
 		}
 		number := masking.VirtualNumber{Number: a.VirtualNumber, Tenant: a.Tenant, Sharing: sharing, CreatedAt: start}
-		if err := tx.InsertNumber(ctx, number, start); err != nil {
-			return err
-		}
+		return tx.InsertNumber(ctx, number, start)
+	})
+	d.place(a, sharing)
+}
+
+// place writes an allocation on a number that is there.
+func (d *desk) place(a masking.Allocation, sharing masking.Sharing) {
+	d.t.Helper()
+	d.update(func(ctx context.Context, tx store.Tx) error {
 		if err := tx.InsertAllocation(ctx, a); err != nil {
 			return err
 		}
@@ -146,11 +170,11 @@ func TestACallIsRoutedBothWays(t *testing.T) {
 	}{
 		{virtual, alice, bob, masking.FromCalls}, {virtual, bob, alice, masking.ToCalls}, {oneway, alice, bob, masking.FromCalls},
 	} {
-		plan, release, err := d.Route(t.Context(), d.ask(c.called, c.caller))
-		if err != nil {
-			t.Fatal(err)
+		r, release, err := d.Route(t.Context(), d.ask(c.called, c.caller))
+		if err != nil || r.Refusal != "" {
+			t.Fatal(r.Refusal, err)
 		}
-		if !slices.Equal(plan.Targets, []e164.Number{c.want}) || plan.Direction != c.direction || plan.VirtualNumber != c.called ||
+		if plan := r.Plan; !slices.Equal(plan.Targets, []e164.Number{c.want}) || plan.Direction != c.direction || plan.VirtualNumber != c.called ||
 			plan.Tenant.ID != "acme" || plan.RingEach != 20*time.Second || plan.RingTotal != time.Minute {
 			t.Errorf("%+v", plan)
 		}
@@ -164,30 +188,31 @@ func TestACallThatMayNotPassIsRefusedAndRecordedWithItsReason(t *testing.T) {
 		called, caller e164.Number
 		after          time.Duration
 		want           masking.Refusal
+		then           masking.StrangerAction
 		tenant         masking.TenantID
 		event          string // "" = none
 	}{
-		{"no number", e164.Number{}, alice, 0, masking.RefusedUnknownNumber, "acme", ""},
-		{"unknown number", carol, alice, 0, masking.RefusedUnknownNumber, "acme", ""},
-		{"stranger", virtual, stranger, 0, masking.RefusedStranger, "acme", "call.rejected stranger"},
-		{"party of another tenant", virtual, carol, 0, masking.RefusedStranger, "acme", "call.rejected stranger"},
-		{"withheld", virtual, e164.Number{}, 0, masking.RefusedWithheld, "acme", "call.rejected withheld"},
-		{"expired a millisecond ago", virtual, alice, time.Hour + time.Millisecond, masking.RefusedExpired, "acme", "call.rejected expired"},
-		{"expires now", virtual, alice, time.Hour, masking.RefusedExpired, "acme", "call.rejected expired"},
-		{"wrong direction", oneway, bob, 0, masking.RefusedStranger, "acme", "call.rejected wrong_direction gvn_one"},
-		{"wrong direction, expired", oneway, bob, time.Hour, masking.RefusedStranger, "acme", "call.rejected stranger"},
-		{"other tenant's number", nobodys, bob, 0, masking.RefusedStranger, "zeta", "call.rejected stranger"},
+		{"no number", e164.Number{}, alice, 0, masking.RefusedUnknownNumber, masking.Reject, "acme", ""},
+		{"unknown number", carol, alice, 0, masking.RefusedUnknownNumber, masking.Reject, "acme", ""},
+		{"stranger", virtual, stranger, 0, masking.RefusedStranger, masking.Announce, "acme", "call.rejected stranger"},
+		{"party of another tenant", virtual, carol, 0, masking.RefusedStranger, masking.Announce, "acme", "call.rejected stranger"},
+		{"withheld", virtual, e164.Number{}, 0, masking.RefusedWithheld, masking.Reject, "acme", "call.rejected withheld"},
+		{"expired a millisecond ago", virtual, alice, time.Hour + time.Millisecond, masking.RefusedExpired, masking.Announce, "acme", "call.rejected expired"},
+		{"expires now", virtual, alice, time.Hour, masking.RefusedExpired, masking.Announce, "acme", "call.rejected expired"},
+		{"wrong direction", oneway, bob, 0, masking.RefusedStranger, masking.Announce, "acme", "call.rejected wrong_direction gvn_one"},
+		{"wrong direction, expired", oneway, bob, time.Hour, masking.RefusedStranger, masking.Announce, "acme", "call.rejected stranger"},
+		{"other tenant's number", nobodys, bob, 0, masking.RefusedStranger, masking.Announce, "zeta", "call.rejected stranger"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := newDesk(t)
 			d.now = start.Add(c.after)
 			ask := d.ask(c.called, c.caller)
-			plan, release, err := d.Route(t.Context(), ask)
-			if err != c.want || release != nil {
-				t.Fatalf("gave %v", err)
+			r, release, err := d.Route(t.Context(), ask)
+			if err != nil || r.Refusal != c.want || r.Then != c.then || release != nil || r.Plan.Targets != nil {
+				t.Fatalf("gave %+v, %v", r, err)
 			}
 			for range 2 { // a repeated refusal is one call
-				d.Refused(ask, plan, c.want)
+				d.Refused(ask, r.Plan, c.want)
 			}
 			d.flush()
 			var want []string
@@ -227,42 +252,47 @@ func TestACallThatMayNotPassIsRefusedAndRecordedWithItsReason(t *testing.T) {
 func TestADeletedAllocationIsAStrangers(t *testing.T) {
 	d := newDesk(t)
 	d.update(func(ctx context.Context, tx store.Tx) error { return tx.Release(ctx, "gvn_two") })
-	if _, _, err := d.Route(t.Context(), d.ask(virtual, alice)); err != masking.RefusedStranger {
-		t.Errorf("gave %v", err)
+	if r, _, err := d.Route(t.Context(), d.ask(virtual, alice)); err != nil || r.Refusal != masking.RefusedStranger {
+		t.Errorf("gave %q, %v", r.Refusal, err)
+	}
+}
+
+// rings routes a call that is let through.
+func (d *desk) rings(called, caller e164.Number) (masking.Plan, func()) {
+	d.t.Helper()
+	r, release, err := d.Route(d.t.Context(), d.ask(called, caller))
+	if err != nil || r.Refusal != "" {
+		d.t.Fatalf("refused: %q, %v", r.Refusal, err)
+	}
+	return r.Plan, release
+}
+
+// refused routes a call that is not let through.
+func (d *desk) refused(called, caller e164.Number, why masking.Refusal, then masking.StrangerAction) {
+	d.t.Helper()
+	r, release, err := d.Route(d.t.Context(), d.ask(called, caller))
+	if err != nil || r.Refusal != why || r.Then != then || release != nil {
+		d.t.Errorf("gave %q, %q, %v; want %q, %q", r.Refusal, r.Then, err, why, then)
 	}
 }
 
 func TestACallerHasOneCallAtATime(t *testing.T) {
 	d := newDesk(t)
-	_, release, err := d.Route(t.Context(), d.ask(virtual, alice))
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, release := d.rings(virtual, alice)
 	ask := d.ask(oneway, alice) // by any virtual number of the tenant
-	plan, none, err := d.Route(t.Context(), ask)
-	if err != masking.RefusedCallerBusy || none != nil || plan.Allocation.ID != "gvn_one" {
-		t.Fatalf("gave %v, %+v", err, plan)
+	r, none, err := d.Route(t.Context(), ask)
+	if err != nil || r.Refusal != masking.RefusedCallerBusy || r.Then != masking.Reject || none != nil || r.Plan.Allocation.ID != "gvn_one" {
+		t.Fatalf("gave %v, %+v", err, r)
 	}
-	d.Refused(ask, plan, masking.RefusedCallerBusy)
-	if _, other, err := d.Route(t.Context(), d.ask(virtual, bob)); err != nil {
-		t.Errorf("another caller: %v", err)
-	} else {
-		other()
-	}
-	if _, other, err := d.Route(t.Context(), d.ask(nobodys, alice)); err != nil {
-		t.Errorf("the same caller at another tenant: %v", err)
-	} else {
-		other()
+	d.Refused(ask, r.Plan, r.Refusal)
+	for _, other := range []struct{ called, caller e164.Number }{{virtual, bob}, {nobodys, alice}} { // another's; at another tenant
+		_, done := d.rings(other.called, other.caller)
+		done()
 	}
 	release()
-	_, second, err := d.Route(t.Context(), d.ask(virtual, alice))
-	if err != nil {
-		t.Fatalf("after the first call: %v", err)
-	}
+	_, second := d.rings(virtual, alice)
 	release() // once too often: it must not give the second call's place away
-	if _, _, err := d.Route(t.Context(), d.ask(virtual, alice)); err != masking.RefusedCallerBusy {
-		t.Errorf("a third call while the second is up: %v", err)
-	}
+	d.refused(virtual, alice, masking.RefusedCallerBusy, masking.Reject)
 	second()
 	d.flush()
 	if got := d.events("acme"); !slices.Equal(got, []string{"call.rejected caller_busy gvn_one"}) {
@@ -280,19 +310,22 @@ func TestOfManyCallsOfOneCallerAtOnceOneIsTaken(t *testing.T) {
 	for i := range asks {
 		asks[i] = d.ask(virtual, alice)
 	}
-	results := make(chan error, n)
+	results := make(chan masking.Refusal, n)
 	for _, a := range asks {
 		go func() {
-			_, _, err := d.Route(t.Context(), a)
-			results <- err
+			r, _, err := d.Route(t.Context(), a)
+			if err != nil {
+				r.Refusal = masking.RefusedUnavailable
+			}
+			results <- r.Refusal
 		}()
 	}
 	taken := 0
 	for range n {
-		if err := <-results; err == nil {
+		if why := <-results; why == "" {
 			taken++
-		} else if err != masking.RefusedCallerBusy {
-			t.Error(err)
+		} else if why != masking.RefusedCallerBusy {
+			t.Error(why)
 		}
 	}
 	if taken != 1 {
@@ -306,15 +339,14 @@ func TestWithoutTheStoreOrBehindItNoCallIsTakenAndNoneIsCalledAStranger(t *testi
 	j, log := newJournal(m)
 	d := NewDirector(DirectorOptions{Store: m, Journal: j, Clock: time.Now, Log: slog.New(slog.NewTextHandler(log, nil)), Key: []byte("k")})
 	ask := masking.Ask{Call: "call_1", Called: virtual, Caller: alice}
-	var refusal masking.Refusal
-	if _, release, err := d.Route(t.Context(), ask); err == nil || errors.As(err, &refusal) || release != nil {
-		t.Errorf("store away: %v", err)
+	if r, release, err := d.Route(t.Context(), ask); err == nil || r.Refusal != "" || r.Then != "" || release != nil {
+		t.Errorf("store away: %+v, %v", r, err)
 	}
 	for range behindAt {
 		j.Note(masking.Began, record(1), time.UTC)
 	}
-	if _, release, err := d.Route(t.Context(), ask); !errors.Is(err, errBehind) || errors.As(err, &refusal) || release != nil {
-		t.Errorf("behind: %v", err)
+	if r, release, err := d.Route(t.Context(), ask); !errors.Is(err, errBehind) || r.Refusal != "" || release != nil {
+		t.Errorf("behind: %+v, %v", r, err)
 	}
 	waiting := j.Waiting()
 	d.Refused(ask, masking.Plan{}, masking.RefusedUnavailable)

@@ -23,7 +23,10 @@ var (
 	virtual  = e164.MustParse("+914012345615")
 	oneway   = e164.MustParse("+914012345626")
 	nobodys  = e164.MustParse("+914012345637")
-	parties  = []e164.Number{alice, bob, carol, stranger, virtual, oneway, nobodys}
+	pinned   = e164.MustParse("+914012345648")
+	support  = e164.MustParse("+919812345615")
+	hidden   e164.Number // of a caller who withholds his
+	parties  = []e164.Number{alice, bob, carol, stranger, virtual, oneway, nobodys, pinned, support}
 )
 
 var errAway = errors.New("the database is away")
@@ -43,23 +46,43 @@ type memory struct {
 	mu       sync.Mutex
 	rows     rows
 	routes   map[[2]string]masking.Route
-	away     bool // nothing works
-	full     bool // reading works, writing does not
-	hang     bool // Update waits for its context
-	forgets  int  // so many Updates are durable and say that they failed
+	pins     map[pinKey]masking.Allocation      // what a PIN opens
+	stands   map[[2]string][]masking.Allocation // with a PIN, by number and party
+	away     bool                               // nothing works
+	full     bool                               // reading works, writing does not
+	hang     bool                               // Update waits for its context
+	forgets  int                                // so many Updates are durable and say that they failed
+	again    int                                // so many Updates run what they are given twice
+	tapeless error                              // why no recording can be begun
 	poison   map[masking.CallID]error
 	batches  []int // entries of each Update
 	readying int
 }
 
+type pinKey struct {
+	virtual e164.Number
+	pin     masking.PIN
+}
+
 type rows struct {
-	calls  map[masking.CallID]masking.Call
-	log    []string // what was written, in order
-	events []masking.Event
+	calls      map[masking.CallID]masking.Call
+	counted    map[masking.AllocationID]masking.Tally
+	tries      map[masking.TriesOf]masking.Tries
+	recordings map[masking.CallID]masking.Recording
+	log        []string // what was written, in order
+	events     []masking.Event
+	told       map[masking.EventID]bool // those of events
+}
+
+func (r rows) clone() rows {
+	return rows{calls: maps.Clone(r.calls), counted: maps.Clone(r.counted), tries: maps.Clone(r.tries),
+		recordings: maps.Clone(r.recordings), log: slices.Clone(r.log), events: slices.Clone(r.events), told: maps.Clone(r.told)}
 }
 
 func newMemory() *memory {
-	return &memory{rows: rows{calls: map[masking.CallID]masking.Call{}}, poison: map[masking.CallID]error{}}
+	return &memory{rows: rows{calls: map[masking.CallID]masking.Call{}, counted: map[masking.AllocationID]masking.Tally{},
+		tries: map[masking.TriesOf]masking.Tries{}, recordings: map[masking.CallID]masking.Recording{}, told: map[masking.EventID]bool{}},
+		pins: map[pinKey]masking.Allocation{}, stands: map[[2]string][]masking.Allocation{}, poison: map[masking.CallID]error{}}
 }
 
 func (m *memory) set(change func(*memory)) {
@@ -88,7 +111,12 @@ func (m *memory) Update(ctx context.Context, fn func(context.Context, store.Tx) 
 	if m.away || m.full {
 		return errAway
 	}
-	next := rows{calls: maps.Clone(m.rows.calls), log: slices.Clone(m.rows.log), events: slices.Clone(m.rows.events)}
+	if m.again > 0 { // a serialization failure is retried: nothing of the first run remains
+		m.again--
+		lost := m.rows.clone()
+		_ = fn(ctx, &memoryTx{m: m, rows: &lost})
+	}
+	next := m.rows.clone()
 	tx := &memoryTx{m: m, rows: &next}
 	err := fn(ctx, tx)
 	m.batches = append(m.batches, tx.writes)
@@ -165,7 +193,31 @@ func (tx *memoryTx) BeginCall(_ context.Context, c masking.Call) (bool, error) {
 		return false, err
 	}
 	tx.rows.calls[c.ID] = c
+	tx.count(c.Allocation, masking.Tally{Calls: 1})
 	return true, nil
+}
+
+// count adds to an allocation's tally.
+func (tx *memoryTx) count(id masking.AllocationID, more masking.Tally) {
+	if id == "" {
+		return
+	}
+	t := tx.rows.counted[id]
+	tx.rows.counted[id] = masking.Tally{Calls: t.Calls + more.Calls, Connected: t.Connected + more.Connected, TalkSeconds: t.TalkSeconds + more.TalkSeconds}
+}
+
+func (tx *memoryTx) MatchCall(_ context.Context, c masking.Call) (bool, error) {
+	have, there := tx.rows.calls[c.ID]
+	if !there {
+		return false, masking.ErrNotFound()
+	}
+	if c.Allocation == "" || have.Allocation != "" || !have.EndedAt.IsZero() {
+		return false, nil
+	}
+	have.Allocation, have.Direction, have.CustomField = c.Allocation, c.Direction, c.CustomField
+	tx.rows.calls[c.ID] = have
+	tx.count(c.Allocation, masking.Tally{Calls: 1})
+	return true, tx.write(c.ID, "matched")
 }
 
 func (tx *memoryTx) AnswerCall(_ context.Context, c masking.Call) (bool, error) {
@@ -176,7 +228,9 @@ func (tx *memoryTx) AnswerCall(_ context.Context, c masking.Call) (bool, error) 
 	if !have.AnsweredAt.IsZero() || !have.EndedAt.IsZero() {
 		return false, nil
 	}
+	c.Allocation = have.Allocation
 	tx.rows.calls[c.ID] = c
+	tx.count(c.Allocation, masking.Tally{Connected: 1})
 	return true, tx.write(c.ID, "answered")
 }
 
@@ -188,13 +242,38 @@ func (tx *memoryTx) EndCall(_ context.Context, c masking.Call) (bool, error) {
 	if !have.EndedAt.IsZero() {
 		return false, nil
 	}
+	if have.AnsweredAt.IsZero() && !c.AnsweredAt.IsZero() {
+		tx.count(have.Allocation, masking.Tally{Connected: 1})
+	}
+	c.Allocation, c.Recorded = have.Allocation, have.Recorded || c.Recorded
 	tx.rows.calls[c.ID] = c
+	tx.count(c.Allocation, masking.Tally{TalkSeconds: int64(c.TalkTime / time.Second)})
 	return true, tx.write(c.ID, "ended")
 }
 
+func (tx *memoryTx) Call(_ context.Context, tenant masking.TenantID, id masking.CallID) (masking.Call, error) {
+	if c, there := tx.rows.calls[id]; there && c.Tenant == tenant {
+		return c, nil
+	}
+	return masking.Call{}, masking.ErrNotFound()
+}
+
 func (tx *memoryTx) AppendEvent(_ context.Context, e masking.Event) error {
+	if tx.rows.told[e.ID] {
+		return nil
+	}
+	tx.rows.told[e.ID] = true
 	tx.rows.events = append(tx.rows.events, e)
 	return tx.write(e.Call, string(e.Type))
+}
+
+func (tx *memoryTx) Tenant(_ context.Context, id masking.TenantID) (masking.Tenant, error) {
+	for _, r := range tx.m.routes {
+		if r.Tenant.ID == id {
+			return r.Tenant, nil
+		}
+	}
+	return masking.Tenant{}, masking.ErrNotFound()
 }
 
 func (tx *memoryTx) Route(_ context.Context, called, caller e164.Number) (masking.Route, error) {

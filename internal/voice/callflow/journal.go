@@ -90,8 +90,10 @@ func (j *Journal) Note(m masking.Moment, c masking.Call, zone *time.Location) {
 
 func (j *Journal) refused(r refusal) {
 	who := refusedCaller{r.ask.Called, r.ask.Caller, r.why}
-	// A party who is busy has called: that counts, however often.
-	if r.why != masking.RefusedCallerBusy && (j.length.Load() >= strangersAt || !j.strangers.worthWriting(who, r.at)) {
+	// A party who is busy has called: that counts, however often. A stranger who is
+	// asked for a PIN can be busy as well.
+	partys := r.why == masking.RefusedCallerBusy && r.plan.Allocation.ID != ""
+	if !partys && (j.length.Load() >= strangersAt || !j.strangers.worthWriting(who, r.at)) {
 		j.unsaid.Add(1)
 		return
 	}
@@ -308,6 +310,10 @@ func (j *Journal) apply(ctx context.Context, tx store.Tx, e entry) error {
 			}
 		}
 		return j.event(ctx, tx, masking.EventCallAnswered, e)
+	case masking.Taped:
+		r := runningRecording(e.call)
+		r.StartedAt = e.at
+		return tx.BeginRecording(ctx, r)
 	case masking.Ended:
 		changed, err := tx.EndCall(ctx, e.call)
 		if err != nil || !changed {

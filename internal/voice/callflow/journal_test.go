@@ -304,7 +304,12 @@ func TestRefusalsOfStrangersAreBoundedAndThoseOfPartiesAreNot(t *testing.T) {
 		if j.Waiting() != strangersAt || j.Unwritten() != 100 {
 			t.Errorf("%d wait, %d unwritten", j.Waiting(), j.Unwritten())
 		}
-		j.refused(refusal{ask: masking.Ask{Call: "call_busy"}, why: masking.RefusedCallerBusy})
+		j.refused(refusal{ask: masking.Ask{Call: "call_asked"}, why: masking.RefusedCallerBusy})
+		if j.Waiting() != strangersAt || j.Unwritten() != 101 {
+			t.Error("a stranger who was busy is written beyond the bound")
+		}
+		j.refused(refusal{ask: masking.Ask{Call: "call_busy"}, plan: masking.Plan{Allocation: masking.Allocation{ID: "gvn_1"}},
+			why: masking.RefusedCallerBusy})
 		if j.Waiting() != strangersAt+1 {
 			t.Error("a party's refusal was dropped")
 		}

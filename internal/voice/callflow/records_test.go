@@ -27,11 +27,12 @@ func dataField(t *testing.T, data []byte, name string) string {
 func (d *desk) routed() masking.Call {
 	d.t.Helper()
 	ask := d.ask(virtual, alice)
-	plan, release, err := d.Route(d.t.Context(), ask)
-	if err != nil {
-		d.t.Fatal(err)
+	r, release, err := d.Route(d.t.Context(), ask)
+	if err != nil || r.Refusal != "" {
+		d.t.Fatal(r.Refusal, err)
 	}
 	release()
+	plan := r.Plan
 	return masking.Call{ID: ask.Call, Tenant: plan.Tenant.ID, Allocation: plan.Allocation.ID, VirtualNumber: virtual, Caller: alice,
 		Callee: bob, Direction: plan.Direction, CustomField: plan.Allocation.CustomField, Node: "n1", StartedAt: d.now}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"slices"
 	"sync"
@@ -159,7 +160,11 @@ func (r *Recorder) finisher(ctx context.Context) {
 		} else {
 			err := r.finish(ctx, j)
 			if err != nil {
-				r.o.Log.Warn("recording waits to be stored", "call", string(j.spec.Call), "tenant", string(j.spec.Tenant),
+				level := slog.LevelWarn
+				if j.tries > 0 { // said already; a store can be away for days
+					level = slog.LevelDebug
+				}
+				r.o.Log.Log(ctx, level, "recording waits to be stored", "call", string(j.spec.Call), "tenant", string(j.spec.Tenant),
 					"tries", j.tries+1, "error", err)
 			}
 			r.queue.done(j, err, time.Now())
@@ -220,32 +225,54 @@ func (r *Recorder) store(ctx context.Context, j *job) (*Stored, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := survey(j.path, id)
-	if err != nil {
-		return nil, err
-	}
-	s, err := readSpool(j.path, id)
-	if err != nil {
-		return nil, err
-	}
-	defer s.Close()
-	data := c.frames * frameSize
-	plain := io.MultiReader(bytes.NewReader(wav.Header(g711.Rate, channels, data)), &exactly{s, data})
-	sealed, err := age.EncryptReader(plain, to)
-	if err != nil {
-		return nil, fmt.Errorf("seal a recording: %w", err)
-	}
-	size, err := sealedSize(wav.HeaderSize+data, to)
+	c, err := summary(j.path, id)
 	if err != nil {
 		return nil, err
 	}
 	key := j.name + ".wav.age"
-	if err := r.o.Blob.Put(ctx, key, sealed, size); err != nil {
+	damaged, err := r.upload(ctx, upload{key, j.path, c.frames, id, to})
+	if damaged { // in its middle, whatever its end says
+		if c, err = survey(j.path, id); err != nil {
+			return nil, err
+		}
+		_, err = r.upload(ctx, upload{key, j.path, c.frames, id, to})
+	}
+	if err != nil {
 		return nil, err
 	}
 	return &Stored{Call: j.spec.Call, Tenant: j.spec.Tenant, Part: j.spec.Part, Key: key,
-		Duration: time.Duration(c.frames) * tick, Size: wav.HeaderSize + data, Peaks: c.peaks, Truncated: !c.whole,
-		Dropped: int(c.footer.dropped), Late: int(c.footer.late)}, nil
+		Duration: time.Duration(c.frames) * tick, Size: wav.HeaderSize + c.frames*frameSize, Peaks: c.peaks, Truncated: !c.whole,
+		Dropped: int(c.dropped), Late: int(c.late)}, nil
+}
+
+// upload is what goes from a spool file to a key.
+type upload struct {
+	key, path string
+	frames    int64
+	from      age.Identity
+	to        age.Recipient
+}
+
+// upload brings a recording to the blob store. damaged means that the spool
+// file holds less than it should.
+func (r *Recorder) upload(ctx context.Context, u upload) (damaged bool, err error) {
+	s, err := readSpool(u.path, u.from)
+	if err != nil {
+		return false, err
+	}
+	defer s.Close()
+	data := u.frames * frameSize
+	plain := io.MultiReader(bytes.NewReader(wav.Header(g711.Rate, channels, data)), io.LimitReader(s, data))
+	sealed, err := age.EncryptReader(plain, u.to)
+	if err != nil {
+		return false, fmt.Errorf("seal a recording: %w", err)
+	}
+	size, err := sealedSize(wav.HeaderSize+data, u.to)
+	if err != nil {
+		return false, err
+	}
+	err = r.o.Blob.Put(ctx, u.key, sealed, size) // refuses fewer bytes
+	return err != nil && s.cut && s.disk == nil, err
 }
 
 func (r *Recorder) identity(ctx context.Context, j *job) (age.Identity, error) {
@@ -266,24 +293,6 @@ func (r *Recorder) recipient(ctx context.Context, j *job) (age.Recipient, error)
 		return nil, fmt.Errorf("key of a recording: %w", err)
 	}
 	return to, nil
-}
-
-// exactly reads so many bytes, and fails if there are fewer.
-type exactly struct {
-	r    io.Reader
-	left int64
-}
-
-func (e *exactly) Read(p []byte) (int, error) {
-	if e.left == 0 {
-		return 0, io.EOF
-	}
-	n, err := e.r.Read(p[:min(int64(len(p)), e.left)])
-	e.left -= int64(n)
-	if errors.Is(err, io.EOF) && e.left > 0 {
-		err = io.ErrUnexpectedEOF
-	}
-	return n, err
 }
 
 // sealedSize is how long the age file of so much content is: a head that

@@ -5,7 +5,7 @@ import "encoding/binary"
 // mostPeaks is how many buckets a channel has at most.
 const mostPeaks = 500
 
-// peaks draws the waveform of a recording as it is read.
+// peaks draws the waveform of a recording as it is written.
 //
 // Stored.Peaks holds the left channel's buckets and then as many of the right
 // one's. A bucket is the loudest sample of its time, as |sample| / 128 from 0 to
@@ -19,27 +19,24 @@ type peaks struct {
 
 // add takes whole frames.
 func (p *peaks) add(frames []byte) {
-	for ; len(frames) >= frameSize; frames = frames[frameSize:] {
+	for len(frames) >= frameSize {
 		bucket := p.frames >> p.shift
 		if bucket == mostPeaks {
 			p.widen()
-			bucket /= 2
+			continue
 		}
-		for channel := range p.loudest {
-			level := loudness(int16(binary.LittleEndian.Uint16(frames[2*channel:])))
-			if at := &p.loudest[channel][bucket]; level > *at {
-				*at = level
-			}
+		n := min((bucket+1)<<p.shift-p.frames, int64(len(frames)/frameSize))
+		var left, right int32
+		for run := frames[:n*frameSize]; len(run) >= frameSize; run = run[frameSize:] {
+			frame := binary.LittleEndian.Uint32(run)
+			l, r := int32(int16(frame)), int32(frame)>>16
+			left, right = max(left, l^l>>31), max(right, r^r>>31) // of a negative one its amount less 1, so that the lowest has one
 		}
-		p.frames++
+		p.loudest[0][bucket] = max(p.loudest[0][bucket], uint8(left>>7))
+		p.loudest[1][bucket] = max(p.loudest[1][bucket], uint8(right>>7))
+		p.frames += n
+		frames = frames[n*frameSize:]
 	}
-}
-
-func loudness(sample int16) uint8 {
-	if sample < 0 {
-		sample = ^sample // one less than its amount, so that the lowest has one
-	}
-	return uint8(sample >> 7)
 }
 
 // widen makes one bucket of two.

@@ -23,7 +23,8 @@ type Spec struct {
 	Call   masking.CallID
 	Tenant masking.TenantID
 	// Part tells the recordings of one call apart, if it has several; from 0.
-	// One that was stored before under the same call and part is replaced.
+	// One that was stored before under the same call and part is replaced; while
+	// it is not stored yet, nothing is recorded under its name.
 	Part int
 	// Laws are the G.711 payload numbers that arrive from each side; None =
 	// not recorded.
@@ -73,6 +74,7 @@ type Recording struct {
 
 	// owned by the worker that has busy
 	timeline *timeline
+	peaks    peaks
 	out      *spoolFile // nil = none yet
 	ended    bool
 }
@@ -163,7 +165,7 @@ func (c *Recording) turn(frames *[]byte) {
 	if stopped == 0 {
 		err = c.drain(c.timeline.position(now)-behind, frames)
 	} else if err = c.drain(c.timeline.position(stopped), frames); err == nil {
-		err = c.out.finish(footer{dropped: c.dropped.Load(), late: uint64(c.timeline.late())})
+		err = c.out.finish(contents{frames: c.timeline.given, peaks: c.peaks.bytes(), dropped: c.dropped.Load(), late: uint64(c.timeline.late())})
 	}
 	switch {
 	case err != nil:
@@ -234,6 +236,7 @@ func (c *Recording) write(until int64, frames *[]byte) error {
 		if _, err := c.out.Write(*frames); err != nil {
 			return err
 		}
+		c.peaks.add(*frames)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"filippo.io/age"
@@ -27,22 +28,44 @@ const (
 	ended     = ".done"
 	channels  = 2
 	footerTag = "tandemR1"
-	footerLen = 24
+	tailLen   = 40 // of the footer: what stands behind the peaks
 )
 
-// footer ends a spool file. Without one the end of the recording is missing.
-type footer struct{ dropped, late uint64 }
-
-func (f footer) bytes() []byte {
-	b := binary.LittleEndian.AppendUint64([]byte(footerTag), f.dropped)
-	return binary.LittleEndian.AppendUint64(b, f.late)
+// contents is what a spool file holds. A footer is all of it: the peaks, their
+// number, the frames, both counts, and the tag, in numbers of 64 bits.
+type contents struct {
+	frames        int64
+	peaks         []byte
+	dropped, late uint64
+	whole         bool // there was a footer
 }
 
-func parseFooter(b []byte) (f footer, ok bool) {
-	if len(b) != footerLen || string(b[:len(footerTag)]) != footerTag {
-		return footer{}, false
+func (c contents) footer() []byte {
+	b := binary.LittleEndian.AppendUint64(slices.Clone(c.peaks), uint64(len(c.peaks)))
+	b = binary.LittleEndian.AppendUint64(b, uint64(c.frames))
+	b = binary.LittleEndian.AppendUint64(b, c.dropped)
+	b = binary.LittleEndian.AppendUint64(b, c.late)
+	return append(b, footerTag...)
+}
+
+// readFooter reads the footer of content that is so long.
+func readFooter(plain io.ReaderAt, size int64) (c contents, ok bool) {
+	tail := make([]byte, tailLen)
+	if size < wav.HeaderSize+tailLen {
+		return contents{}, false
 	}
-	return footer{binary.LittleEndian.Uint64(b[8:]), binary.LittleEndian.Uint64(b[16:])}, true
+	if n, _ := plain.ReadAt(tail, size-tailLen); n < tailLen || string(tail[32:]) != footerTag {
+		return contents{}, false
+	}
+	peaks := binary.LittleEndian.Uint64(tail)
+	c = contents{frames: int64(binary.LittleEndian.Uint64(tail[8:])), dropped: binary.LittleEndian.Uint64(tail[16:]),
+		late: binary.LittleEndian.Uint64(tail[24:]), whole: true}
+	if peaks > channels*mostPeaks || c.frames < 0 || c.frames > size || wav.HeaderSize+c.frames*frameSize+int64(peaks)+tailLen != size {
+		return contents{}, false
+	}
+	c.peaks = make([]byte, peaks)
+	n, _ := plain.ReadAt(c.peaks, size-tailLen-int64(peaks))
+	return c, n == len(c.peaks)
 }
 
 // createFile makes a spool file that nobody else can read. It must not exist.
@@ -89,8 +112,8 @@ func (s *spoolFile) abandon() { _ = s.file.Close() }
 
 // finish ends the file properly. It is not synced: a loss of power before it is
 // stored can cost its end, as a crash can, and is found out in the same way.
-func (s *spoolFile) finish(f footer) error {
-	if _, err := s.sealed.Write(f.bytes()); err != nil {
+func (s *spoolFile) finish(c contents) error {
+	if _, err := s.sealed.Write(c.footer()); err != nil {
 		return err
 	}
 	if err := s.sealed.Close(); err != nil {
@@ -160,6 +183,7 @@ type spoolReader struct {
 	file  *os.File
 	plain io.Reader
 	disk  error // of the disk, not of what is on it
+	cut   bool  // the content ended before its time
 }
 
 // readSpool opens a spool file. It gives errNothing for one that was cut off
@@ -212,46 +236,44 @@ func (s *spoolReader) Read(p []byte) (int, error) {
 	if s.disk != nil {
 		err = s.disk
 	}
+	s.cut = s.cut || err != nil && !errors.Is(err, io.EOF)
 	return n, err
 }
 
 func (s *spoolReader) Close() { _ = s.file.Close() }
 
-// contents is what the first look at a spool file tells.
-type contents struct {
-	frames int64
-	whole  bool
-	footer footer
-	peaks  []byte
+// summary tells what a spool file holds, from its footer, whose piece proves
+// how long the file is, else by reading it.
+func summary(path string, id age.Identity) (contents, error) {
+	file, err := os.Open(path)
+	if err == nil {
+		defer func() { _ = file.Close() }()
+		if info, err := file.Stat(); err == nil {
+			if plain, size, err := age.DecryptReaderAt(file, info.Size(), id); err == nil {
+				if c, ok := readFooter(plain, size); ok {
+					return c, nil
+				}
+			}
+		}
+	}
+	return survey(path, id) // which also says what is wrong
 }
 
-// survey reads a spool file to its end, or as far as it goes.
+// survey reads a spool file as far as it goes.
 func survey(path string, id age.Identity) (contents, error) {
 	s, err := readSpool(path, id)
 	if err != nil {
 		return contents{}, err
 	}
 	defer s.Close()
-	var c contents
 	var look peaks
-	buf, have := make([]byte, 64<<10+footerLen), 0
+	buf, have := make([]byte, sealedChunk), 0
 	for {
 		n, err := s.Read(buf[have:])
 		have += n
-		if errors.Is(err, io.EOF) {
-			if c.footer, c.whole = parseFooter(buf[max(0, have-footerLen):have]); c.whole {
-				have -= footerLen
-			}
-		}
-		keep := footerLen + have%frameSize // it may be the footer
-		if err != nil {
-			keep = have % frameSize
-		}
-		if use := have - keep; use > 0 {
-			look.add(buf[:use])
-			c.frames += int64(use / frameSize)
-			have = copy(buf, buf[use:have])
-		}
+		use := have - have%frameSize
+		look.add(buf[:use])
+		have = copy(buf, buf[use:have])
 		if s.disk != nil {
 			return contents{}, fmt.Errorf("read the spool: %w", s.disk)
 		}
@@ -259,9 +281,8 @@ func survey(path string, id age.Identity) (contents, error) {
 			break
 		}
 	}
-	if c.frames == 0 && !c.whole {
+	if look.frames == 0 {
 		return contents{}, errNothing
 	}
-	c.peaks = look.bytes()
-	return c, nil
+	return contents{frames: look.frames, peaks: look.bytes()}, nil
 }

@@ -35,12 +35,16 @@ type talker struct {
 	delay  time.Duration // of the network, at least
 	jitter time.Duration // and at most so much more
 	loss   float64
-	twice  float64 // packets that come twice
-	length int     // samples of a packet, default 160
-	burst  [2]time.Duration
+	twice  float64          // packets that come twice
+	length int              // samples of a packet, default 160
+	burst  [2]time.Duration // what is sent meanwhile arrives at its end
+	routes []route
 	holds  []hold
 	codecs []codec
 }
+
+// route is another delay from a moment on.
+type route struct{ from, delay time.Duration }
 
 // hold is a time in which nothing is sent.
 type hold struct {
@@ -95,9 +99,15 @@ func (k talker) send(side relay.Side, until time.Duration, random *rand.Rand) []
 				p.law = c.law
 			}
 		}
-		p.at = moment + k.delay + time.Duration(random.Float64()*float64(k.jitter))
-		if moment >= k.burst[0] && p.at < k.burst[1] { // the network held them up, and lets them go at once
-			p.at = k.burst[1] + time.Duration(len(all))
+		delay := k.delay
+		for _, r := range k.routes {
+			if moment >= r.from {
+				delay = r.delay
+			}
+		}
+		p.at = moment + delay + time.Duration(random.Float64()*float64(k.jitter))
+		if moment >= k.burst[0] && p.at < k.burst[1] {
+			p.at = k.burst[1]
 		}
 		if random.Float64() >= k.loss {
 			all = append(all, sent{p, side, since, step, length})
@@ -204,6 +214,17 @@ func lag(t testing.TB, a, b []int16) int {
 		t.Fatalf("what is heard is not what was said: correlation %.2f", best/energy)
 	}
 	return at
+}
+
+// alike is how much b, moved by some samples, is like a: 1 = the same.
+func alike(a, b []int16, moved int) float64 {
+	var ab, aa, bb float64
+	for i := range a {
+		if j := i + moved; j >= 0 && j < len(b) {
+			ab, aa, bb = ab+float64(a[i])*float64(b[j]), aa+float64(a[i])*float64(a[i]), bb+float64(b[j])*float64(b[j])
+		}
+	}
+	return ab / math.Sqrt(aa*bb)
 }
 
 // reference is what was said in a span.

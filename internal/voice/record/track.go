@@ -5,8 +5,7 @@ package record
 const (
 	lateMost  = 400 * 8    // a packet later than this is not waited for
 	earlyMost = 100 * 8    // one that comes earlier than this was not sent when its timestamp says
-	silence   = 1000 * 8   // after so much of it the delays before it are forgotten
-	absence   = 20_000 * 8 // and after so much, its clock may have drifted
+	absence   = 20_000 * 8 // after so much silence, the sender's clock may have drifted
 	drift     = 2000       // by one in so many, at most
 	epoch     = 2000 * 8   // a rise of the delay is believed when it has been there so long
 	slack     = 8          // a shift that is wrong by less is left
@@ -87,9 +86,6 @@ func (k *track) decide(p packet, asked, arrived int64) int64 {
 		k.anchor(min(asked, k.shift+pause/drift), arrived)
 	default:
 		k.late += k.strays.drop()
-		if pause > silence {
-			k.delays.begin(asked, arrived)
-		}
 		k.delays.add(asked, arrived)
 		k.shift += k.delays.step(k.shift, int64(len(p.media)))
 	}
@@ -173,7 +169,6 @@ func (k *track) place(p packet, position, given int64) bool {
 // for: of the present epoch and the one before.
 type envelope struct {
 	present, before int64
-	whole           bool  // before is of a whole epoch
 	end             int64 // of the present epoch, by arrival
 }
 
@@ -183,7 +178,7 @@ func (e *envelope) begin(asked, arrived int64) {
 
 func (e *envelope) add(asked, arrived int64) {
 	if arrived >= e.end {
-		*e = envelope{present: asked, before: e.present, whole: true, end: arrived + epoch}
+		*e = envelope{present: asked, before: e.present, end: arrived + epoch}
 	}
 	e.present = min(e.present, asked)
 }
@@ -195,9 +190,6 @@ func (e *envelope) add(asked, arrived int64) {
 // waits for a whole epoch.
 func (e *envelope) step(shift, n int64) int64 {
 	wrong := min(e.present, e.before) - shift
-	if !e.whole {
-		wrong = min(e.present-shift, 0)
-	}
 	if wrong > -slack && wrong < slack {
 		return 0
 	}

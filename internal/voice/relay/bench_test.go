@@ -48,3 +48,19 @@ func BenchmarkThroughTheSockets(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkSpokenFrame is what the speaker does for each speech every 20 ms,
+// the system's call to send included.
+func BenchmarkSpokenFrame(b *testing.B) {
+	c := newCall(b, engine(b, Options{}))
+	v := &saying{Speech: Speech{Payload: 8, Audio: random(8000), Loop: true}, session: c.Session, side: B}
+	c.ends[A].said = v
+	sp := newSpeaker(c.engine)
+	sp.speeches = []*saying{v}
+	now := time.Duration(0)
+	b.ReportAllocs()
+	for b.Loop() {
+		now += frameTime
+		sp.tick(now)
+	}
+}

@@ -54,6 +54,8 @@ func TestWhateverACallGoesThroughItsStreamsStayWhole(t *testing.T) {
 			}
 			arrive(A)
 			arrive(B)
+			m.connectPeer(A)
+			m.connectPeer(B)
 			for range rapid.IntRange(1, 40).Draw(t, "steps") {
 				side := Side(rapid.IntRange(0, 1).Draw(t, "side"))
 				switch rapid.SampledFrom([]string{"connect", "packet", "packet", "packet", "play", "time", "time", "silence", "listen", "record", "old", "reopen"}).Draw(t, "does") {
@@ -77,6 +79,9 @@ func TestWhateverACallGoesThroughItsStreamsStayWhole(t *testing.T) {
 					if next < len(phones) {
 						m.reopen(side)
 						arrive(side)
+						if rapid.Bool().Draw(t, "answers at once") {
+							m.connectPeer(side)
+						}
 					}
 				}
 				m.gather()

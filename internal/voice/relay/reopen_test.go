@@ -58,7 +58,7 @@ func TestAReopenedSideKnowsNothingOfItsPeerAndTheOtherNoticesNothing(t *testing.
 		c.connect(B, second.remote())
 		first.send(fresh, packet(8, 502, 820, 9, []byte("late")))
 		now.advance(20 * time.Millisecond)
-		second.send(fresh, packet(8, 77, 77, 9, []byte("of the second"))) // with the SSRC that the first had
+		second.send(fresh, packet(8, 560, 77, 9, []byte("of the second"))) // with the SSRC that the first had
 		if h, got := c.a.media(); string(got) != "of the second" || h.ssrc != fromFirst.ssrc ||
 			h.sequence != fromFirst.sequence+1 || h.timestamp != fromFirst.timestamp+320 {
 			t.Errorf("%q as %+v after %+v", got, h, fromFirst)

@@ -23,8 +23,8 @@ type Speech struct {
 	// silence.
 	Loop bool
 	// Done is called once when Audio has been said to its end, and never if
-	// Silence, another Play, Reopen or Close came first. It must not wait. May be
-	// nil.
+	// Silence, another Play, Reopen or Close came first. All speech of the engine
+	// waits for it, so it must not wait itself. May be nil.
 	Done func()
 }
 

@@ -279,6 +279,7 @@ func TestSpeechThatIsReplacedKeepsStepAndNeverEnds(t *testing.T) {
 		first, _ := c.b.media()           // a or c, as the tick came
 		now.advance(5 * time.Millisecond) // in the middle of a frame
 		c.Play(B, Speech{Payload: 8, Audio: phrase("e"), Done: func() { ended.Add(1) }})
+		c.spoken()
 		now.advance(15 * time.Millisecond)
 		if h, got := c.b.media(); got[0] != 'e' || !h.marker || h.timestamp != first.timestamp+160 || h.sequence != first.sequence+1 {
 			t.Errorf("%c as %+v after %+v", got[0], h, first)

@@ -82,6 +82,15 @@ func BothLaws(d *Description) *Description {
 	return &both
 }
 
+// Agreed is what a side takes: of the formats that it told us those that we told
+// it too, by its numbers and in its order.
+func Agreed(theirs, ours Media) Media {
+	theirs.Formats = slices.DeleteFunc(slices.Clone(theirs.Formats), func(f Format) bool {
+		return !slices.ContainsFunc(ours.Formats, f.sameAs)
+	})
+	return theirs
+}
+
 // BridgeLaws completes a map of PayloadMap's where one side has A-law and the
 // other µ-law: it maps one to the other and gives the table, by the number that
 // arrives, that turns each code word.
@@ -91,12 +100,10 @@ func BridgeLaws(numbers *[128]uint8, from, to Media, also ...Media) (tables [128
 		return tables
 	}
 	leaves := to.Formats[i]
-	for _, source := range append([]Media{from}, also...) {
-		for _, f := range source.Formats {
-			if isLaw(f) && numbers[f.Payload] == Unmapped {
-				numbers[f.Payload] = leaves.Payload
-				tables[f.Payload] = g711.LawOf(f.Codec).To(g711.LawOf(leaves.Codec))
-			}
+	for n, law := range Laws(append([]Media{from}, also...)...) {
+		if law != g711.None && numbers[n] == Unmapped {
+			numbers[n] = leaves.Payload
+			tables[n] = law.To(g711.LawOf(leaves.Codec))
 		}
 	}
 	return tables

@@ -15,9 +15,9 @@ func TestATenantIsMadeReadChangedAndRemoved(t *testing.T) {
 	}
 	sid := made.text("account_sid")
 	h.admin("GET", "/v1/admin/tenants/zeta", "").want(200).
-		exactly(`{"response":{"tenant_id":"zeta","account_sid":"` + sid + `","name":"Zeta","timezone":"Asia/Kolkata","rate_limit":{"per_second":50,"burst":200},"max_duration":14688000,"ring_seconds":20,"ring_total_seconds":60,"created_at":"2024-06-15T10:30:00+05:30"}}`)
+		exactly(`{"response":{"tenant_id":"zeta","account_sid":"` + sid + `","name":"Zeta","rate_limit":{"per_second":50,"burst":200},"timezone":"Asia/Kolkata","country":"IN","language":"en","max_duration":14688000,"ring_seconds":20,"ring_total_seconds":60,"pin_length":4,"pin_fallback":false,"stranger_policy":{"action":"announce"},"recording_announcement":false,"recording_retention_days":0,"created_at":"2024-06-15T10:30:00+05:30"}}`)
 	h.admin("PUT", "/v1/admin/tenants/zeta", `{"timezone":"Europe/Berlin","rate_limit":{"burst":10},"ring_seconds":30}`).want(200).
-		exactly(`{"response":{"tenant_id":"zeta","account_sid":"` + sid + `","name":"Zeta","timezone":"Europe/Berlin","rate_limit":{"per_second":50,"burst":10},"max_duration":14688000,"ring_seconds":30,"ring_total_seconds":60,"created_at":"2024-06-15T07:00:00+02:00"}}`)
+		exactly(`{"response":{"tenant_id":"zeta","account_sid":"` + sid + `","name":"Zeta","rate_limit":{"per_second":50,"burst":10},"timezone":"Europe/Berlin","country":"IN","language":"en","max_duration":14688000,"ring_seconds":30,"ring_total_seconds":60,"pin_length":4,"pin_fallback":false,"stranger_policy":{"action":"announce"},"recording_announcement":false,"recording_retention_days":0,"created_at":"2024-06-15T07:00:00+02:00"}}`)
 	h.admin("PUT", "/v1/admin/tenants/zeta", `{}`).want(200)
 	if got := h.admin("GET", "/v1/admin/tenants", "").want(200).body; !strings.Contains(got, `"acme"`) || !strings.Contains(got, `"zeta"`) {
 		t.Errorf("tenants %s", got)

@@ -9,7 +9,8 @@ import (
 
 // bodies are all types that decode is given.
 var bodies = []any{CreateBody{}, PartiesBody{}, NumberBody{}, PatchBody{}, NewTenantBody{}, TenantBody{}, TokenBody{},
-	AddNumbersBody{}, ChangeNumberBody{}, NewTrunkBody{}, TrunkBody{}}
+	AddNumbersBody{}, ChangeNumberBody{}, NewTrunkBody{}, TrunkBody{},
+	NewPinBody{}, PinUpdateBody{}, PinItemBody{}, UnlockBody{}, SettingsBody{}, HoldBody{}}
 
 func TestEveryBodyTypeCanBeRead(t *testing.T) {
 	var walk func(t *testing.T, at string, typ reflect.Type)

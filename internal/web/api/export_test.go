@@ -9,6 +9,9 @@ import (
 // MaxBody is the bound of a body, for tests.
 const MaxBody = maxBody
 
+// MaxAudio is the bound of a sound, for tests.
+const MaxAudio = maxAudio
+
 // AttemptsAtOnce is the bound of failed attempts, for tests.
 const AttemptsAtOnce = attemptsAtOnce
 

@@ -194,6 +194,11 @@ type callWriter interface {
 	BeginCall(ctx context.Context, c masking.Call) (bool, error)
 	AnswerCall(ctx context.Context, c masking.Call) (bool, error)
 	EndCall(ctx context.Context, c masking.Call) (bool, error)
+	BeginRecording(ctx context.Context, r masking.Recording) error
+	EndRecording(ctx context.Context, r masking.Recording) (bool, error)
+	Allocation(ctx context.Context, tenant masking.TenantID, id masking.AllocationID) (masking.Allocation, error)
+	UpdateAllocation(ctx context.Context, a masking.Allocation) error
+	Hold(ctx context.Context, a masking.Allocation, sharing masking.Sharing, now time.Time) error
 }
 
 func write[T callWriter](update func(context.Context, func(context.Context, T) error) error, fn func(context.Context, callWriter) error) error {

@@ -47,8 +47,9 @@ type operationContract struct {
 	Statuses     []string
 }
 
-// published are the five operations of the published page. It is written by
-// hand: what it holds never changes.
+// published are the operations of the published pages. It is written by hand:
+// what it holds never changes. (Updates of many PINs at once are a list, whose
+// shape a test of its own holds.)
 var published = []operationContract{
 	{Method: "post", Path: "/v1/tenants/{tenant_id}/greenvn", Success: "201",
 		Request:  map[string]string{"caller_id_number": "string", "from": "array of string", "to": "array of string", "duration": "integer", "record": "boolean", "custom_field": "string"},
@@ -65,6 +66,18 @@ var published = []operationContract{
 		Request:  map[string]string{"caller_id_number": "string"},
 		Required: []string{"caller_id_number"},
 		Response: map[string]string{"greenvn_id": "string", "virtual_number": "string", "from": "array of string", "to": "array of string", "status": "string", "updated_at": "string", "expires_at": "string"}},
+
+	{Method: "post", Path: "/v1/tenants/{tenant_id}/greenpin", Success: "201",
+		Request:  map[string]string{"caller_id_number": "string", "from": "array of string", "to": "array of string", "duration": "integer", "max_pin_attempts": "integer", "record": "boolean", "custom_field": "string"},
+		Required: []string{"caller_id_number", "from"},
+		Response: map[string]string{"greenpin_id": "string", "virtual_number": "string", "from": "array of string", "to": "array of string", "pin": "string", "status": "string", "max_pin_attempts": "integer", "record": "boolean", "custom_field": "string", "created_at": "string", "expires_at": "string"}},
+	{Method: "get", Path: "/v1/tenants/{tenant_id}/greenpin/{greenpin_id}", Success: "200",
+		Response: map[string]string{"greenpin_id": "string", "virtual_number": "string", "from": "array of string", "to": "array of string", "status": "string", "max_pin_attempts": "integer", "record": "boolean", "custom_field": "string", "call_count": "integer", "created_at": "string", "expires_at": "string"}},
+	{Method: "put", Path: "/v1/tenants/{tenant_id}/greenpin/{greenpin_id}", Success: "200",
+		Request:  map[string]string{"from": "array of string", "to": "array of string", "duration": "integer", "max_pin_attempts": "integer", "record": "boolean", "custom_field": "string"},
+		Response: map[string]string{"greenpin_id": "string", "virtual_number": "string", "from": "array of string", "to": "array of string", "status": "string", "max_pin_attempts": "integer", "record": "boolean", "custom_field": "string", "updated_at": "string", "expires_at": "string"}},
+	{Method: "delete", Path: "/v1/tenants/{tenant_id}/greenpin/{greenpin_id}", Success: "200",
+		Response: map[string]string{"greenpin_id": "string", "status": "string", "deleted_at": "string"}},
 }
 
 // allowedStatuses are those of the published page, and 503.

@@ -267,6 +267,12 @@ func TestAnotherMethodIs400WithAllow(t *testing.T) {
 		"/v1/tenants/acme/greenvn/gvn_abc123":            "GET, PATCH, DELETE",
 		"/v1/tenants/acme/greenvn/gvn_abc123/call-party": "PUT",
 		"/v1/tenants/acme/greenvn/gvn_abc123/vn":         "PUT",
+		"/v1/tenants/acme/greenpin":                      "GET, POST, PUT",
+		"/v1/tenants/acme/greenpin/gp_abc123":            "GET, PUT, DELETE",
+		"/v1/tenants/acme/greenpin/gp_abc123/unlock":     "POST",
+		"/v1/tenants/acme/calls/call_abc123/recording":   "GET, PUT, DELETE",
+		"/v1/tenants/acme/prompts/en/enter_pin":          "GET, PUT, DELETE",
+		"/v1/tenants/acme/settings":                      "GET, PUT",
 	} {
 		for _, method := range []string{"OPTIONS", "BREW", "PUT", "POST"} {
 			if strings.Contains(allow, method) {

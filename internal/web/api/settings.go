@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"tandem/internal/control"
 	"tandem/internal/masking"
 )
@@ -69,8 +71,13 @@ type ChangeSettingsInput struct {
 
 // settings declares the operations on what a tenant sets himself.
 func (r *router) settings() {
-	operation[TenantPath, SettingsShown](r, tenantOp("GET", "/settings", "settings-get", "Get your settings"), r.getSettings)
-	operation[ChangeSettingsInput, SettingsShown](r, tenantOp("PUT", "/settings", "settings-change", "Change your settings"), r.changeSettings)
+	op := func(method, id, summary string) huma.Operation {
+		op := tenantOp(method, "/settings", "settings-"+id, summary)
+		op.Tags = []string{"Settings"}
+		return op
+	}
+	operation[TenantPath, SettingsShown](r, op("GET", "get", "Get your settings"), r.getSettings)
+	operation[ChangeSettingsInput, SettingsShown](r, op("PUT", "change", "Change your settings"), r.changeSettings)
 }
 
 func (s *server) getSettings(ctx context.Context, _ *TenantPath) (control.Answer, error) {
@@ -86,7 +93,9 @@ func (s *server) changeSettings(ctx context.Context, in *ChangeSettingsInput) (c
 	if err != nil {
 		return control.Answer{}, err
 	}
-	return s.Plane.Settings.Update(ctx, exchangeOf(ctx).tenant.ID, body.adjust, once(ctx, s, http.StatusOK, shownSettings))
+	id := exchangeOf(ctx).tenant.ID
+	defer s.guard.Forget(id)
+	return s.Plane.Settings.Update(ctx, id, body.adjust, once(ctx, s, http.StatusOK, shownSettings))
 }
 
 func shownSettings(c control.Configured) SettingsShown {

@@ -200,6 +200,7 @@ func (s *server) changeTenant(ctx context.Context, in *ChangeTenantInput) (contr
 	if err := body.check(); err != nil {
 		return control.Answer{}, err
 	}
+	defer s.guard.Forget(id)
 	return s.Plane.Tenants.Update(ctx, id, control.TenantChange{Name: body.Name, Adjust: body.adjust},
 		once(ctx, s, http.StatusOK, presentTenant))
 }

@@ -128,6 +128,10 @@ func (g *Guard) judge(ctx context.Context, sid masking.AccountSID, token string)
 	return is, nil
 }
 
+// Forget makes the next request of a tenant ask the store, on this node: he has
+// changed something and is to see it.
+func (g *Guard) Forget(t masking.TenantID) { g.verdicts.forget(t) }
+
 // Admin tells whether the operator sends the request. The error is
 // ErrUnauthorized or *TooManyAttempts.
 func (g *Guard) Admin(r *http.Request) error {

@@ -250,3 +250,20 @@ func FuzzAuthorization(f *testing.F) {
 		}
 	})
 }
+
+func TestAForgottenTenantIsLookedUpAnew(t *testing.T) {
+	d := newDoor(t, 0)
+	d.tokens["ac_2"] = "tdm_2"
+	ask := func(sid, token string, want int) {
+		t.Helper()
+		if _, err := d.Tenant(basicFrom(here, sid, token)); err != nil || d.asked != want {
+			t.Errorf("%s: %v, the store was asked %d times, want %d", sid, err, d.asked, want)
+		}
+	}
+	ask("ac_1", "tdm_1", 1)
+	ask("ac_2", "tdm_2", 2)
+	d.Forget("ac_1")
+	ask("ac_2", "tdm_2", 2)
+	ask("ac_1", "tdm_1", 3)
+	ask("ac_1", "tdm_1", 3)
+}

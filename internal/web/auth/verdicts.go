@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -59,4 +60,11 @@ func (v *verdicts) evict() {
 		}
 	}
 	delete(v.entries, stalest)
+}
+
+// forget drops what is known of a tenant.
+func (v *verdicts) forget(t masking.TenantID) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	maps.DeleteFunc(v.entries, func(_ [32]byte, is verdict) bool { return is.tenant.ID == t })
 }

@@ -38,6 +38,7 @@ function limits(schema) {
 function rows(spec, schema, prefix, required) {
   const s = resolve(spec, schema);
   const out = [];
+  if (s.type === "array") return rows(spec, s.items, prefix + "[].", required);
   for (const [name, raw] of Object.entries(s.properties || {})) {
     const property = resolve(spec, raw);
     const needed = required && (s.required || []).includes(name);
@@ -68,6 +69,12 @@ function schemaOf(holder) {
   return media ? media.schema : null;
 }
 
+// files says which bodies are no JSON, and what they are.
+function files(title, holder) {
+  const names = Object.keys((holder || {}).content || {}).filter((name) => name !== "application/json");
+  return names.length ? el("p", {}, title + ": " + [names.join(", "), holder.description].filter(Boolean).join(" · ")) : null;
+}
+
 function operation(spec, path, method, op) {
   const success = Object.keys(op.responses).find((code) => code.startsWith("2"));
   const request = schemaOf(op.requestBody);
@@ -78,8 +85,8 @@ function operation(spec, path, method, op) {
     el("p", {}, el("span", { class: "method" }, method.toUpperCase()), " ", el("span", { class: "path" }, path)),
     who.length ? el("p", {}, "Credentials: " + who.join(", ")) : null,
     table("Parameters", parameters(op)),
-    request ? table("Request body", rows(spec, request, "", true)) : null,
-    response ? table("Answer " + success, rows(spec, response, "", false)) : null,
+    request ? table("Request body", rows(spec, request, "", true)) : files("Request body", op.requestBody),
+    response ? table("Answer " + success, rows(spec, response, "", false)) : files("Answer " + success, op.responses[success]),
     el("p", {}, "Other statuses: " + Object.keys(op.responses).filter((c) => c !== success).join(", ")));
 }
 

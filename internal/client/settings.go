@@ -1,0 +1,54 @@
+package client
+
+import (
+	"context"
+	"net/http"
+)
+
+// Settings are what a tenant sets himself.
+type Settings struct {
+	Timezone               string         `json:"timezone"`
+	Country                string         `json:"country"`
+	Language               string         `json:"language"`
+	MaxDuration            int64          `json:"max_duration"` // seconds
+	RingSeconds            int64          `json:"ring_seconds"`
+	RingTotalSeconds       int64          `json:"ring_total_seconds"`
+	PINLength              int64          `json:"pin_length"`
+	PINFallback            bool           `json:"pin_fallback"`
+	StrangerPolicy         StrangerPolicy `json:"stranger_policy"`
+	RecordingAnnouncement  bool           `json:"recording_announcement"`
+	RecordingRetentionDays int64          `json:"recording_retention_days"`
+	StrangerWebhookSecret  string         `json:"stranger_webhook_secret"`
+}
+
+// StrangerPolicy is what a caller gets whom no allocation lets through.
+type StrangerPolicy struct {
+	Action     string `json:"action"` // announce, pin, forward, webhook, reject; of a number also tenant
+	ForwardTo  string `json:"forward_to,omitempty"`
+	WebhookURL string `json:"webhook_url,omitempty"`
+}
+
+// SettingsChange changes what it names; nil leaves a setting as it is.
+type SettingsChange struct {
+	Timezone               *string         `json:"timezone,omitempty"`
+	Country                *string         `json:"country,omitempty"`
+	Language               *string         `json:"language,omitempty"`
+	MaxDuration            *int64          `json:"max_duration,omitempty"`
+	RingSeconds            *int64          `json:"ring_seconds,omitempty"`
+	RingTotalSeconds       *int64          `json:"ring_total_seconds,omitempty"`
+	PINLength              *int64          `json:"pin_length,omitempty"`
+	PINFallback            *bool           `json:"pin_fallback,omitempty"`
+	StrangerPolicy         *StrangerPolicy `json:"stranger_policy,omitempty"`
+	RecordingAnnouncement  *bool           `json:"recording_announcement,omitempty"`
+	RecordingRetentionDays *int64          `json:"recording_retention_days,omitempty"`
+}
+
+// Settings reads the tenant's settings.
+func (c *Client) Settings(ctx context.Context, tenant string) (Settings, error) {
+	return do[Settings](ctx, c, asTenant, request{method: http.MethodGet, path: own(tenant, "settings")})
+}
+
+// ChangeSettings changes the tenant's settings.
+func (c *Client) ChangeSettings(ctx context.Context, tenant string, in SettingsChange, calls ...Call) (Settings, error) {
+	return do[Settings](ctx, c, asTenant, request{method: http.MethodPut, path: own(tenant, "settings"), body: in, calls: calls})
+}
