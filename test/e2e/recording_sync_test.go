@@ -1,0 +1,94 @@
+package e2e
+
+import (
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"tandem/internal/voice/phone"
+)
+
+// talkTime is how long the call under the worst of networks lasts: RECORDING_MINUTES,
+// for who can wait (go test -timeout 20m), or what a check of every change can bear.
+func talkTime(t *testing.T) time.Duration {
+	minutes := os.Getenv("RECORDING_MINUTES")
+	if minutes == "" {
+		return 40 * time.Second
+	}
+	n, err := strconv.ParseFloat(minutes, 64)
+	if err != nil || n <= 0 {
+		t.Fatalf("RECORDING_MINUTES is %q", minutes)
+	}
+	return time.Duration(n * float64(time.Minute))
+}
+
+// lossy loses three packets in a hundred.
+func lossy(seed uint64) func([]byte) bool {
+	random := rand.New(rand.NewPCG(seed, 1))
+	return func([]byte) bool { return random.IntN(100) < 3 }
+}
+
+// The clocks of the two phones differ by 200 ppm, which is 120 ms in ten minutes.
+func TestBothSidesStayTogetherOverABadNetwork(t *testing.T) {
+	talk := talkTime(t)
+	samples := int((talk + 30*time.Second).Seconds()) * phone.Rate // nobody runs out of words
+	said := tape{phone.Noise(5, samples), phone.Noise(6, samples)}
+	sources := [2]*clocked{says(said[0]), says(said[1])}
+	network := func(seed uint64, ppm float64) func(*phone.Options) {
+		return func(o *phone.Options) {
+			o.Lose, o.Jitter, o.Seed, o.Drift = lossy(seed), 40*time.Millisecond, seed, ppm
+		}
+	}
+	st := newStage(t, setting{in: network(7, 100), out: network(8, -100), patience: talk + time.Minute})
+	st.allocate(recorded)
+	a := st.dial(st.in, alice)
+	b := st.called()
+	st.must(b.Answer(phone.Reply{Audio: sources[1]}))
+	st.must(a.Answered(st.ctx))
+	a.Say(sources[0])
+	spoken := func(d time.Duration) {
+		t.Helper()
+		waitFor(t, st.ctx, func() bool { return len(sources[0].when()) >= int(d/(20*time.Millisecond)) }, "the end of the words")
+	}
+	spoken(talk / 4)
+	st.must(a.Hold(st.ctx))
+	spoken(talk/4 + 3*time.Second)
+	st.must(a.Resume(st.ctx))
+	spoken(talk * 2 / 3)
+	st.must(b.Hold(st.ctx))
+	spoken(talk*2/3 + 3*time.Second)
+	st.must(b.Resume(st.ctx))
+	spoken(talk)
+	st.must(a.Hangup(st.ctx))
+	st.over(a, b)
+
+	info, sound := st.desk("acme").stored(st.onlyCall())
+	if info.Truncated || info.DroppedPackets != 0 {
+		t.Errorf("the recording is %+v", info)
+	}
+	var heard [2]int
+	for side := range heard {
+		heard[side] = len(spots(sound[side], said[side]))
+	}
+	// What a hold kept from being said, three seconds of each, is not lost by the network.
+	for side, n := range heard {
+		if most := len(sources[side].when()); n < most*9/10-300 || n > most {
+			t.Errorf("%d frames of %d of side %d are in the recording", n, most, side)
+		}
+	}
+	list := apart(sound, said, sources)
+	if len(list) < int(talk.Seconds())*3/4 {
+		t.Fatalf("both sides are heard in %d seconds only", len(list))
+	}
+	last := list[len(list)-5:]
+	t.Logf("%v: callee behind caller by %v at first, by %v in the last seconds, in between from %v to %v; %d and %d frames", talk,
+		list[0], last, slices.Min(list), slices.Max(list), heard[0], heard[1])
+	for _, d := range last {
+		if d.Abs() > 40*time.Millisecond {
+			t.Errorf("the sides are %v apart at the end", d)
+		}
+	}
+}
