@@ -10,10 +10,12 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"filippo.io/age"
 
+	"tandem/internal/masking"
 	"tandem/internal/voice/g711"
 	"tandem/internal/voice/wav"
 )
@@ -112,9 +114,16 @@ func (s *spoolFile) finish(f footer) error {
 // be looked at it goes on, and tells at the end.
 func (r *Recorder) Recover(ctx context.Context) (int, error) {
 	var jobs []*job
+	var unseen []error
 	err := filepath.WalkDir(r.o.Dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || ctx.Err() != nil {
-			return errors.Join(err, ctx.Err())
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, fs.ErrNotExist): // stored meanwhile
+			return nil
+		case err != nil:
+			unseen = append(unseen, err)
+			return nil
 		}
 		rel, err := filepath.Rel(r.o.Dir, path)
 		if err != nil || !d.Type().IsRegular() {
@@ -132,7 +141,8 @@ func (r *Recorder) Recover(ctx context.Context) (int, error) {
 			return nil // stored meanwhile
 		}
 		if err != nil {
-			return err
+			unseen = append(unseen, err)
+			return nil
 		}
 		jobs = append(jobs, &job{spec: spec, name: name, path: path, reason: Lost, since: info.ModTime()})
 		return nil
@@ -146,10 +156,18 @@ func (r *Recorder) Recover(ctx context.Context) (int, error) {
 			n++
 		}
 	}
-	if err != nil {
+	if err = errors.Join(append(unseen, err)...); err != nil {
 		return n, fmt.Errorf("look into the spool of recordings: %w", err)
 	}
 	return n, nil
+}
+
+// Waits reports whether a recording of the call is over and not yet stored or
+// told of.
+func (r *Recorder) Waits(call masking.CallID) bool {
+	r.queue.mu.Lock()
+	defer r.queue.mu.Unlock()
+	return slices.ContainsFunc(r.queue.jobs, func(j *job) bool { return j.spec.Call == call })
 }
 
 // errNothing is what a spool file is of which nothing can be read.
