@@ -348,6 +348,50 @@ func TestRecoverLetsAloneWhatIsNoRecording(t *testing.T) {
 	})
 }
 
+// A folder that cannot be looked at, as one of another user's, hides no recording
+// beside it.
+func TestRecoverGoesOnWhereItCannotLook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, nil)
+		c := g.Start(spec("call_1"))
+		g.speak(c, 3*time.Second)
+		g.kill()
+		unreadable(t, g.dir, "aaa")
+		g.start(nil)
+		defer g.close()
+		if n, err := g.Recover(t.Context()); n != 1 || err == nil {
+			t.Errorf("found %d, %v; want one, and told of what cannot be seen", n, err)
+			return
+		}
+		g.await(1)
+		if s := g.only(); !s.Truncated {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// unreadable makes a folder that not even root can list: its path is too long.
+func unreadable(t *testing.T, dir, name string) {
+	t.Helper()
+	at, err := os.OpenRoot(dir)
+	for range 20 {
+		if err == nil {
+			err = at.Mkdir(name, 0o700)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		up := at
+		at, err = up.OpenRoot(name)
+		_ = up.Close()
+		name = strings.Repeat("x", 250)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = at.Close()
+}
+
 // disk is a disk with so much room; a full one takes what still fits. When it
 // is stuck, it takes and refuses nothing until released.
 type disk struct {

@@ -15,6 +15,7 @@ import (
 
 	"filippo.io/age"
 
+	"tandem/internal/masking"
 	"tandem/internal/voice/g711"
 	"tandem/internal/voice/wav"
 )
@@ -135,9 +136,16 @@ func (s *spoolFile) finish(c contents) error {
 // be looked at it goes on, and tells at the end.
 func (r *Recorder) Recover(ctx context.Context) (int, error) {
 	var jobs []*job
+	var unseen []error
 	err := filepath.WalkDir(r.o.Dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || ctx.Err() != nil {
-			return errors.Join(err, ctx.Err())
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, fs.ErrNotExist): // stored meanwhile
+			return nil
+		case err != nil:
+			unseen = append(unseen, err)
+			return nil
 		}
 		rel, err := filepath.Rel(r.o.Dir, path)
 		if err != nil || !d.Type().IsRegular() {
@@ -155,7 +163,8 @@ func (r *Recorder) Recover(ctx context.Context) (int, error) {
 			return nil // stored meanwhile
 		}
 		if err != nil {
-			return err
+			unseen = append(unseen, err)
+			return nil
 		}
 		jobs = append(jobs, &job{spec: spec, name: name, path: path, reason: Lost, since: info.ModTime()})
 		return nil
@@ -169,10 +178,18 @@ func (r *Recorder) Recover(ctx context.Context) (int, error) {
 			n++
 		}
 	}
-	if err != nil {
+	if err = errors.Join(append(unseen, err)...); err != nil {
 		return n, fmt.Errorf("look into the spool of recordings: %w", err)
 	}
 	return n, nil
+}
+
+// Waits reports whether a recording of the call is over and not yet stored or
+// told of.
+func (r *Recorder) Waits(call masking.CallID) bool {
+	r.queue.mu.Lock()
+	defer r.queue.mu.Unlock()
+	return slices.ContainsFunc(r.queue.jobs, func(j *job) bool { return j.spec.Call == call })
 }
 
 // errNothing is what a spool file is of which nothing can be read.
