@@ -70,6 +70,7 @@ func TestASippWithAPINReachesTheOneItBelongsTo(t *testing.T) {
 	for name := range cases {
 		running[name] = d.seat()
 	}
+	close(d.open)
 	for name, s := range running {
 		s.enter(cases[name].way, cases[name].keys(s))
 	}
@@ -123,6 +124,7 @@ func TestASippWithThreeWrongPINsIsHungUpOn(t *testing.T) {
 	for name := range cases {
 		running[name] = d.seat()
 	}
+	close(d.open)
 	for name, s := range running {
 		s.enter(cases[name], alwaysWrong(s))
 	}

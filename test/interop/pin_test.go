@@ -19,7 +19,8 @@ type desk struct {
 	ctx   context.Context
 	w     *world.World
 	far   *phone.Phone
-	seats map[string]*seat // by whom they are to reach; complete before the first call
+	seats map[string]*seat // by whom they are to reach
+	open  chan struct{}    // closed when all seats are there
 	pins  map[string]bool
 }
 
@@ -36,7 +37,7 @@ func newDesk(t *testing.T) *desk {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
 	t.Cleanup(cancel)
-	d := &desk{t: t, ctx: ctx, w: pinWorld(t), seats: map[string]*seat{}, pins: map[string]bool{}}
+	d := &desk{t: t, ctx: ctx, w: pinWorld(t), seats: map[string]*seat{}, open: make(chan struct{}), pins: map[string]bool{}}
 	var err error
 	d.far, err = phone.New(phone.Options{IP: netip.MustParseAddr("127.0.0.1"), OnCall: d.rings})
 	d.must(err)
@@ -51,6 +52,7 @@ func newDesk(t *testing.T) *desk {
 
 // rings takes a call that a PIN has led to.
 func (d *desk) rings(c *phone.Call) {
+	<-d.open
 	s := d.seats[c.Seen().RequestUser]
 	if s == nil {
 		_ = c.Reject(404, "") // and nobody's test goes on
