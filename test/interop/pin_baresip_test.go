@@ -45,19 +45,6 @@ func TestABaresipWithAPINTalksToTheOneItBelongsTo(t *testing.T) {
 	}
 }
 
-func anyPIN(string) bool { return true }
-
-// hasDouble reports whether a digit follows itself: a careless receiver makes one
-// of the two.
-func hasDouble(pin string) bool {
-	for i := range len(pin) - 1 {
-		if pin[i] == pin[i+1] {
-			return true
-		}
-	}
-	return false
-}
-
 // pinPair is a server between two baresips, of which A has to enter a PIN to
 // reach B. They speak G.711 by different laws.
 type pinPair struct {
@@ -77,7 +64,7 @@ func newPinPair(t *testing.T, a codec, wanted func(pin string) bool) *pinPair {
 	if err := p.w.AddTrunk("carrier", map[string]any{"targets": []string{p.b.sip}}); err != nil {
 		t.Fatal(err)
 	}
-	p.pin = openPin(t, p.w, virtual, wanted)
+	p.pin = openPin(t, p.w, couple{virtual, alice, bob}, wanted)
 	return p
 }
 

@@ -23,7 +23,7 @@ func TestTsharkFindsNothingOfAPINOnTheOtherSide(t *testing.T) {
 			s := newWire(t, "udp")
 			s.must(s.w.AddNumbers("acme", "shared", forPINs))
 			// Round numbers stand in descriptions and timers: PCMU/8000.
-			pin := openPin(t, s.w, forPINs, func(pin string) bool { return !strings.HasSuffix(pin, "00") })
+			pin := openPin(t, s.w, couple{forPINs, alice, bob}, func(pin string) bool { return !strings.HasSuffix(pin, "00") })
 			s.capture()
 			s.reach(s.b)
 			s.enter(pin, how)

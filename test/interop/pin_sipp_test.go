@@ -43,8 +43,10 @@ func tooShort(s *seat) []string    { return []string{s.pin.PIN[:3] + "#", s.pin.
 func firstNone(s *seat) []string   { return []string{"#", s.pin.PIN} }
 func alwaysWrong(s *seat) []string { return s.wrong(3) }
 
-// All call at once; that does not mix them up either.
+// All call at once, which does not mix them up either. Every PIN has a key twice in
+// a row.
 func TestASippWithAPINReachesTheOneItBelongsTo(t *testing.T) {
+	t.Parallel()
 	d := newDesk(t)
 	running := map[string]*seat{}
 	cases := map[string]struct {
@@ -68,8 +70,9 @@ func TestASippWithAPINReachesTheOneItBelongsTo(t *testing.T) {
 		"in-band, µ-law, cleared":        {inbandOfU, cleared},
 	}
 	for name := range cases {
-		running[name] = d.seat()
+		running[name] = d.seat(hasDouble)
 	}
+	close(d.open)
 	for name, s := range running {
 		s.enter(cases[name].way, cases[name].keys(s))
 	}
@@ -117,12 +120,14 @@ func (s *seat) connects(t *testing.T, speaks bool) {
 }
 
 func TestASippWithThreeWrongPINsIsHungUpOn(t *testing.T) {
+	t.Parallel()
 	d := newDesk(t)
 	running := map[string]*seat{}
 	cases := map[string]way{"RFC 4733": events, "INFO": relay, "in-band": inbandOfA}
 	for name := range cases {
-		running[name] = d.seat()
+		running[name] = d.seat(anyPIN)
 	}
+	close(d.open)
 	for name, s := range running {
 		s.enter(cases[name], alwaysWrong(s))
 	}

@@ -19,7 +19,8 @@ type desk struct {
 	ctx   context.Context
 	w     *world.World
 	far   *phone.Phone
-	seats map[string]*seat // by whom they are to reach; complete before the first call
+	seats map[string]*seat // by whom they are to reach
+	open  chan struct{}    // closed when all seats are there
 	pins  map[string]bool
 }
 
@@ -36,7 +37,7 @@ func newDesk(t *testing.T) *desk {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
 	t.Cleanup(cancel)
-	d := &desk{t: t, ctx: ctx, w: pinWorld(t), seats: map[string]*seat{}, pins: map[string]bool{}}
+	d := &desk{t: t, ctx: ctx, w: pinWorld(t), seats: map[string]*seat{}, open: make(chan struct{}), pins: map[string]bool{}}
 	var err error
 	d.far, err = phone.New(phone.Options{IP: netip.MustParseAddr("127.0.0.1"), OnCall: d.rings})
 	d.must(err)
@@ -51,6 +52,7 @@ func newDesk(t *testing.T) *desk {
 
 // rings takes a call that a PIN has led to.
 func (d *desk) rings(c *phone.Call) {
+	<-d.open
 	s := d.seats[c.Seen().RequestUser]
 	if s == nil {
 		_ = c.Reject(404, "") // and nobody's test goes on
@@ -62,14 +64,12 @@ func (d *desk) rings(c *phone.Call) {
 	<-c.Done()
 }
 
-// seat opens one more pair.
-func (d *desk) seat() *seat {
+// seat opens one more pair, with a PIN as wanted.
+func (d *desk) seat(wanted func(pin string) bool) *seat {
 	d.t.Helper()
 	n := len(d.seats)
 	s := &seat{desk: d, from: fmt.Sprintf("+9199123456%02d", n), to: fmt.Sprintf("+9188676767%02d", n), called: make(chan *phone.Call, 8)}
-	var err error
-	s.pin, err = d.w.OpenPin("acme", virtual, []string{s.from}, []string{s.to}, nil)
-	d.must(err)
+	s.pin = openPin(d.t, d.w, couple{virtual, s.from, s.to}, wanted)
 	d.seats[s.to], d.pins[s.pin.PIN] = s, true
 	return s
 }
@@ -117,12 +117,15 @@ func pinWorld(t *testing.T) *world.World {
 	return w
 }
 
-// openPin opens pairs of alice and bob on a number until the PIN of one is as
-// wanted; the others are closed.
-func openPin(t *testing.T, w *world.World, number string, wanted func(pin string) bool) world.Pin {
+// couple is a number that takes PINs, and a pair on it.
+type couple struct{ number, from, to string }
+
+// openPin opens a pair again and again until its PIN is as wanted; the others are
+// closed.
+func openPin(t *testing.T, w *world.World, c couple, wanted func(pin string) bool) world.Pin {
 	t.Helper()
 	for range 200 {
-		p, err := w.OpenPin("acme", number, []string{alice}, []string{bob}, nil)
+		p, err := w.OpenPin("acme", c.number, []string{c.from}, []string{c.to}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -138,6 +141,19 @@ func openPin(t *testing.T, w *world.World, number string, wanted func(pin string
 	}
 	t.Fatal("no PIN is as wanted")
 	return world.Pin{}
+}
+
+func anyPIN(string) bool { return true }
+
+// hasDouble reports whether a digit follows itself: a careless receiver makes one
+// of the two.
+func hasDouble(pin string) bool {
+	for i := range len(pin) - 1 {
+		if pin[i] == pin[i+1] {
+			return true
+		}
+	}
+	return false
 }
 
 // records waits until the server has nothing left of its calls and gives the
