@@ -209,7 +209,7 @@ func (a *App) openVoice(ctx context.Context) error {
 	a.onStop(func(context.Context) error { ask.Close(); return nil })
 	director := callflow.NewDirector(callflow.DirectorOptions{Store: a.store, Journal: a.journal, Clock: a.o.Clock, Log: a.log,
 		Key: key, Asker: asker{ask}})
-	if err := a.openMedia(ctx); err != nil {
+	if err := a.openMedia(ctx, node); err != nil {
 		return err
 	}
 	registry := obs.NewRegistry()
@@ -245,7 +245,7 @@ func (a *App) openVoice(ctx context.Context) error {
 }
 
 // openMedia starts what moves, says and keeps sound.
-func (a *App) openMedia(ctx context.Context) (err error) {
+func (a *App) openMedia(ctx context.Context, node string) (err error) {
 	if a.relay, err = newRelay(a.o.Config, a.log); err != nil {
 		return fmt.Errorf("media: %w", err)
 	}
@@ -257,7 +257,7 @@ func (a *App) openMedia(ctx context.Context) (err error) {
 	if err := a.own.reload(ctx); err != nil {
 		return fmt.Errorf("announcements: %w", err)
 	}
-	return a.openRecorder(ctx)
+	return a.openRecorder(ctx, node)
 }
 
 func (a *App) key(purpose string) ([]byte, error) {

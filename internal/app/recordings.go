@@ -29,8 +29,8 @@ const (
 )
 
 // openRecorder opens the blob store and starts the recorder; what an earlier run
-// left in the spool is stored now.
-func (a *App) openRecorder(ctx context.Context) error {
+// left in the spool is stored now, and of what it left nowhere is said so.
+func (a *App) openRecorder(ctx context.Context, node string) error {
 	url := a.o.Config.BlobURL
 	if path, local := strings.CutPrefix(url, "file:"); local && path == "" {
 		url = "file:" + filepath.Join(a.o.Config.DataDir, recordingsFolder)
@@ -48,8 +48,9 @@ func (a *App) openRecorder(ctx context.Context) error {
 		return err
 	}
 	a.sounds = sounds{blobs, keys}
+	records := callflow.Recordings{Store: a.store, Clock: a.o.Clock}
 	a.recorder, err = record.New(record.Options{Dir: filepath.Join(a.o.Config.DataDir, spoolFolder), Blob: blobs, Keys: keys,
-		Sink: sink{callflow.Recordings{Store: a.store, Clock: a.o.Clock}}, Log: a.log, Now: a.relay.Elapsed, Clock: a.o.Clock})
+		Sink: sink{records}, Log: a.log, Now: a.relay.Elapsed, Clock: a.o.Clock})
 	if err != nil {
 		return err
 	}
@@ -57,6 +58,13 @@ func (a *App) openRecorder(ctx context.Context) error {
 	left, err := a.recorder.Recover(ctx)
 	if left > 0 {
 		a.log.Info("recordings of the last run go on to the blob store", "recordings", left)
+	}
+	if err != nil {
+		return err
+	}
+	lost, err := records.CloseLost(ctx, node, a.recorder.Waits)
+	if lost > 0 {
+		a.log.Warn("recordings of the last run are lost", "recordings", lost)
 	}
 	return err
 }
