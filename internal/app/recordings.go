@@ -39,6 +39,9 @@ func (a *App) openRecorder(ctx context.Context, node string) error {
 	if err != nil {
 		return fmt.Errorf("blob store: %w", err)
 	}
+	if c, ok := blobs.(io.Closer); ok { // idle connections
+		a.onStop(func(context.Context) error { return c.Close() })
+	}
 	master, err := a.key("recording keys")
 	if err != nil {
 		return err
