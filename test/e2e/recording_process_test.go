@@ -67,6 +67,43 @@ func recordingOutlivesKill(t *testing.T, s *site) {
 	s.desk(s.start()).stored(call)
 }
 
+func recordingOutlivesShutdown(t *testing.T, s *site) {
+	said := tape{phone.Noise(13, 60*phone.Rate), phone.Noise(14, 60*phone.Rate)}
+	p := s.start()
+	c := s.connect(p)
+	caller := c.recordedPair(1)
+	a, b, sources := c.recordTalk(p, caller, said)
+	s.wait("three seconds of the call", func() bool { return len(sources[0].when()) > 3*50 })
+	p.terminate()
+	s.wait("OPTIONS to be refused", func() bool { return c.known(p).Status == 503 })
+	p.terminate()
+	for _, call := range []*phone.Call{a, b} {
+		_, err := call.Ended(s.ctx)
+		s.must(err)
+	}
+	if code := p.over(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	d := s.desk(s.start())
+	call := d.calls()[0]
+	info, sound := d.stored(call)
+	if info.Truncated {
+		t.Error("the recording of a call that was hung up is truncated")
+	}
+	for side, name := range []string{"left", "right"} {
+		found := spots(sound[side], said[side])
+		if len(found) == 0 {
+			t.Fatalf("nothing of the %s side is left", name)
+		}
+		last := found[len(found)-1].frame
+		if ended := len(sources[side].when()); last < ended-10 {
+			t.Errorf("the %s side ends with frame %d of %d", name, last, ended)
+		}
+		d.holds(name, sound[side], said[side][:(last+1)*frame])
+	}
+	s.ended(map[string]int{"shutdown": 1})
+}
+
 // killLeavesNoRecordingRunning kills the server at moments at which recordings
 // begin and end. Each has an end afterwards, and was told of once.
 func killLeavesNoRecordingRunning(t *testing.T, s *site) {
