@@ -83,8 +83,12 @@ func TestARecordingHoldsTheCallerLeftAndTheCalleeRight(t *testing.T) {
 			if info.Truncated || info.DroppedPackets != 0 || info.Duration < 5 || slices.Max(info.Peaks.Left) < 200 || slices.Max(info.Peaks.Right) < 200 {
 				t.Errorf("the recording is %+v", info)
 			}
+			played := d.ask("GET", soundPath(call), "").Body
 			for _, side := range said {
 				nothingPlain(t, st.Dir, side, secrets...)
+				if !plainIn(played, side) {
+					t.Error("what is looked for on the disk would not be found")
+				}
 			}
 			if left := spoolSize(st.Dir); left != 0 {
 				t.Errorf("%d bytes are left in the spool", left)
