@@ -40,7 +40,7 @@ bench-calls: build ## CPU seconds per 1000 calls, the most calls a second, added
 	@scripts/install-test-tools
 	go run ./test/load/callbench -seconds 8
 
-bench-media: ## CPU seconds per 1000 call-seconds of media, beside a C relay
+bench-media: ## CPU seconds per 1000 call-seconds of media, beside a C relay and recorded
 	@scripts/install-test-tools gcc
 	test/load/relaybench/run.sh -calls 200,800 -seconds 4 -rounds 3
 

@@ -198,10 +198,6 @@ func (a *App) openVoice(ctx context.Context) error {
 	}
 	a.journal = callflow.NewJournal(callflow.JournalOptions{Store: a.store, Clock: a.o.Clock, Log: a.log, Node: node})
 	a.onStop(a.journal.Close)
-	recorded, err := a.recordedOf(ctx, node)
-	if err != nil {
-		return fmt.Errorf("read the calls of the last run: %w", err)
-	}
 	lost, err := a.journal.CloseLost(ctx)
 	if err != nil {
 		return fmt.Errorf("close the records of the last run: %w", err)
@@ -213,7 +209,7 @@ func (a *App) openVoice(ctx context.Context) error {
 	a.onStop(func(context.Context) error { ask.Close(); return nil })
 	director := callflow.NewDirector(callflow.DirectorOptions{Store: a.store, Journal: a.journal, Clock: a.o.Clock, Log: a.log,
 		Key: key, Asker: asker{ask}})
-	if err := a.openMedia(ctx, recorded); err != nil {
+	if err := a.openMedia(ctx, node); err != nil {
 		return err
 	}
 	registry := obs.NewRegistry()
@@ -248,8 +244,8 @@ func (a *App) openVoice(ctx context.Context) error {
 	}})
 }
 
-// openMedia starts what moves, says and keeps sound; recorded is for openRecorder.
-func (a *App) openMedia(ctx context.Context, recorded []masking.Call) (err error) {
+// openMedia starts what moves, says and keeps sound.
+func (a *App) openMedia(ctx context.Context, node string) (err error) {
 	if a.relay, err = newRelay(a.o.Config, a.log); err != nil {
 		return fmt.Errorf("media: %w", err)
 	}
@@ -261,7 +257,7 @@ func (a *App) openMedia(ctx context.Context, recorded []masking.Call) (err error
 	if err := a.own.reload(ctx); err != nil {
 		return fmt.Errorf("announcements: %w", err)
 	}
-	return a.openRecorder(ctx, recorded)
+	return a.openRecorder(ctx, node)
 }
 
 func (a *App) key(purpose string) ([]byte, error) {

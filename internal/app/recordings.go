@@ -30,9 +30,8 @@ const (
 )
 
 // openRecorder opens the blob store and starts the recorder; what an earlier run
-// left in the spool is stored now. up are the calls of that run which were being
-// recorded when it ended: one that left nothing in the spool has failed.
-func (a *App) openRecorder(ctx context.Context, up []masking.Call) error {
+// left in the spool is stored now, and of what it left nowhere is said so.
+func (a *App) openRecorder(ctx context.Context, node string) error {
 	url := a.o.Config.BlobURL
 	if path, local := strings.CutPrefix(url, "file:"); local && path == "" {
 		url = "file:" + filepath.Join(a.o.Config.DataDir, recordingsFolder)
@@ -40,6 +39,9 @@ func (a *App) openRecorder(ctx context.Context, up []masking.Call) error {
 	blobs, err := blob.Open(url, os.Getenv)
 	if err != nil {
 		return fmt.Errorf("blob store: %w", err)
+	}
+	if c, ok := blobs.(io.Closer); ok { // idle connections
+		a.onStop(func(context.Context) error { return c.Close() })
 	}
 	master, err := a.key("recording keys")
 	if err != nil {
@@ -50,9 +52,9 @@ func (a *App) openRecorder(ctx context.Context, up []masking.Call) error {
 		return err
 	}
 	a.sounds = sounds{blobs, keys}
-	tell := sink{callflow.Recordings{Store: a.store, Clock: a.o.Clock}}
+	records := callflow.Recordings{Store: a.store, Clock: a.o.Clock}
 	a.recorder, err = record.New(record.Options{Dir: filepath.Join(a.o.Config.DataDir, spoolFolder), Blob: blobs, Keys: keys,
-		Sink: tell, Log: a.log, Now: a.relay.Elapsed, Clock: a.o.Clock})
+		Sink: sink{records}, Log: a.log, Now: a.relay.Elapsed, Clock: a.o.Clock})
 	if err != nil {
 		return err
 	}
@@ -64,25 +66,11 @@ func (a *App) openRecorder(ctx context.Context, up []masking.Call) error {
 	if err != nil { // of a file or folder that is none of ours, as a rule: calls do not wait for it
 		a.log.Warn("the spool of recordings cannot be seen as a whole", "error", err.Error())
 	}
-	for _, c := range up {
-		if a.recorder.Waits(c.ID) {
-			continue
-		}
-		if err := tell.Failed(ctx, record.Failure{Call: c.ID, Tenant: c.Tenant, Reason: record.Lost}); err != nil {
-			return fmt.Errorf("close the recordings of the last run: %w", err)
-		}
+	lost, err := records.CloseLost(ctx, node, a.recorder.Waits)
+	if lost > 0 {
+		a.log.Warn("recordings of the last run are lost", "recordings", lost)
 	}
-	return nil
-}
-
-// recordedOf gives the calls of a node that have no end and are being recorded.
-func (a *App) recordedOf(ctx context.Context, node string) (up []masking.Call, err error) {
-	err = a.store.View(ctx, func(ctx context.Context, tx store.Reader) error {
-		open, err := tx.OpenCalls(ctx, node)
-		up = slices.DeleteFunc(open, func(c masking.Call) bool { return !c.Recorded })
-		return err
-	})
-	return up, err
+	return err
 }
 
 // recordingKeys are the age keys of tenants, sealed in the database: one a

@@ -284,6 +284,9 @@ type RecordingReader interface {
 	// StoredBefore are at most limit recordings of the tenant that are stored, not
 	// held, and were begun before the given time; oldest first.
 	StoredBefore(ctx context.Context, tenant masking.TenantID, before time.Time, limit int) ([]masking.Recording, error)
+	// RunningRecordings are those of a node's calls that have ended: stored soon, or
+	// never.
+	RunningRecordings(ctx context.Context, node string) ([]masking.Recording, error)
 	// DeletedWithSound are at most limit recordings of all tenants that are deleted
 	// and still have a Key: their sound is not yet gone from the blob store. Those
 	// first deleted come first.

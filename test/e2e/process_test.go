@@ -42,6 +42,10 @@ func TestTheProgramAsAProcess(t *testing.T) {
 		"a folder in use is refused in one line":                 folderInUseIsRefused,
 		"all faults of the settings are told at once":            faultsAreToldAtOnce,
 		"a hundred calls leave nothing open":                     callsLeaveNothingOpen,
+		"a recording outlives a kill but for seconds":            recordingOutlivesKill,
+		"a kill leaves no recording that runs for ever":          killLeavesNoRecordingRunning,
+		"a recording is whole after the second signal":           recordingOutlivesShutdown,
+		"a full disk costs recordings and nothing else":          fullDiskCostsRecordings,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, newSite(t, binary)) })
 	}
@@ -49,13 +53,14 @@ func TestTheProgramAsAProcess(t *testing.T) {
 
 // site is a data folder and those who use the server on it, which comes and goes.
 type site struct {
-	t      *testing.T
-	ctx    context.Context
-	binary string
-	dir    string
-	web    *http.Client
-	tenant client.Credentials
-	api    *client.Client // of the server that runs now
+	t       *testing.T
+	ctx     context.Context
+	binary  string
+	dir     string
+	environ []string // more settings
+	web     *http.Client
+	tenant  client.Credentials
+	api     *client.Client // of the server that runs now
 }
 
 func newSite(t *testing.T, binary string) *site {
@@ -111,7 +116,7 @@ func (s *site) start() *process {
 	if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
 		s.t.Fatal(err) // that of a server that was killed would be taken for the new one's
 	}
-	p := s.command()
+	p := s.command(s.environ...)
 	p.launch()
 	s.wait("addresses.json", func() bool {
 		select {
@@ -248,9 +253,20 @@ func (c *carriers) known(p *process) *phone.Response {
 // pair allocates the i-th pair of people and gives the one who calls.
 func (c *carriers) pair(i int) (caller string) {
 	c.s.t.Helper()
+	return c.allocate(i, false)
+}
+
+// recordedPair is a pair whose calls are recorded.
+func (c *carriers) recordedPair(i int) (caller string) {
+	c.s.t.Helper()
+	return c.allocate(i, true)
+}
+
+func (c *carriers) allocate(i int, record bool) (caller string) {
+	c.s.t.Helper()
 	caller = fmt.Sprintf("+91990000%04d", i)
 	_, err := c.s.api.CreateAllocation(c.s.ctx, "acme", client.NewAllocation{CallerIDNumber: virtual,
-		From: []string{caller}, To: []string{fmt.Sprintf("+91880000%04d", i)}})
+		From: []string{caller}, To: []string{fmt.Sprintf("+91880000%04d", i)}, Record: record})
 	c.s.must(err)
 	return caller
 }

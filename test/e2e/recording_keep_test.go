@@ -135,3 +135,14 @@ func TestARecordingThatRunsIsNotReady(t *testing.T) {
 	st.over(a, b)
 	d.stored(call)
 }
+
+func TestACallThatEndsDuringTheNoticeIsNotRecorded(t *testing.T) {
+	st := newStage(t, setting{})
+	st.must(st.Do("acme", "PUT", "/v1/tenants/acme/settings", map[string]any{"recording_announcement": true}, nil))
+	st.allocate(recorded)
+	a, b := st.talk(alice, phone.Sine(440, 8000), phone.Sine(880, 8000))
+	st.must(b.Hears(st.ctx, phone.Rate/5))
+	st.must(a.Hangup(st.ctx))
+	st.over(a, b)
+	st.notRecorded(st.onlyCall())
+}

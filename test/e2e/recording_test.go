@@ -83,8 +83,12 @@ func TestARecordingHoldsTheCallerLeftAndTheCalleeRight(t *testing.T) {
 			if info.Truncated || info.DroppedPackets != 0 || info.Duration < 5 || slices.Max(info.Peaks.Left) < 200 || slices.Max(info.Peaks.Right) < 200 {
 				t.Errorf("the recording is %+v", info)
 			}
+			played := d.ask("GET", soundPath(call), "").Body
 			for _, side := range said {
 				nothingPlain(t, st.Dir, side, secrets...)
+				if !plainIn(played, side) {
+					t.Error("what is looked for on the disk would not be found")
+				}
 			}
 			if left := spoolSize(st.Dir); left != 0 {
 				t.Errorf("%d bytes are left in the spool", left)
@@ -140,20 +144,7 @@ func TestACallIsNotRecordedThatShallNotBe(t *testing.T) {
 	st.must(a.Hangup(st.ctx))
 	st.over(a, b)
 	call := st.onlyCall()
-	d := st.desk("acme")
-	for _, path := range []string{soundPath(call), soundPath(call) + "/info"} {
-		if got := d.ask("GET", path, ""); got.Status != 404 {
-			t.Errorf("GET %s: %d", path, got.Status)
-		}
-	}
-	if n := len(d.told("recording.ready", call)) + len(d.told("recording.failed", call)); n != 0 {
-		t.Errorf("%d events of a recording", n)
-	}
-	for _, e := range d.told("call.completed", call) {
-		if e.Data.RecordingURL != nil {
-			t.Errorf("call.completed tells of %s", *e.Data.RecordingURL)
-		}
-	}
+	st.notRecorded(call)
 	for _, folder := range []string{"spool", "recordings"} {
 		_ = filepath.WalkDir(filepath.Join(st.Dir, folder), func(path string, e fs.DirEntry, err error) error {
 			if err != nil || !e.IsDir() {
@@ -161,6 +152,25 @@ func TestACallIsNotRecordedThatShallNotBe(t *testing.T) {
 			}
 			return nil
 		})
+	}
+}
+
+// notRecorded fails if anything tells of a recording of the call.
+func (st *stage) notRecorded(call string) {
+	st.t.Helper()
+	d := st.desk("acme")
+	for _, path := range []string{soundPath(call), soundPath(call) + "/info"} {
+		if got := d.ask("GET", path, ""); got.Status != 404 {
+			st.t.Errorf("GET %s: %d", path, got.Status)
+		}
+	}
+	if n := len(d.told("recording.ready", call)) + len(d.told("recording.failed", call)); n != 0 {
+		st.t.Errorf("%d events of a recording", n)
+	}
+	for _, e := range d.told("call.completed", call) {
+		if e.Data.RecordingURL != nil {
+			st.t.Errorf("call.completed tells of %s", *e.Data.RecordingURL)
+		}
 	}
 }
 

@@ -54,7 +54,7 @@ func TestRelaybenchPrintsItsTable(t *testing.T) {
 	if err := os.WriteFile(other, []byte("#!/bin/sh\nexec "+bench+" relay auto \"$@\"\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	run(t, []string{bench, "-crelay", other, "-calls", "2", "-seconds", "1", "-rounds", "1", "-pin=false"}, "C epoll", "ratio")
+	run(t, []string{bench, "-crelay", other, "-calls", "2", "-seconds", "1", "-rounds", "1", "-pin=false"}, "C epoll", "ratio", "to C epoll", "recorded", "to epoll")
 }
 
 func TestStorebenchPrintsItsTables(t *testing.T) {

@@ -41,6 +41,13 @@ func (r *reader) StoredBefore(ctx context.Context, tenant masking.TenantID, befo
 		[]any{tenant, millis(before), most(limit)}, scanRecording)
 }
 
+// RunningRecordings reads the index of recordings that run, which is as long as
+// there are calls that are recorded.
+func (r *reader) RunningRecordings(ctx context.Context, node string) ([]masking.Recording, error) {
+	return list(ctx, r, `SELECT `+recordingColumns+` FROM recording g JOIN call k ON k.id = g.call
+		WHERE g.status = 'recording' AND k.node = ? AND k.ended_at <> 0 ORDER BY g.call`, []any{node}, scanRecording)
+}
+
 // DeletedWithSound are deleted recordings whose sound is not yet gone: an index has
 // no others.
 func (r *reader) DeletedWithSound(ctx context.Context, limit int) ([]masking.Recording, error) {

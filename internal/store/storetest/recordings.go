@@ -20,6 +20,7 @@ func recordingTests() []test {
 		{"ALegalHoldOfARunningRecordingOutlivesItsEnd", recordingHeld},
 		{"StoredAreThoseThatRetentionMayRemove", recordingsStored},
 		{"DeletedOnesWithSoundAreThoseThatHaveAKey", recordingsWithSound},
+		{"RunningAreThoseOfTheNodesEndedCalls", recordingsRunning},
 		{"OfManyKeysTheFirstIsKept", recordingKeys},
 		{"ADeletedTenantLeavesNoKeyRecordingAnnouncementOrCount", tenantLeavesNothing},
 	}
@@ -233,6 +234,36 @@ func recordingsWithSound(b *bench) {
 	gone.Key = ""
 	b.update(func(ctx context.Context, tx store.Tx) error { return tx.UpdateRecording(ctx, gone) })
 	equal(b, list(10), "other acme/5.stored acme acme/0.stored ")
+}
+
+func recordingsRunning(b *bench) {
+	b.acme()
+	for i, c := range []struct {
+		node   string
+		ended  bool
+		status masking.RecordingStatus
+	}{{"node-1", true, masking.RecordingRunning}, {"node-1", false, masking.RecordingRunning},
+		{"node-2", true, masking.RecordingRunning}, {"node-1", true, masking.RecordingStored}} {
+		call := Call(Allocation("acme", "", Virtual(1), nil, nil), CallID(i), Person(1))
+		call.Node = c.node
+		if c.ended {
+			call.EndedAt, call.Cause = Start(), masking.CauseNodeLost
+		}
+		if _, err := b.report(store.Tx.BeginCall, call); err != nil {
+			b.Fatal(err)
+		}
+		g := recording(i)
+		g.Status = c.status
+		b.begin(g)
+	}
+	of := func(node string) []masking.Recording {
+		return get(b, func(ctx context.Context, tx store.Reader) ([]masking.Recording, error) {
+			return tx.RunningRecordings(ctx, node)
+		})
+	}
+	equal(b, of("node-1"), []masking.Recording{recording(0)})
+	equal(b, of("node-2"), []masking.Recording{recording(2)})
+	equal(b, len(of("node-3")), 0)
 }
 
 func recordingKeys(b *bench) {

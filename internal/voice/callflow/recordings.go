@@ -59,6 +59,35 @@ func (k *Recordings) End(ctx context.Context, r masking.Recording) error {
 	})
 }
 
+// CloseLost ends the recordings of a node's calls that are over and of which it has
+// nothing: those that had a process only, which died. It is called at start, once
+// the spool has been looked into and before the first call; waits tells of what was
+// found there.
+func (k *Recordings) CloseLost(ctx context.Context, node string, waits func(masking.TenantID, masking.CallID) bool) (int, error) {
+	var running []masking.Recording
+	err := k.Store.View(ctx, func(ctx context.Context, tx store.Reader) (err error) {
+		running, err = tx.RunningRecordings(ctx, node)
+		return err
+	})
+	lost := 0
+	for _, r := range running {
+		if err != nil {
+			break
+		}
+		if waits(r.Tenant, r.Call) {
+			continue
+		}
+		r.Status, r.Reason = masking.RecordingFailed, reasonLost
+		if err = k.End(ctx, r); err == nil {
+			lost++
+		}
+	}
+	return lost, err
+}
+
+// reasonLost is why a recording failed of which nothing is left.
+const reasonLost = "lost"
+
 // begun reads the recording as it was begun. One that the process did not live to
 // write down is made up for from the record of its call, once that has an end.
 func (k *Recordings) begun(ctx context.Context, tx store.Tx, r masking.Recording) (masking.Recording, error) {

@@ -314,3 +314,31 @@ func TestTheAnswerAndItsRecordingAreWrittenTogether(t *testing.T) {
 		}
 	})
 }
+
+func TestARecordingOfWhichNothingIsLeftIsLostOnce(t *testing.T) {
+	d := newDesk(t)
+	waiting, lost, up := d.talks(), d.talks(), d.talks()
+	for _, c := range []masking.Call{waiting, lost} {
+		c.EndedAt, c.Cause = start.Add(time.Minute), masking.CauseCallerHungUp
+		d.journal.Note(masking.Ended, c, time.UTC)
+	}
+	d.flush()
+	waits := func(tenant masking.TenantID, call masking.CallID) bool { return tenant == "acme" && call == waiting.ID }
+	for node, want := range map[string]int{"n2": 0, "n1": 1} {
+		if n, err := d.recordings().CloseLost(t.Context(), node, waits); n != want || err != nil {
+			t.Errorf("%d of %s were lost: %v", n, node, err)
+		}
+	}
+	for id, want := range map[masking.CallID]masking.RecordingStatus{waiting.ID: masking.RecordingRunning, lost.ID: masking.RecordingFailed, up.ID: masking.RecordingRunning} {
+		if r, _ := d.tape(id); r.Status != want || (r.Reason == "lost") != (id == lost.ID) {
+			t.Errorf("%+v, want %s", r, want)
+		}
+	}
+	if n, err := d.recordings().CloseLost(t.Context(), "n1", waits); n != 0 || err != nil {
+		t.Errorf("%d were lost again: %v", n, err)
+	}
+	failed := slices.DeleteFunc(d.events("acme"), func(e string) bool { return e != "recording.failed lost gvn_two" })
+	if len(failed) != 1 {
+		t.Errorf("told %d times", len(failed))
+	}
+}

@@ -15,6 +15,7 @@ import (
 
 	"filippo.io/age"
 
+	"tandem/internal/masking"
 	"tandem/internal/voice/g711"
 	"tandem/internal/voice/wav"
 )
@@ -88,6 +89,12 @@ func (q *queue) insert(j *job) {
 	at, _ := slices.BinarySearchFunc(q.jobs, j, func(a, b *job) int { return a.since.Compare(b.since) })
 	q.jobs = slices.Insert(q.jobs, at, j)
 	q.signal()
+}
+
+func (q *queue) has(tenant masking.TenantID, call masking.CallID) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.ContainsFunc(q.jobs, func(j *job) bool { return j.spec.Tenant == tenant && j.spec.Call == call })
 }
 
 func (q *queue) length() int {

@@ -213,6 +213,11 @@ func (r *Recorder) worker() {
 	}
 }
 
+// Waits reports whether a recording of a call waits to be stored, or told of.
+func (r *Recorder) Waits(tenant masking.TenantID, call masking.CallID) bool {
+	return r.queue.has(tenant, call)
+}
+
 // Stats gives the state.
 func (r *Recorder) Stats() Stats {
 	s := Stats{Waiting: r.queue.length(), Stored: r.stored.Load(), Failed: r.failed.Load(),

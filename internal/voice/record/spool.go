@@ -15,7 +15,6 @@ import (
 
 	"filippo.io/age"
 
-	"tandem/internal/masking"
 	"tandem/internal/voice/g711"
 	"tandem/internal/voice/wav"
 )
@@ -182,14 +181,6 @@ func (r *Recorder) Recover(ctx context.Context) (int, error) {
 		return n, fmt.Errorf("look into the spool of recordings: %w", err)
 	}
 	return n, nil
-}
-
-// Waits reports whether a recording of the call is over and not yet stored or
-// told of.
-func (r *Recorder) Waits(call masking.CallID) bool {
-	r.queue.mu.Lock()
-	defer r.queue.mu.Unlock()
-	return slices.ContainsFunc(r.queue.jobs, func(j *job) bool { return j.spec.Call == call })
 }
 
 // errNothing is what a spool file is of which nothing can be read.

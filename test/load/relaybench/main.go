@@ -1,5 +1,6 @@
 // Relaybench measures what bridged G.711 calls cost our media relay, with each
-// of its engines, beside a C relay that does the least (test/load/crelay): CPU
+// of its engines, beside a C relay that does the least (test/load/crelay), and
+// what they cost when every one is recorded beside the same unrecorded: CPU
 // seconds of the relay's process for 1000 call-seconds, their ratio in rounds
 // that were run one after the other, loss, and the time that it waited for its
 // CPU.
@@ -65,12 +66,14 @@ func compare(out io.Writer, crelay string, sizes []int, d time.Duration, rounds 
 		return err
 	}
 	relays := []struct {
-		name string
-		argv []string
+		name   string
+		argv   []string
+		beside int // the one that it is compared with
 	}{
-		{"C epoll", []string{crelay}},
-		{"epoll", []string{self, "relay", relay.AutoEngine}},
-		{"portable", []string{self, "relay", relay.PortableEngine}},
+		{"C epoll", []string{crelay}, 0},
+		{"epoll", []string{self, "relay", relay.AutoEngine}, 0},
+		{"portable", []string{self, "relay", relay.PortableEngine}, 0},
+		{"recorded", []string{self, "relay", recorded}, 1},
 	}
 	fmt.Fprintf(out, "%d rounds of %v, pinned=%v; CPU s = user+sys of the relay for 1000 call-seconds (100 packets in and out each)\n", rounds, d, pin)
 	fmt.Fprintf(out, "%6s  %-8s  %9s  %-22s  %-20s  %-14s  %5s  %s\n", "calls", "relay", "CPU s", "of each round", "lost % of each", "waited %", "wrong", "RSS")
@@ -89,13 +92,14 @@ func compare(out io.Writer, crelay string, sizes []int, d time.Duration, rounds 
 			printRow(out, n, r.name, rows[i])
 		}
 		for i := 1; i < len(relays); i++ {
-			printRatio(out, n, relays[i].name, pairs(rows[i], rows[0]))
+			beside := relays[i].beside
+			printRatio(out, n, relays[i].name, relays[beside].name, pairs(rows[i], rows[beside]))
 		}
 	}
 	return nil
 }
 
-// pairs is what each round of a relay cost in terms of the C relay's round
+// pairs is what each round of a relay cost in terms of another relay's round
 // beside it, for the rounds in which neither lost packets: machines change from
 // round to round, and a relay that drops does less work for what it was sent.
 func pairs(ours, theirs []result) (ratios []float64) {
@@ -107,12 +111,12 @@ func pairs(ours, theirs []result) (ratios []float64) {
 	return ratios
 }
 
-func printRatio(out io.Writer, calls int, name string, ratios []float64) {
+func printRatio(out io.Writer, calls int, name, beside string, ratios []float64) {
 	if len(ratios) == 0 {
-		fmt.Fprintf(out, "%6d  %-8s  ratio none: no round in which neither it nor C lost packets\n", calls, name)
+		fmt.Fprintf(out, "%6d  %-8s  ratio none: no round in which neither it nor %s lost packets\n", calls, name, beside)
 		return
 	}
-	fmt.Fprintf(out, "%6d  %-8s  ratio %.2f of pairs %.2f\n", calls, name, median(ratios), ratios)
+	fmt.Fprintf(out, "%6d  %-8s  ratio %.2f to %s, of pairs %.2f\n", calls, name, median(ratios), beside, ratios)
 }
 
 // printRow prints the rounds of one relay; a star marks those with loss.
@@ -169,11 +173,24 @@ func serve(engine string, args []string, in io.Reader, out io.Writer) error {
 			phones[side] = append(phones[side], a)
 		}
 	}
+	taping := engine == recorded
+	if taping {
+		engine = relay.AutoEngine
+	}
 	e, err := relay.New(relay.Options{IP: loopback, Engine: engine})
 	if err != nil {
 		return err
 	}
 	defer func() { _ = e.Close() }() // it gives no error; the process ends
+	record := func(*relay.Session, int) {}
+	if taping {
+		tapes, err := newTapes(e.Elapsed)
+		if err != nil {
+			return err
+		}
+		defer tapes.close()
+		record = tapes.record
+	}
 	w := bufio.NewWriter(out)
 	for i := range calls {
 		s, err := e.Open()
@@ -186,6 +203,7 @@ func serve(engine string, args []string, in io.Reader, out io.Writer) error {
 				return err
 			}
 		}
+		record(s, i)
 		fmt.Fprintln(w, s.Local(relay.A).Port(), s.Local(relay.B).Port())
 	}
 	fmt.Fprintln(w, "ready")

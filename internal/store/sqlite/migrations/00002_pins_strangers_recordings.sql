@@ -71,6 +71,7 @@ CREATE TABLE recording (
     peaks          BLOB    NOT NULL
 ) STRICT;
 CREATE INDEX recording_stored ON recording (tenant, started_at, call) WHERE status = 'stored' AND held = 0;
+CREATE INDEX recording_running ON recording (call) WHERE status = 'recording';
 CREATE INDEX recording_sound ON recording (deleted_at, call) WHERE status = 'deleted' AND key <> '';
 
 -- The key of a tenant's recordings, sealed. Without it they are noise.
