@@ -61,6 +61,7 @@ type session struct {
 	m       media
 	streams [2]b2bua.Stream // as last connected
 	ears    [2]ear
+	keys    [2]func(digit byte) // who is told of each side's keys; nil = nobody
 	tape    *record.Recording
 }
 
@@ -72,7 +73,11 @@ func (s *session) Connect(side b2bua.Side, to b2bua.Stream) error {
 	if err != nil {
 		return err
 	}
+	from := s.streams[side]
 	s.streams[side] = to
+	if s.keys[side] != nil && (from.Events != to.Events || to.Events > 127 && from.Laws != to.Laws) { // an offer of its own has changed how keys come
+		s.Listen(side, s.keys[side])
+	}
 	if s.tape != nil {
 		s.tape.SetLaws(relaySide(side), to.Laws)
 	}
@@ -116,6 +121,7 @@ func (s *session) Hush(side b2bua.Side) { s.s.Silence(relaySide(side)) }
 // still held is kept from the other side all the same: it belongs to what was
 // asked.
 func (s *session) Listen(side b2bua.Side, heard func(digit byte)) {
+	s.keys[side] = heard
 	if old := s.ears[side]; heard == nil && old != nil {
 		old.over()
 		return
