@@ -68,3 +68,12 @@ func TestARecordingThatLeftNothingBehindHasFailedAtTheNextStart(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestATenantWhoIsGoneHasNoRecordingKeyAndGetsNone(t *testing.T) {
+	a := start(t, options(t, t.TempDir()))
+	for range 2 {
+		if id, err := a.sounds.keys.Identity(t.Context(), "gone"); masking.KindOf(err) != masking.NotFound {
+			t.Errorf("%v, %v; want NotFound, by which the recorder knows", id, err)
+		}
+	}
+}

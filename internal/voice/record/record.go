@@ -42,7 +42,8 @@ const (
 )
 
 // Keys gives the key of a tenant: one age X25519 key each. Both may fail for a
-// while, and are asked again.
+// while, and are asked again. NotFound (masking) says that the tenant is gone: what
+// was recorded for him nobody can read any more.
 type Keys interface {
 	Recipient(ctx context.Context, tenant masking.TenantID) (age.Recipient, error)
 	Identity(ctx context.Context, tenant masking.TenantID) (age.Identity, error)

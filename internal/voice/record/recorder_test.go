@@ -48,7 +48,8 @@ func (o *outage) err() error {
 // keys has one key for all tenants.
 type keys struct {
 	outage
-	id *age.X25519Identity
+	id   *age.X25519Identity
+	gone atomic.Bool // the tenant
 }
 
 func (k *keys) Recipient(context.Context, masking.TenantID) (age.Recipient, error) {
@@ -56,6 +57,9 @@ func (k *keys) Recipient(context.Context, masking.TenantID) (age.Recipient, erro
 }
 
 func (k *keys) Identity(context.Context, masking.TenantID) (age.Identity, error) {
+	if k.gone.Load() {
+		return nil, fmt.Errorf("read the key: %w", masking.ErrNotFound())
+	}
 	return k.id, k.err()
 }
 
@@ -590,6 +594,21 @@ func TestRecoverLetsAloneWhatIsNoRecording(t *testing.T) {
 		}
 		if n, err := g.Recover(t.Context()); n != 0 || err != nil {
 			t.Errorf("%d, %v", n, err)
+		}
+	})
+}
+
+func TestARecordingOfATenantWhoIsGoneIsNotKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, nil)
+		defer g.close()
+		c := g.Start(spec("call_1"))
+		g.speak(c, 3*time.Second)
+		g.keys.gone.Store(true)
+		c.Stop()
+		time.Sleep(time.Hour)
+		if s, left := g.Stats(), g.spool(); s.Waiting != 0 || len(left) != 0 {
+			t.Errorf("%+v, in the spool %v", s, left)
 		}
 	})
 }
