@@ -52,7 +52,7 @@ func (a *App) openRecorder(ctx context.Context, up []masking.Call) error {
 	a.sounds = sounds{blobs, keys}
 	tell := sink{callflow.Recordings{Store: a.store, Clock: a.o.Clock}}
 	a.recorder, err = record.New(record.Options{Dir: filepath.Join(a.o.Config.DataDir, spoolFolder), Blob: blobs, Keys: keys,
-		Sink: tell, Log: a.log, Now: a.relay.Elapsed, Clock: a.o.Clock})
+		Sink: tell, Full: func() bool { return full(a.o.Config.DataDir) }, Log: a.log, Now: a.relay.Elapsed, Clock: a.o.Clock})
 	if err != nil {
 		return err
 	}
@@ -73,6 +73,15 @@ func (a *App) openRecorder(ctx context.Context, up []masking.Call) error {
 		}
 	}
 	return nil
+}
+
+// reserve is what recordings leave free on the disk of the data folder: the
+// database is on it as well, and without that no call is let in.
+const reserve = 256 << 20
+
+func full(dir string) bool {
+	free, known := roomOf(dir)
+	return known && free < reserve
 }
 
 // recordedOf gives the calls of a node that have no end and are being recorded.

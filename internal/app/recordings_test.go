@@ -77,3 +77,13 @@ func TestATenantWhoIsGoneHasNoRecordingKeyAndGetsNone(t *testing.T) {
 		}
 	}
 }
+
+func TestAFolderWhoseDiskCannotBeAskedIsNotFull(t *testing.T) {
+	dir := t.TempDir()
+	if free, known := roomOf(dir); known && (free == 0 || full(dir) != (free < reserve)) {
+		t.Errorf("%d bytes are free, full %v", free, full(dir))
+	}
+	if full(filepath.Join(dir, "none")) {
+		t.Error("a folder that is not there is full")
+	}
+}
