@@ -55,6 +55,8 @@ func (m media) Open() (b2bua.Session, error) {
 	return &session{s: s, m: m}, nil
 }
 
+func (m media) Spare() bool { return m.engine.Spare() }
+
 // session is the media of one call. The call's goroutine owns all but s.
 type session struct {
 	s       *relay.Session

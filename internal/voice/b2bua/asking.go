@@ -52,6 +52,11 @@ func (c *call) ask() State {
 		c.finish(masking.CauseRejected, Reason{masking.CauseRejected, masking.RefusedUnavailable})
 		return Ending
 	}
+	if !c.x.o.Media.Spare() {
+		c.log.Warn("no media to spare for a question")
+		c.finish(masking.CauseRejected, Reason{masking.CauseRejected, masking.RefusedUnavailable})
+		return Ending
+	}
 	body, err := c.speakAlone()
 	if err != nil {
 		return c.noMedia(err)

@@ -161,6 +161,38 @@ func TestWhenTheStoreIsAwayNobodyIsAnsweredForAQuestion(t *testing.T) {
 	})
 }
 
+// Callers who may be strangers leave the last ports to those who are let in by
+// their number.
+func TestWithoutMediaToSpareOnlyThoseWhoAreKnownAreServed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newGreenPin(t, bob)
+		f.media.scarce = true
+		f.call()
+		f.denied(masking.RefusedUnavailable)
+		if len(f.caller.answers) != 0 || f.media.opened() != 0 {
+			t.Errorf("%v", f.trace.all())
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		f := newStranger(t, masking.StrangerPolicy{})
+		f.media.scarce = true
+		f.call()
+		if len(f.caller.early) != 0 || f.media.opened() != 0 || f.announcements.Load() != 0 || !f.caller.ended() {
+			t.Errorf("%v", f.trace.all())
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		f := newExchange(t, bob)
+		f.media.scarce = true
+		f.call()
+		if f.dials() != 1 {
+			t.Errorf("%v", f.trace.all())
+		}
+		f.tell(f.caller, Event{Kind: EvCancelled})
+		f.ended()
+	})
+}
+
 func TestACallerWhoCannotBeSpokenToIsNotAsked(t *testing.T) {
 	for name, c := range map[string]struct {
 		prepare func(*exchange, *Invite)

@@ -67,7 +67,7 @@ const (
 // takeAnnouncement reports whether one more may be made; its place is given back
 // when the call is over.
 func (x *Exchange) takeAnnouncement(c *call) bool {
-	c.announces = x.announcements.Add(1) <= mostAnnouncements && x.spent.take(time.Now())
+	c.announces = x.announcements.Add(1) <= mostAnnouncements && x.o.Media.Spare() && x.spent.take(time.Now())
 	if !c.announces {
 		x.announcements.Add(-1)
 	}
