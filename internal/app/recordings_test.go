@@ -68,3 +68,22 @@ func TestARecordingThatLeftNothingBehindHasFailedAtTheNextStart(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestATenantWhoIsGoneHasNoRecordingKeyAndGetsNone(t *testing.T) {
+	a := start(t, options(t, t.TempDir()))
+	for range 2 {
+		if id, err := a.sounds.keys.Identity(t.Context(), "gone"); masking.KindOf(err) != masking.NotFound {
+			t.Errorf("%v, %v; want NotFound, by which the recorder knows", id, err)
+		}
+	}
+}
+
+func TestAFolderWhoseDiskCannotBeAskedIsNotFull(t *testing.T) {
+	dir := t.TempDir()
+	if free, known := roomOf(dir); known && (free == 0 || full(dir) != (free < reserve)) {
+		t.Errorf("%d bytes are free, full %v", free, full(dir))
+	}
+	if full(filepath.Join(dir, "none")) {
+		t.Error("a folder that is not there is full")
+	}
+}
