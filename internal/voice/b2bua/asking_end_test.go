@@ -161,6 +161,21 @@ func TestWhenTheStoreIsAwayNobodyIsAnsweredForAQuestion(t *testing.T) {
 	})
 }
 
+// The record of a call is its tenant's: nobody else's numbers may come to stand in
+// it, though his PIN is right.
+func TestAPINOfAnotherTenantOpensNothingInACallThatWasNotHis(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newGreenPin(t, bob)
+		f.call()
+		f.director.mu.Lock()
+		f.director.route.Tenant.ID, f.director.route.Number.Tenant, f.director.pins[0].Tenant = "zeta", "zeta", "zeta"
+		f.director.mu.Unlock()
+		f.keys(rightPIN)
+		f.finish(SoundPINFailed)
+		f.denied(masking.RefusedPIN)
+	})
+}
+
 // Callers who may be strangers leave the last ports to those who are let in by
 // their number.
 func TestWithoutMediaToSpareOnlyThoseWhoAreKnownAreServed(t *testing.T) {
