@@ -253,7 +253,7 @@ func (a *App) openMedia(ctx context.Context, node string) (err error) {
 	if a.library, err = prompt.Builtin(); err != nil {
 		return fmt.Errorf("announcements: %w", err)
 	}
-	a.own = &ownPrompts{sounds: a.library, store: a.store}
+	a.own = &ownPrompts{sounds: a.library, store: a.store, log: a.log}
 	if err := a.own.reload(ctx); err != nil {
 		return fmt.Errorf("announcements: %w", err)
 	}

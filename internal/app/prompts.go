@@ -3,7 +3,7 @@ package app
 import (
 	"context"
 	"encoding/base64"
-	"fmt"
+	"log/slog"
 	"time"
 
 	"tandem/internal/masking"
@@ -39,6 +39,7 @@ func (a announcements) Builtin(language, name string) ([]byte, bool) {
 type ownPrompts struct {
 	sounds *prompt.Library
 	store  store.Store
+	log    *slog.Logger
 	clips  map[prompt.Key]ownPrompt
 }
 
@@ -61,6 +62,9 @@ func (p *ownPrompts) reload(ctx context.Context) error {
 			if !known || !have.updated.Equal(one.UpdatedAt) {
 				if have, err = loadPrompt(ctx, tx, one); err != nil {
 					return err
+				}
+				if have.clip.IsZero() { // ours is heard then
+					p.log.Error("an announcement of a tenant cannot be played", "tenant", string(one.Tenant), "language", one.Language, "name", one.Name)
 				}
 				changed = true
 			}
@@ -86,8 +90,8 @@ func loadPrompt(ctx context.Context, tx store.Reader, one store.Prompt) (ownProm
 		return ownPrompt{}, err
 	}
 	clip, err := prompt.Parse(full.Audio)
-	if err != nil {
-		return ownPrompt{}, fmt.Errorf("announcement %s/%s of a tenant: %w", one.Language, one.Name, err)
+	if err != nil { // an earlier release took it; it must not keep the others from being heard
+		clip = prompt.Clip{}
 	}
 	return ownPrompt{clip, full.UpdatedAt}, nil
 }

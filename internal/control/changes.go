@@ -32,7 +32,8 @@ func (s *Allocations) update(ctx context.Context, t masking.Tenant, id masking.A
 		})
 }
 
-// UpdateParties replaces one side or both; nil leaves a side as it is. Refused
+// UpdateParties replaces one side or both; nil leaves a side as it is. A side that
+// loses somebody and has a PIN gets another. Refused
 // as Create refuses parties, and with Conflict once the allocation has ended.
 // A call that is up keeps the parties it started with.
 func (s *Allocations) UpdateParties(ctx context.Context, t masking.Tenant, id masking.AllocationID, from, to []e164.Number, once Once[Snapshot]) (Answer, error) {
@@ -43,6 +44,10 @@ func (s *Allocations) UpdateParties(ctx context.Context, t masking.Tenant, id ma
 				return a, err
 			}
 			if err := checkParties(ctx, tx, next); err != nil {
+				return a, err
+			}
+			w := wanted{on: a.VirtualNumber, length: t.Settings.PINLength, now: now}
+			if next, err = s.renewPINs(ctx, tx, a, next, w); err != nil {
 				return a, err
 			}
 			// The request names no virtual number, so no field of it is to blame.

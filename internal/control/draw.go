@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -114,6 +115,26 @@ func (c *core) withPINs(ctx context.Context, tx store.Tx, a masking.Allocation, 
 	w.apart = a.PIN
 	a.ToPIN, err = c.keepPIN(ctx, tx, a.ToPIN, w)
 	return a, err
+}
+
+// renewPINs gives each side that has lost somebody another PIN: he knows the old
+// one, which would go on letting him through.
+func (c *core) renewPINs(ctx context.Context, tx store.Tx, was, next masking.Allocation, w wanted) (_ masking.Allocation, err error) {
+	if next.Product() == masking.GreenVN && next.PIN != "" && lost(was.From, next.From) {
+		if next.PIN, err = c.newPIN(ctx, tx, w); err != nil {
+			return was, err
+		}
+		w.apart = next.PIN
+	}
+	if next.ToPIN != "" && lost(was.To, next.To) {
+		next.ToPIN, err = c.newPIN(ctx, tx, w)
+	}
+	return next, err
+}
+
+// lost reports whether somebody of before is not among those of now.
+func lost(before, now []e164.Number) bool {
+	return slices.ContainsFunc(before, func(n e164.Number) bool { return !slices.Contains(now, n) })
 }
 
 func (c *core) keepPIN(ctx context.Context, tx store.Tx, have masking.PIN, w wanted) (masking.PIN, error) {

@@ -95,7 +95,7 @@ type TenantWriter interface {
 	// DeleteTenant removes the tenant, his tokens, announcements and ended
 	// allocations with their wrong entries, calls, events, and what is known of
 	// recordings with the key that opens them. It refuses with Conflict still_in_use while he has
-	// numbers in his pool.
+	// numbers in his pool, or recordings under legal hold.
 	DeleteTenant(ctx context.Context, id masking.TenantID) error
 	InsertToken(ctx context.Context, t masking.Token) error
 	DeleteToken(ctx context.Context, tenant masking.TenantID, id masking.TokenID) error

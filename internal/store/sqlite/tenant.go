@@ -143,6 +143,13 @@ func (t *tx) DeleteTenant(ctx context.Context, id masking.TenantID) error {
 	if has {
 		return stillInUse("the tenant still has numbers in the pool")
 	}
+	held, err := t.found(ctx, `SELECT 1 FROM recording WHERE tenant = ? AND held = 1 AND status <> 'deleted' LIMIT 1`, id)
+	if err != nil {
+		return err
+	}
+	if held {
+		return stillInUse("the tenant has recordings under legal hold")
+	}
 	for _, text := range []string{
 		// What refers to his allocations first. Tries are left where a call that was
 		// up counted one after its number had gone.

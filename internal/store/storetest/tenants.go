@@ -115,11 +115,20 @@ func tenantInUse(b *bench) {
 	remove := func(ctx context.Context, tx store.Tx) error { return tx.DeleteTenant(ctx, "acme") }
 	b.refused(masking.CodeStillInUse, remove)
 	b.refused(masking.CodeNotFound, func(ctx context.Context, tx store.Tx) error { return tx.DeleteTenant(ctx, "nobody") })
+	held := masking.Recording{Call: CallID(1), Tenant: "acme", VirtualNumber: Virtual(1), Status: masking.RecordingStored, StartedAt: Start(), Held: true}
 	b.update(func(ctx context.Context, tx store.Tx) error {
 		for _, i := range []int{1, 2} {
 			if err := tx.DeleteNumber(ctx, "acme", Virtual(i), Start()); err != nil {
 				return err
 			}
+		}
+		return tx.BeginRecording(ctx, held)
+	})
+	b.refused(masking.CodeStillInUse, remove)
+	held.Held = false
+	b.update(func(ctx context.Context, tx store.Tx) error {
+		if err := tx.UpdateRecording(ctx, held); err != nil {
+			return err
 		}
 		return tx.DeleteTenant(ctx, "acme")
 	})

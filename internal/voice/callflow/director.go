@@ -24,6 +24,7 @@ type Director struct {
 	key     []byte
 	asker   Asker
 	heard   strangers // who has been told why he is not connected
+	asked   strangers // who has been asked for a PIN
 	mu      sync.Mutex
 	busy    map[caller]chan struct{} // closed when the caller is free again
 	hiding  map[e164.Number]int      // calls up of those who withhold their number, by the number called
@@ -97,11 +98,8 @@ func (d *Director) Route(ctx context.Context, a masking.Ask) (r masking.Ruling, 
 		return r, nil, err
 	}
 	r = masking.Rule(route, a.Caller, d.clock())
-	if r.Refusal != "" && r.Then == masking.Announce {
-		// Somebody who dials again and again has heard it (calls.md §8.15).
-		if !d.heard.worthWriting(refusedCaller{a.Called, a.Caller, r.Refusal}, d.clock()) {
-			r.Then = masking.Reject
-		}
+	if r.Refusal != "" && d.again(a, r) {
+		r.Then = masking.Reject
 	}
 	if r.Refusal != "" && (r.Then == masking.Announce || r.Then == masking.Reject) {
 		return r, nil, nil
@@ -111,6 +109,26 @@ func (d *Director) Route(ctx context.Context, a masking.Ask) (r masking.Ruling, 
 		r.Refusal, r.Then = masking.RefusedCallerBusy, masking.Reject
 	}
 	return r, release, nil
+}
+
+// mostAsked is how often in a minute a caller is asked for a PIN on one number:
+// each time costs a record, an event and ports.
+const mostAsked = 10
+
+// again reports whether a caller dials again and again (calls.md §8.15): he has
+// heard why he is not connected, or had his questions. Of callers who are too many
+// to be remembered none hears anything; but each is asked, for one of them may have
+// a PIN. So is whoever withholds his number: nobody knows how often that was he.
+func (d *Director) again(a masking.Ask, r masking.Ruling) bool {
+	who := refusedCaller{a.Called, a.Caller, r.Refusal}
+	switch r.Then {
+	case masking.Announce:
+		return !d.heard.worthWriting(who, d.clock())
+	case masking.AskPIN:
+		times, _ := d.asked.count(who, d.clock())
+		return times > mostAsked && !a.Caller.IsZero()
+	}
+	return false
 }
 
 // hold takes the place that a call needs: the caller's, or one of those for

@@ -261,3 +261,30 @@ func TestWhoIsAskedAndRedialsIsLetThroughWhenHisCallEnds(t *testing.T) {
 		}
 	})
 }
+
+func TestACallerIsAskedTenTimesAMinuteAtMost(t *testing.T) {
+	d := newDesk(t)
+	d.police(virtual, masking.StrangerPolicy{Action: masking.AskPIN})
+	asked := func(caller e164.Number) bool {
+		t.Helper()
+		r, release, err := d.Route(t.Context(), d.ask(virtual, caller))
+		if err != nil || (release != nil) != (r.Then == masking.AskPIN) {
+			t.Fatalf("%q, %v", r.Then, err)
+		}
+		if release != nil {
+			release()
+		}
+		return r.Then == masking.AskPIN
+	}
+	for _, caller := range []e164.Number{stranger, hidden, carol} {
+		for i := range mostAsked + 2 {
+			if got := asked(caller); got != (i < mostAsked || caller == hidden) {
+				t.Errorf("call %d of %v: asked %v", i+1, caller, got)
+			}
+		}
+	}
+	d.now = start.Add(strangerWindow)
+	if !asked(stranger) {
+		t.Error("a minute later he is not asked")
+	}
+}

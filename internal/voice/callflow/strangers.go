@@ -42,22 +42,29 @@ func (s seen) over(now time.Time) bool {
 
 // worthWriting reports whether this refusal is to be written.
 func (s *strangers) worthWriting(who refusedCaller, now time.Time) bool {
+	times, known := s.count(who, now)
+	return known && times <= strangerTimes
+}
+
+// count counts the caller once more and gives how often he has come within the
+// window; known is false for one for whom there is no room.
+func (s *strangers) count(who refusedCaller, now time.Time) (times int, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v, known := s.seen[who]
 	if known && !v.over(now) {
 		v.times++
 		s.seen[who] = v
-		return v.times <= strangerTimes
+		return v.times, true
 	}
 	if !known && len(s.seen) >= strangersKnown && !s.makeRoom(now) {
-		return false
+		return 0, false
 	}
 	if s.seen == nil {
 		s.seen = map[refusedCaller]seen{}
 	}
 	s.seen[who] = seen{now, 1}
-	return true
+	return 1, true
 }
 
 // makeRoom forgets those whose window is over, once a second at most: a flood

@@ -32,8 +32,7 @@ func TestWithTheFallbackBothSidesGetAPIN(t *testing.T) {
 		if f, u := got.sides(); f != from || u != to {
 			t.Errorf("%s: get shows %q and %q, create gave %q and %q", name, f, u, from, to)
 		}
-		for _, a := range []*answer{h.own("GET", "/greenvn", ""), h.own("PUT", "/greenvn/"+id+"/call-party", `{"to":["`+carol+`"]}`),
-			h.own("PATCH", "/greenvn/"+id, `{"record":true}`), h.own("DELETE", "/greenvn/"+id, "")} {
+		for _, a := range []*answer{h.own("GET", "/greenvn", ""), h.own("PATCH", "/greenvn/"+id, `{"record":true}`), h.own("DELETE", "/greenvn/"+id, "")} {
 			if strings.Contains(a.want(200).body, "pins") {
 				t.Errorf("%s shows PINs: %s", a.request, a.body)
 			}
@@ -46,6 +45,33 @@ func TestWithTheFallbackBothSidesGetAPIN(t *testing.T) {
 	h.own("PUT", "/settings", `{"pin_fallback":false}`).want(200)
 	if a := h.own("POST", "/greenvn", body(shared1, carol, dave)).want(201); strings.Contains(a.body, "pins") {
 		t.Errorf("without the fallback: %s", a.body)
+	}
+}
+
+func TestASideThatLosesSomebodyGetsAnotherPIN(t *testing.T) {
+	h := newHarness(t)
+	h.own("PUT", "/settings", `{"pin_fallback":true}`).want(200)
+	made := h.own("POST", "/greenvn", body(shared1, alice, bob)).want(201)
+	path := "/greenvn/" + made.text("greenvn_id")
+	from, to := made.sides()
+	for _, c := range []struct {
+		change         string
+		newFrom, newTo bool
+	}{
+		{`{"from":["` + alice + `","` + dave + `"]}`, false, false}, // one more: nobody is gone
+		{`{"from":["` + dave + `"]}`, true, false},
+		{`{"to":["` + carol + `"]}`, false, true},
+		{`{"from":["` + alice + `"],"to":["` + bob + `"]}`, true, true},
+		{`{"from":["` + alice + `"],"to":["` + bob + `"]}`, false, false},
+	} {
+		f, u := h.own("PUT", path+"/call-party", c.change).want(200).sides()
+		if (f != from) != c.newFrom || (u != to) != c.newTo || f == "" || u == "" || f == u {
+			t.Errorf("%s: the PINs became new: %v, %v", c.change, f != from, u != to)
+		}
+		if gf, gu := h.own("GET", path, "").want(200).sides(); gf != f || gu != u {
+			t.Errorf("%s: get shows other PINs than the answer", c.change)
+		}
+		from, to = f, u
 	}
 }
 

@@ -89,7 +89,7 @@ type Updated struct {
 	Status        masking.Status       `json:"status" enum:"active,deleted"`
 	UpdatedAt     string               `json:"updated_at" format:"date-time"`
 	ExpiresAt     string               `json:"expires_at" format:"date-time"`
-	PINs          *PINs                `json:"pins,omitempty" doc:"only after a move, if it has some: they may be new"`
+	PINs          *PINs                `json:"pins,omitempty" doc:"only if it has some: they may be new"`
 }
 
 // Patched is the answer to patch: as Updated, with what can be patched.
@@ -304,7 +304,7 @@ func (s *server) updateParties(ctx context.Context, in *PartiesInput) (control.A
 		return control.Answer{}, missingField("", "at least one of from and to must be given")
 	}
 	t := exchangeOf(ctx).tenant
-	return s.Plane.Allocations.UpdateParties(ctx, t, id, from, to, once(ctx, s, http.StatusOK, updated(t)))
+	return s.Plane.Allocations.UpdateParties(ctx, t, id, from, to, once(ctx, s, http.StatusOK, updatedWithPINs(t)))
 }
 
 // replacement reads a side that may be left out: nil stays nil.
@@ -329,11 +329,7 @@ func (s *server) updateNumber(ctx context.Context, in *VirtualNumberInput) (cont
 		return control.Answer{}, err
 	}
 	t := exchangeOf(ctx).tenant
-	return s.Plane.Allocations.UpdateNumber(ctx, t, id, n, once(ctx, s, http.StatusOK, func(a control.Snapshot) Updated {
-		v := updated(t)(a)
-		v.PINs = pinsOf(a)
-		return v
-	}))
+	return s.Plane.Allocations.UpdateNumber(ctx, t, id, n, once(ctx, s, http.StatusOK, updatedWithPINs(t)))
 }
 
 func (s *server) patch(ctx context.Context, in *PatchInput) (control.Answer, error) {
@@ -418,6 +414,15 @@ func updated(t masking.Tenant) func(control.Snapshot) Updated {
 	return func(a control.Snapshot) Updated {
 		return Updated{GreenVNID: a.ID, VirtualNumber: a.VirtualNumber.E164(), From: masking.Texts(a.From), To: masking.Texts(a.To),
 			Status: a.Status(a.At), UpdatedAt: masking.Stamp(a.UpdatedAt, t.Settings.Zone), ExpiresAt: masking.Stamp(a.ExpiresAt, t.Settings.Zone)}
+	}
+}
+
+// updatedWithPINs is for changes that may give an allocation other PINs.
+func updatedWithPINs(t masking.Tenant) func(control.Snapshot) Updated {
+	return func(a control.Snapshot) Updated {
+		v := updated(t)(a)
+		v.PINs = pinsOf(a)
+		return v
 	}
 }
 
