@@ -5,6 +5,7 @@ package interop
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -143,7 +144,7 @@ type sipp struct {
 func startSipp(t *testing.T, network string, args ...string) *sipp {
 	t.Helper()
 	dir := t.TempDir()
-	port, media := freePort(t), freePort(t)
+	port, media := freePort(t), freeMediaPorts(t)
 	transport := map[string]string{"udp": "u1", "tcp": "t1"}[network]
 	base := []string{"-i", "127.0.0.1", "-mi", "127.0.0.1", "-p", strconv.Itoa(port), "-mp", strconv.Itoa(media), "-t", transport, "-nostdin",
 		"-trace_err", "-error_file", filepath.Join(dir, "errors"), "-max_socket", "2048"}
@@ -197,6 +198,27 @@ func freePort(t *testing.T) int {
 		}
 	}
 	t.Fatal("no free port")
+	return 0
+}
+
+// freeMediaPorts finds a port that is free now with the three after it, of which
+// sipp takes the second next for video, and ends if it cannot. They lie below those
+// that the kernel hands out and above those of baresip.
+func freeMediaPorts(t *testing.T) int {
+	t.Helper()
+	for range 50 {
+		first, free := 20000+4*rand.IntN(1000), true
+		for port := first; port < first+4 && free; port++ {
+			u, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
+			if free = err == nil; free {
+				_ = u.Close()
+			}
+		}
+		if free {
+			return first
+		}
+	}
+	t.Fatal("no free ports for media")
 	return 0
 }
 
