@@ -55,12 +55,15 @@ func (m media) Open() (b2bua.Session, error) {
 	return &session{s: s, m: m}, nil
 }
 
+func (m media) Spare() bool { return m.engine.Spare() }
+
 // session is the media of one call. The call's goroutine owns all but s.
 type session struct {
 	s       *relay.Session
 	m       media
 	streams [2]b2bua.Stream // as last connected
 	ears    [2]ear
+	keys    [2]func(digit byte) // who is told of each side's keys; nil = nobody
 	tape    *record.Recording
 }
 
@@ -72,7 +75,11 @@ func (s *session) Connect(side b2bua.Side, to b2bua.Stream) error {
 	if err != nil {
 		return err
 	}
+	from := s.streams[side]
 	s.streams[side] = to
+	if s.keys[side] != nil && (from.Events != to.Events || to.Events > 127 && from.Laws != to.Laws) { // an offer of its own has changed how keys come
+		s.Listen(side, s.keys[side])
+	}
 	if s.tape != nil {
 		s.tape.SetLaws(relaySide(side), to.Laws)
 	}
@@ -116,6 +123,7 @@ func (s *session) Hush(side b2bua.Side) { s.s.Silence(relaySide(side)) }
 // still held is kept from the other side all the same: it belongs to what was
 // asked.
 func (s *session) Listen(side b2bua.Side, heard func(digit byte)) {
+	s.keys[side] = heard
 	if old := s.ears[side]; heard == nil && old != nil {
 		old.over()
 		return

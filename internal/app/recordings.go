@@ -53,7 +53,7 @@ func (a *App) openRecorder(ctx context.Context, node string) error {
 	a.sounds = sounds{blobs, keys}
 	records := callflow.Recordings{Store: a.store, Clock: a.o.Clock}
 	a.recorder, err = record.New(record.Options{Dir: filepath.Join(a.o.Config.DataDir, spoolFolder), Blob: blobs, Keys: keys,
-		Sink: sink{records}, Log: a.log, Now: a.relay.Elapsed, Clock: a.o.Clock})
+		Sink: sink{records}, Full: func() bool { return full(a.o.Config.DataDir) }, Log: a.log, Now: a.relay.Elapsed, Clock: a.o.Clock})
 	if err != nil {
 		return err
 	}
@@ -62,14 +62,23 @@ func (a *App) openRecorder(ctx context.Context, node string) error {
 	if left > 0 {
 		a.log.Info("recordings of the last run go on to the blob store", "recordings", left)
 	}
-	if err != nil {
-		return err
+	if err != nil { // of a file or folder that is none of ours, as a rule: calls do not wait for it
+		a.log.Warn("the spool of recordings cannot be seen as a whole", "error", err.Error())
 	}
 	lost, err := records.CloseLost(ctx, node, a.recorder.Waits)
 	if lost > 0 {
 		a.log.Warn("recordings of the last run are lost", "recordings", lost)
 	}
 	return err
+}
+
+// reserve is what recordings leave free on the disk of the data folder: the
+// database is on it as well, and without that no call is let in.
+const reserve = 256 << 20
+
+func full(dir string) bool {
+	free, known := roomOf(dir)
+	return known && free < reserve
 }
 
 // recordingKeys are the age keys of tenants, sealed in the database: one a

@@ -92,7 +92,7 @@ func TestWhatTheDemoSuggestsWorksAndInterruptingItLeavesNothing(t *testing.T) {
 	if code != 0 || !strings.Contains(out, "answered") {
 		t.Errorf("%s: exit code %d\n%s%s", pin, code, out, errs)
 	}
-	d.until(t, `(took a call; it saw caller ID \+914000000002 and heard \d\.\d s)`)
+	d.until(t, `(took a call; it saw caller ID \+914000000003 and heard \d\.\d s)`)
 
 	created, err := exec.CommandContext(t.Context(), "sh", "-c", strings.Replace(curl, "curl", "curl -sS", 1)).CombinedOutput()
 	if err != nil || !bytes.Contains(created, []byte(`"status":"active"`)) {

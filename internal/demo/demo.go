@@ -42,8 +42,8 @@ var (
 const (
 	tenant        = "demo"
 	virtualNumber = "+914000000001"
-	spareNumber   = "+914000000002"
-	thirdNumber   = "+914000000003"
+	spareNumber   = "+914000000002" // left to whoever watches
+	pinNumber     = "+914000000003"
 )
 
 // Options say how to show it.
@@ -157,7 +157,7 @@ func (d *demo) setUp(ctx context.Context) (err error) {
 	if d.credentials, err = d.admin.CreateTenant(ctx, client.NewTenant{TenantID: tenant}); err != nil {
 		return err
 	}
-	numbers := []client.NewNumber{{Number: virtualNumber}, {Number: spareNumber}, {Number: thirdNumber}}
+	numbers := []client.NewNumber{{Number: virtualNumber}, {Number: spareNumber}, {Number: pinNumber}}
 	if _, err = d.admin.AddNumbers(ctx, tenant, numbers); err != nil {
 		return err
 	}
@@ -185,7 +185,7 @@ func (d *demo) setUp(ctx context.Context) (err error) {
 		{"carrier", "SIP on udp " + d.carrier.addr().String() + ", a trunk of the server"},
 		{"phone A", partyA.number + ", a subscriber of the carrier; says a tone of 440 Hz"},
 		{"phone B", partyB.number + ", likewise; says a tone of 660 Hz"},
-		{"virtual numbers", virtualNumber + ", " + spareNumber + ", " + thirdNumber + ", in the pool of tenant " + tenant},
+		{"virtual numbers", virtualNumber + ", " + spareNumber + ", " + pinNumber + ", in the pool of tenant " + tenant},
 	})
 	return nil
 }
@@ -204,9 +204,9 @@ func (d *demo) allocate(ctx context.Context) (err error) {
 	return d.say.failure()
 }
 
-// openPIN puts a pair behind a PIN, on the number that has no allocation.
+// openPIN puts a pair behind a PIN, on a number of its own.
 func (d *demo) openPIN(ctx context.Context) (err error) {
-	want := client.NewPin{CallerIDNumber: spareNumber, From: []string{partyA.number}, To: []string{partyB.number}, Duration: 3600}
+	want := client.NewPin{CallerIDNumber: pinNumber, From: []string{partyA.number}, To: []string{partyB.number}, Duration: 3600}
 	d.say.title("An allocation that a PIN opens, so that one number serves many pairs at once")
 	if d.pin, err = d.api.CreatePin(ctx, tenant, want); err != nil {
 		return err

@@ -36,8 +36,8 @@ func (d *demo) callThere(ctx context.Context) error {
 }
 
 func (d *demo) callWithPIN(ctx context.Context) error {
-	d.say.title("A calls the second number, is asked for the PIN, presses it, and reaches B")
-	return d.talk(ctx, conversation{caller: partyA, callee: partyB, to: spareNumber, pin: d.pin.PIN})
+	d.say.title("A calls the third number, is asked for the PIN, presses it, and reaches B")
+	return d.talk(ctx, conversation{caller: partyA, callee: partyB, to: pinNumber, pin: d.pin.PIN})
 }
 
 func (d *demo) callBack(ctx context.Context) error {
@@ -282,15 +282,15 @@ func (d *demo) whatNext() {
 	d.say.line("  for your shell:       server=%s sip=%s account_sid=%s token=%s", d.server.Addrs().HTTP, sip, d.credentials.AccountSID,
 		d.credentials.Token)
 	d.say.line("  call as A:            %s call --from %s --to %s --via %s --show-numbers", d.o.Command, partyA.number, virtualNumber, sip)
-	d.say.line("  with the PIN, from any phone: %s call --from +919900000009 --to %s --via %s --pin %s --show-numbers", d.o.Command, spareNumber, sip, d.pin.PIN)
+	d.say.line("  with the PIN, from any phone: %s call --from +919900000009 --to %s --via %s --pin %s --show-numbers", d.o.Command, pinNumber, sip, d.pin.PIN)
 	d.say.line("  the calls so far:     %s calls list --server %s --tenant %s --account-sid %s --token %s", d.o.Command, d.baseURL(),
 		tenant, d.credentials.AccountSID, d.credentials.Token)
-	d.say.line("  another allocation, on the third number:")
+	d.say.line("  another allocation, on the second number:")
 	d.say.line("")
 	d.say.line("    curl -u %s:%s -H 'Content-Type: application/json' \\", d.credentials.AccountSID, d.credentials.Token)
 	d.say.line("      %s/v1/tenants/%s/greenvn \\", d.baseURL(), tenant)
-	d.say.line(`      -d '{"caller_id_number": "%s", "from": ["+919900000003"], "to": ["+918800000004"], "duration": 3600}'`, thirdNumber)
+	d.say.line(`      -d '{"caller_id_number": "%s", "from": ["+919900000003"], "to": ["+918800000004"], "duration": 3600}'`, spareNumber)
 	d.say.line("")
-	d.say.line("  then call through it: %s call --from +919900000003 --to %s --via %s --show-numbers", d.o.Command, thirdNumber, sip)
+	d.say.line("  then call through it: %s call --from +919900000003 --to %s --via %s --show-numbers", d.o.Command, spareNumber, sip)
 	d.say.line("")
 }

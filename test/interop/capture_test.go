@@ -187,10 +187,7 @@ func (s *wire) finish() {
 // check reads the file as tshark understands it.
 func (s *wire) check() {
 	s.t.Helper()
-	const warning = "0x00600000" // severity of tshark's experts; errors are above
-	for _, line := range s.read("_ws.malformed or _ws.expert.severity >= "+warning, "_ws.expert.message", "_ws.col.Info") {
-		s.t.Errorf("frame %s", line)
-	}
+	s.wellFormed()
 	from := fmt.Sprintf("%s.srcport == %d", s.network, s.w.SIP(s.network).Port())
 	if s.network == "tcp" { // towards a callee the server speaks from a port of its own
 		from = fmt.Sprintf("tcp.dstport in {%d, %d}", s.a.Addr().Port(), s.b.Addr().Port()) + " or " + from
@@ -222,7 +219,16 @@ func (s *wire) check() {
 			s.t.Errorf("parts are missing in frame %s", line)
 		}
 	}
-	if strange := s.read("udp and not sip and not rtp and not rtcp and not icmp"); len(strange) > 0 {
+}
+
+// wellFormed fails on what tshark warns of, and on what it does not know.
+func (s *wire) wellFormed() {
+	s.t.Helper()
+	const warning = "0x00600000" // severity of tshark's experts; errors are above
+	for _, line := range s.read("_ws.malformed or _ws.expert.severity >= "+warning, "_ws.expert.message", "_ws.col.Info") {
+		s.t.Errorf("frame %s", line)
+	}
+	if strange := s.read("udp and not sip and not rtp and not rtcp and not rtpevent and not icmp"); len(strange) > 0 {
 		s.t.Errorf("%d datagrams are neither SIP nor RTP nor RTCP, e.g. frame %s", len(strange), strange[0])
 	}
 }

@@ -33,81 +33,124 @@ var (
 	inbandOfU = way{how: phone.Inband, media: "rtpstream_audio_port", offers: []string{"0 PCMU"}, law: "u-law"}
 )
 
+// keys is what a caller enters at his seat, lot by lot.
+type keys func(s *seat) []string
+
+func right(s *seat) []string       { return []string{s.pin.PIN} }
+func wrongFirst(s *seat) []string  { return append(s.wrong(1), s.pin.PIN) }
+func cleared(s *seat) []string     { return []string{s.pin.PIN[:2] + "*" + s.pin.PIN} }
+func tooShort(s *seat) []string    { return []string{s.pin.PIN[:3] + "#", s.pin.PIN} }
+func firstNone(s *seat) []string   { return []string{"#", s.pin.PIN} }
+func alwaysWrong(s *seat) []string { return s.wrong(3) }
+
+// All call at once, which does not mix them up either. Every PIN has a key twice in
+// a row.
 func TestASippWithAPINReachesTheOneItBelongsTo(t *testing.T) {
-	right := func(pin string) []string { return []string{pin} }
-	errs := func(pin string) []string { return []string{wrong(pin, 1), pin} }
-	clears := func(pin string) []string { return []string{pin[:2] + "*" + pin} }
-	stops := func(pin string) []string { return []string{pin[:3] + "#", pin} }
-	nothing := func(pin string) []string { return []string{"#", pin} }
-	for name, c := range map[string]struct {
+	t.Parallel()
+	d := newDesk(t)
+	running := map[string]*seat{}
+	cases := map[string]struct {
 		way
-		keys func(pin string) []string
+		keys
 	}{
 		"RFC 4733":                       {events, right},
-		"RFC 4733, wrong at first":       {events, errs},
-		"RFC 4733, cleared":              {events, clears},
-		"RFC 4733, too short":            {events, stops},
-		"RFC 4733, at first nothing":     {events, nothing},
+		"RFC 4733, wrong at first":       {events, wrongFirst},
+		"RFC 4733, cleared":              {events, cleared},
+		"RFC 4733, too short at first":   {events, tooShort},
+		"RFC 4733, none at first":        {events, firstNone},
 		"INFO":                           {relay, right},
-		"INFO, wrong at first":           {relay, errs},
-		"INFO, cleared":                  {relay, clears},
-		"INFO, too short":                {relay, stops},
-		"plain INFO, at first nothing":   {plain, nothing},
+		"INFO, wrong at first":           {relay, wrongFirst},
+		"INFO, cleared":                  {relay, cleared},
+		"INFO, too short at first":       {relay, tooShort},
+		"plain INFO":                     {plain, right},
+		"plain INFO, none at first":      {plain, firstNone},
 		"in-band, A-law":                 {inbandOfA, right},
-		"in-band, A-law, wrong at first": {inbandOfA, errs},
-		"in-band, µ-law, cleared":        {inbandOfU, clears},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			newDesk(t).connects(c.way, c.keys)
-		})
+		"in-band, A-law, wrong at first": {inbandOfA, wrongFirst},
+		"in-band, µ-law":                 {inbandOfU, right},
+		"in-band, µ-law, cleared":        {inbandOfU, cleared},
+	}
+	for name := range cases {
+		running[name] = d.seat(hasDouble)
+	}
+	close(d.open)
+	for name, s := range running {
+		s.enter(cases[name].way, cases[name].keys(s))
+	}
+	for name, s := range running {
+		t.Run(name, func(t *testing.T) { s.connects(t, cases[name].law != "") })
+	}
+	all := records(t, d.w)
+	for name, s := range running {
+		if r := all[s.from]; r.Cause != "callee_hung_up" || r.Pin != s.pin.ID || r.To != s.to {
+			t.Errorf("%s: record %+v", name, r)
+		}
 	}
 }
 
-// connects lets a sipp enter keys that lead to bob, who talks with it and hangs up.
-func (d *desk) connects(y way, keys func(pin string) []string) {
-	d.t.Helper()
-	caller := d.enter(y, keys(d.pin.PIN))
-	b := d.reached()
-	d.must(b.Ring(phone.Reply{}))
-	d.must(b.Answer(phone.Reply{Audio: phone.Sine(toneB, 8000)}))
-	d.must(b.Answered(d.ctx))
-	if y.law != "" {
-		d.must(b.HearsTone(d.ctx, toneA))
+// connects waits for the callee, who may hear the caller, knows of no key, and
+// hangs up.
+func (s *seat) connects(t *testing.T, speaks bool) {
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
-	d.unknown(b)
-	d.must(b.Hangup(d.ctx))
-	caller.wait(d.t, 10*time.Second)
-	if r := d.record(); r.Cause != "callee_hung_up" || r.Pin != d.pin.ID || r.From != alice || r.To != bob {
-		d.t.Errorf("record %+v", r)
+	var b *phone.Call
+	select {
+	case b = <-s.called:
+	case <-s.caller.done:
+		s.caller.wait(t, 0)
+		t.Fatal("the caller has ended")
+	case <-s.ctx.Done():
+		t.Fatal("nobody was called")
 	}
+	if from := b.Seen().From; from != virtual {
+		t.Errorf("the callee was shown %q", from)
+	}
+	must(b.Answered(s.ctx))
+	if speaks {
+		must(b.HearsTone(s.ctx, toneA))
+	}
+	if n := len(b.Digits()); n != 0 {
+		t.Errorf("the callee was told of %d keys", n)
+	}
+	must(b.Hangup(s.ctx))
+	s.caller.wait(t, 10*time.Second)
 }
 
 func TestASippWithThreeWrongPINsIsHungUpOn(t *testing.T) {
-	for name, y := range map[string]way{"RFC 4733": events, "INFO": relay, "in-band": inbandOfA} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			d := newDesk(t)
-			pin := d.pin.PIN
-			d.enter(y, []string{wrong(pin, 1), wrong(pin, 2), wrong(pin, 3)}).wait(t, 30*time.Second)
-			if r := d.record(); r.Cause != "rejected" || r.Reason != "pin_failed" || r.Pin != "" {
-				t.Errorf("record %+v", r)
-			}
-			select {
-			case <-d.called:
-				t.Error("somebody was called")
-			default:
-			}
-		})
+	t.Parallel()
+	d := newDesk(t)
+	running := map[string]*seat{}
+	cases := map[string]way{"RFC 4733": events, "INFO": relay, "in-band": inbandOfA}
+	for name := range cases {
+		running[name] = d.seat(anyPIN)
+	}
+	close(d.open)
+	for name, s := range running {
+		s.enter(cases[name], alwaysWrong(s))
+	}
+	for _, s := range running {
+		s.caller.wait(t, 30*time.Second)
+	}
+	all := records(t, d.w)
+	for name, s := range running {
+		if r := all[s.from]; r.Cause != "rejected" || r.Reason != "pin_failed" || r.Pin != "" {
+			t.Errorf("%s: record %+v", name, r)
+		}
+		if len(s.called) > 0 {
+			t.Errorf("%s: the callee was called", name)
+		}
 	}
 }
 
 // enter starts a sipp that calls and enters lots of keys: the first a second after
 // the answer, while the question is being put, and each further one a second after
 // the one before. Then it says toneA, if it has a voice.
-func (d *desk) enter(y way, lots []string) *sipp {
-	d.t.Helper()
-	k := &keying{t: d.t, way: y, seq: 1}
+func (s *seat) enter(y way, lots []string) {
+	s.t.Helper()
+	k := &keying{t: s.t, way: y, from: s.from, seq: 1}
 	for i, keys := range lots {
 		k.rest(time.Second)
 		if i > 0 && y.how == phone.RFC4733 { // sipp goes on at once, and makes pauses between keys
@@ -115,14 +158,14 @@ func (d *desk) enter(y way, lots []string) *sipp {
 		}
 		k.press(keys)
 	}
-	d.caller = startSipp(d.t, "udp", "-sf", k.scenario().write(d.t), "-s", virtual, "-m", "1", d.w.SIP("udp").String())
-	return d.caller
+	s.caller = startSipp(s.t, "udp", "-sf", k.scenario().write(s.t), "-s", virtual, "-m", "1", s.w.SIP("udp").String())
 }
 
 // keying becomes what a sipp does once it is answered.
 type keying struct {
 	t *testing.T
 	way
+	from  string
 	seq   int             // of the last request
 	acts  strings.Builder // elements of the scenario
 	sound []byte          // what it says meanwhile
@@ -186,7 +229,7 @@ func (k *keying) inform(key rune) {
     ]]>
   </send>
   <recv response="200"/>
-`, alice, k.seq, kind, fmt.Sprintf(text, key))
+`, k.from, k.seq, kind, fmt.Sprintf(text, key))
 }
 
 // scenario is the whole of it.
@@ -204,7 +247,7 @@ func (k *keying) scenario() script {
 		number, codec, _ := strings.Cut(k.offers[0], " ")
 		acts = fmt.Sprintf("<nop><action><exec rtp_stream=\"%s,1,%s,%s/8000\"/></action></nop>\n", file, number, codec) + acts
 	}
-	return script{"pin_caller.xml", []string{"MEDIA", k.media, "FORMATS", strings.Join(formats, " "),
+	return script{"pin_caller.xml", []string{"CALLER", k.from, "MEDIA", k.media, "FORMATS", strings.Join(formats, " "),
 		"RTPMAP", strings.Join(maps, "\n      "), "KEYS", acts}}
 }
 

@@ -2,6 +2,7 @@ package interop
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -11,34 +12,34 @@ import (
 	"tandem/test/world"
 )
 
-// pinLength is how many digits the system gives a PIN.
-const pinLength = 4
-
-// desk is a server with a pair behind a PIN, and the phone of the carrier that
-// rings whom the PIN reaches.
+// desk is a server whose one number takes the PINs of many pairs, and the phone of
+// the carrier that rings whom they reach. It answers at once and says toneB.
 type desk struct {
-	t      *testing.T
-	ctx    context.Context
-	w      *world.World
-	pin    world.Pin
-	far    *phone.Phone
-	called chan *phone.Call
-	caller *sipp // nil if it is somebody else who calls
+	t     *testing.T
+	ctx   context.Context
+	w     *world.World
+	far   *phone.Phone
+	seats map[string]*seat // by whom they are to reach
+	open  chan struct{}    // closed when all seats are there
+	pins  map[string]bool
+}
+
+// seat is a pair, and the sipp that calls for it.
+type seat struct {
+	*desk
+	from, to string
+	pin      world.Pin
+	caller   *sipp
+	called   chan *phone.Call
 }
 
 func newDesk(t *testing.T) *desk {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
 	t.Cleanup(cancel)
-	d := &desk{t: t, ctx: ctx, w: pinWorld(t), called: make(chan *phone.Call, 1)}
+	d := &desk{t: t, ctx: ctx, w: pinWorld(t), seats: map[string]*seat{}, open: make(chan struct{}), pins: map[string]bool{}}
 	var err error
-	d.far, err = phone.New(phone.Options{IP: netip.MustParseAddr("127.0.0.1"), OnCall: func(c *phone.Call) {
-		select {
-		case d.called <- c:
-		case <-ctx.Done():
-		}
-		<-c.Done()
-	}})
+	d.far, err = phone.New(phone.Options{IP: netip.MustParseAddr("127.0.0.1"), OnCall: d.rings})
 	d.must(err)
 	t.Cleanup(func() {
 		if err := d.far.Close(); err != nil {
@@ -46,8 +47,53 @@ func newDesk(t *testing.T) *desk {
 		}
 	})
 	d.must(d.w.AddTrunk("carrier", map[string]any{"targets": []string{d.far.Addr().String()}}))
-	d.pin = openPin(t, d.w, func(string) bool { return true })
 	return d
+}
+
+// rings takes a call that a PIN has led to.
+func (d *desk) rings(c *phone.Call) {
+	<-d.open
+	s := d.seats[c.Seen().RequestUser]
+	if s == nil {
+		_ = c.Reject(404, "") // and nobody's test goes on
+		return
+	}
+	if c.Ring(phone.Reply{}) == nil && c.Answer(phone.Reply{Audio: phone.Sine(toneB, 8000)}) == nil {
+		s.called <- c
+	}
+	<-c.Done()
+}
+
+// seat opens one more pair, with a PIN as wanted.
+func (d *desk) seat(wanted func(pin string) bool) *seat {
+	d.t.Helper()
+	n := len(d.seats)
+	s := &seat{desk: d, from: fmt.Sprintf("+9199123456%02d", n), to: fmt.Sprintf("+9188676767%02d", n), called: make(chan *phone.Call, 8)}
+	s.pin = openPin(d.t, d.w, couple{virtual, s.from, s.to}, wanted)
+	d.seats[s.to], d.pins[s.pin.PIN] = s, true
+	return s
+}
+
+// wrong gives PINs that open nothing and differ from the right one in their last digit.
+func (s *seat) wrong(n int) []string {
+	s.t.Helper()
+	var list []string
+	for digit := '0'; digit <= '9' && len(list) < n; digit++ {
+		if pin := s.pin.PIN[:3] + string(digit); !s.pins[pin] {
+			list = append(list, pin)
+		}
+	}
+	if len(list) < n {
+		s.t.Fatal("nearly all PINs like this one are taken")
+	}
+	return list
+}
+
+func (d *desk) must(err error) {
+	d.t.Helper()
+	if err != nil {
+		d.t.Fatal(err)
+	}
 }
 
 // pinWorld starts a server whose one number takes PINs.
@@ -71,16 +117,19 @@ func pinWorld(t *testing.T) *world.World {
 	return w
 }
 
-// openPin opens pairs of alice and bob until the PIN of one is as wanted; the
-// others are closed.
-func openPin(t *testing.T, w *world.World, wanted func(pin string) bool) world.Pin {
+// couple is a number that takes PINs, and a pair on it.
+type couple struct{ number, from, to string }
+
+// openPin opens a pair again and again until its PIN is as wanted; the others are
+// closed.
+func openPin(t *testing.T, w *world.World, c couple, wanted func(pin string) bool) world.Pin {
 	t.Helper()
 	for range 200 {
-		p, err := w.OpenPin("acme", virtual, []string{alice}, []string{bob}, nil)
+		p, err := w.OpenPin("acme", c.number, []string{c.from}, []string{c.to}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(p.PIN) != pinLength {
+		if len(p.PIN) != 4 {
 			t.Fatalf("a PIN of %d digits", len(p.PIN))
 		}
 		if wanted(p.PIN) {
@@ -94,69 +143,34 @@ func openPin(t *testing.T, w *world.World, wanted func(pin string) bool) world.P
 	return world.Pin{}
 }
 
-// wrong is a PIN that opens nothing, n of several: it differs in its last digit.
-func wrong(pin string, n int) string {
-	last := len(pin) - 1
-	return pin[:last] + string('0'+(pin[last]-'0'+byte(n))%10)
-}
+func anyPIN(string) bool { return true }
 
-func (d *desk) must(err error) {
-	d.t.Helper()
-	if err != nil {
-		d.t.Fatal(err)
-	}
-}
-
-// reached waits for the call that the PIN has led to, which has to ring bob and
-// show the virtual number.
-func (d *desk) reached() *phone.Call {
-	d.t.Helper()
-	select {
-	case b := <-d.called:
-		if seen := b.Seen(); seen.From != virtual || seen.RequestUser != bob {
-			d.t.Errorf("%s was called by %q", seen.RequestUser, seen.From)
+// hasDouble reports whether a digit follows itself: a careless receiver makes one
+// of the two.
+func hasDouble(pin string) bool {
+	for i := range len(pin) - 1 {
+		if pin[i] == pin[i+1] {
+			return true
 		}
-		return b
-	case <-d.gone():
-		d.caller.wait(d.t, 0)
-		d.t.Fatal("the caller has hung up")
-	case <-d.ctx.Done():
-		d.t.Fatal("nobody was called")
 	}
-	return nil
+	return false
 }
 
-// gone is closed when the caller's sipp has ended.
-func (d *desk) gone() <-chan struct{} {
-	if d.caller == nil {
-		return nil
-	}
-	return d.caller.done
-}
-
-// unknown fails if the far side was told of a key, by packets or by INFO.
-func (d *desk) unknown(b *phone.Call) {
-	d.t.Helper()
-	if got := len(b.Digits()); got != 0 {
-		d.t.Errorf("the far side was told of %d keys", got)
-	}
-}
-
-// record waits until the server has nothing left of its one call and gives the
-// record of it.
-func (d *desk) record() world.Call {
-	d.t.Helper()
-	return pinRecord(d.t, d.w, 1)[0]
-}
-
-// pinRecord waits until the server has nothing left of its calls and gives the
-// records of them, newest first.
-func pinRecord(t *testing.T, w *world.World, calls int) []world.Call {
+// records waits until the server has nothing left of its calls and gives the
+// record of each, by caller.
+func records(t *testing.T, w *world.World) map[string]world.Call {
 	t.Helper()
-	eventually(t, "nothing left of the call", func() bool { return w.App.Leftovers() == app.Leftovers{} })
-	records, err := w.Calls("acme")
-	if err != nil || len(records) != calls {
-		t.Fatalf("%d call records, want %d (%v)", len(records), calls, err)
+	eventually(t, "nothing left of the calls", func() bool { return w.App.Leftovers() == app.Leftovers{} })
+	calls, err := w.Calls("acme")
+	if err != nil {
+		t.Fatal(err)
 	}
-	return records
+	by := map[string]world.Call{}
+	for _, c := range calls {
+		by[c.From] = c
+	}
+	if len(by) != len(calls) {
+		t.Errorf("%d call records of %d callers", len(calls), len(by))
+	}
+	return by
 }

@@ -79,10 +79,34 @@ func (c *statements) add(s *Store) {
 	}
 }
 
+// emptyDatabase is the file of a new store. Under the race detector it takes
+// longer to migrate than most tests of the suite do.
+func emptyDatabase(t *testing.T) []byte {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "tandem.db")
+	s, err := Open(t.Context(), Options{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
 func TestTheEngineDoesWhatEveryStoreMust(t *testing.T) {
 	seen := &statements{texts: map[string]bool{}}
+	empty := emptyDatabase(t)
 	storetest.Run(t, func(t *testing.T) store.Store {
-		s, err := Open(t.Context(), Options{Path: filepath.Join(t.TempDir(), "tandem.db")})
+		path := filepath.Join(t.TempDir(), "tandem.db")
+		if err := os.WriteFile(path, empty, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Open(t.Context(), Options{Path: path})
 		if err != nil {
 			t.Fatal(err)
 		}

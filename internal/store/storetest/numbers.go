@@ -29,6 +29,7 @@ func numberRoundTrip(b *bench) {
 	b.tenant("other")
 	n := Number("acme", Virtual(1), masking.Shared)
 	n.Region, n.Type, n.Load, n.RestedAt = "", "toll-free", 3, Start().Add(time.Minute)
+	n.Strangers = masking.StrangerPolicy{Action: masking.Forward, Forward: Person(7)}
 	b.update(func(ctx context.Context, tx store.Tx) error { return tx.InsertNumber(ctx, n, Start()) })
 	read := func(tenant masking.TenantID) func(context.Context, store.Reader) (masking.VirtualNumber, error) {
 		return func(ctx context.Context, tx store.Reader) (masking.VirtualNumber, error) {
@@ -39,10 +40,14 @@ func numberRoundTrip(b *bench) {
 	b.code(masking.CodeNotFound, getErr(b, read("other")))
 	changed := n
 	changed.Region, changed.Type, changed.Sharing = "EU", "mobile", masking.Exclusive
+	changed.Strangers = masking.StrangerPolicy{Action: masking.AskWebhook, URL: "https://acme.example/calls"}
 	changed.Load, changed.RestedAt, changed.CreatedAt = 99, time.Time{}, time.Time{} // not UpdateNumber's to write
 	b.update(func(ctx context.Context, tx store.Tx) error { return tx.UpdateNumber(ctx, changed, Start()) })
-	n.Region, n.Type, n.Sharing = "EU", "mobile", masking.Exclusive
+	n.Region, n.Type, n.Sharing, n.Strangers = "EU", "mobile", masking.Exclusive, changed.Strangers
 	equal(b, get(b, read("acme")), n)
+	r, err := b.Route(b.Context(), Virtual(1), Person(1))
+	equal(b, err, nil)
+	equal(b, r.Number, n)
 	changed.Tenant = "other"
 	b.refused(masking.CodeNotFound, func(ctx context.Context, tx store.Tx) error { return tx.UpdateNumber(ctx, changed, Start()) })
 	b.refused(masking.CodeNotFound, func(ctx context.Context, tx store.Tx) error {

@@ -318,11 +318,13 @@ func pinClosesNothing(b *bench) {
 	equal(b, get(b, func(ctx context.Context, tx store.Reader) (time.Time, error) {
 		return tx.EarliestRelease(ctx, "acme", People(1, 4), Start())
 	}), time.Time{})
-	// Nor when the number has its claims released and is exclusive afterwards.
+	// Nor do those that are left when one has ended, nor when the number is
+	// exclusive afterwards.
 	for i := 1; i <= 2; i++ {
 		if err := Delete(b.Context(), b, "acme", PINAllocationID(i), Start()); err != nil {
 			b.Fatal(err)
 		}
+		equal(b, b.usable(masking.Pick{Sharing: masking.Shared}, People(1), Start(), 5), "00002 ")
 	}
 	b.update(func(ctx context.Context, tx store.Tx) error {
 		return tx.UpdateNumber(ctx, Number("acme", Virtual(2), masking.Exclusive), Start())
@@ -390,13 +392,14 @@ func pinFree(b *bench) {
 	b.created(byPIN(1, 2, "482193", People(1), People(2)), Start())
 	b.created(byPIN(2, 2, "5000", People(1), People(2)), Start())
 	b.created(lasting(byPIN(3, 2, "6000", People(1), People(2)), time.Minute), Start())
+	b.created(lasting(byPIN(5, 2, "70001", People(1), People(2)), time.Minute), Start())
 	b.created(Allocation("acme", AllocationID(4), Virtual(2), People(3), People(4)), Start())
 	now := Start().Add(time.Minute)
 	for pin, want := range map[masking.PIN]bool{
 		"482193": false, "4821": false, "48219": false, "4821930": false, "48219399": false, // the same, beginnings, ends
 		"482194": true, "482192": true, "4820": true, "4822": true, "48218": true, "48220": true, "39999999": true,
 		"5000": false, "50009": false, "50000000": false, "5001": true, "4999": true,
-		"6000": true, "60001": true, // over
+		"6000": true, "60001": true, "7000": true, "70001": true, // over
 	} {
 		got := get(b, func(ctx context.Context, tx store.Reader) (bool, error) { return tx.PINFree(ctx, Virtual(2), pin, now) })
 		if got != want {

@@ -39,6 +39,7 @@ func (p *pinEntry) complete() bool {
 
 // ask answers the caller and puts the question. The call begins as nobody's.
 func (c *call) ask() State {
+	c.x.book.rests(c)
 	c.note(masking.Began)
 	if err := c.readOffer(); err != nil {
 		return c.noMedia(err)
@@ -48,6 +49,11 @@ func (c *call) ask() State {
 	lengths, err := c.x.o.Director.PINLengths(ctx, c.in.Ask)
 	if err != nil {
 		c.log.Warn("PINs cannot be read now", "error", err.Error())
+		c.finish(masking.CauseRejected, Reason{masking.CauseRejected, masking.RefusedUnavailable})
+		return Ending
+	}
+	if !c.x.o.Media.Spare() {
+		c.log.Warn("no media to spare for a question")
 		c.finish(masking.CauseRejected, Reason{masking.CauseRejected, masking.RefusedUnavailable})
 		return Ending
 	}
@@ -157,7 +163,11 @@ func (c *call) judge() State {
 	if whole {
 		ctx, cancel := context.WithTimeout(context.Background(), c.x.o.Timing.Route)
 		defer cancel()
+		c.x.book.routes(c)
 		r, more, err := c.x.o.Director.Enter(ctx, c.in.Ask, pin)
+		if err != nil || r.Refusal != "" {
+			c.x.book.rests(c)
+		}
 		switch {
 		case err != nil:
 			c.log.Warn("a PIN cannot be judged now", "error", err.Error())

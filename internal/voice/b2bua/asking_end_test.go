@@ -3,6 +3,7 @@ package b2bua
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -160,6 +161,38 @@ func TestWhenTheStoreIsAwayNobodyIsAnsweredForAQuestion(t *testing.T) {
 	})
 }
 
+// Callers who may be strangers leave the last ports to those who are let in by
+// their number.
+func TestWithoutMediaToSpareOnlyThoseWhoAreKnownAreServed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newGreenPin(t, bob)
+		f.media.scarce = true
+		f.call()
+		f.denied(masking.RefusedUnavailable)
+		if len(f.caller.answers) != 0 || f.media.opened() != 0 {
+			t.Errorf("%v", f.trace.all())
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		f := newStranger(t, masking.StrangerPolicy{})
+		f.media.scarce = true
+		f.call()
+		if len(f.caller.early) != 0 || f.media.opened() != 0 || f.announcements.Load() != 0 || !f.caller.ended() {
+			t.Errorf("%v", f.trace.all())
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		f := newExchange(t, bob)
+		f.media.scarce = true
+		f.call()
+		if f.dials() != 1 {
+			t.Errorf("%v", f.trace.all())
+		}
+		f.tell(f.caller, Event{Kind: EvCancelled})
+		f.ended()
+	})
+}
+
 func TestACallerWhoCannotBeSpokenToIsNotAsked(t *testing.T) {
 	for name, c := range map[string]struct {
 		prepare func(*exchange, *Invite)
@@ -272,14 +305,16 @@ func TestAfterTheDrainDeadlineNobodyIsAskedOrTold(t *testing.T) {
 	}
 }
 
-func TestAnAllocationThatEndsBeforeItsPINIsWholeRingsNobody(t *testing.T) {
+func TestAnAllocationThatEndsWhileItsPINIsJudgedRingsNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newGreenPin(t, bob)
+		f.director.judging = make(chan struct{})
 		f.call()
-		f.keys("48")
+		f.keys(rightPIN) // the store has read what opens; then:
 		f.AllocationEnded("gp_1", false)
 		f.AllocationEnded("gp_2", true)
-		f.keys("2170")
+		close(f.director.judging)
+		synctest.Wait()
 		f.finish(SoundUnreachable)
 		r := f.ended()
 		if r.Cause != masking.CauseAllocationEnded || r.Refusal != "" || f.dials() != 0 || f.caller.end() != (Reason{Cause: r.Cause}) {
@@ -419,4 +454,30 @@ func TestTwoPhonesOfAnAllocationWithPINsMayNotNameEachOther(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Somebody who takes two minutes for his PIN must not hold what ends meanwhile.
+func TestACallerWhoIsAskedKeepsNoListOfWhatEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newGreenPin(t, bob)
+		f.call()
+		for range 2 {
+			for i := range 100 {
+				f.AllocationEnded(masking.AllocationID(fmt.Sprint("gvn_", i)), false)
+			}
+			for _, ended := range f.book.routing {
+				t.Errorf("%d ends are kept for a call", len(ended))
+			}
+			f.keys(wrongPIN)
+		}
+		f.keys(rightPIN)
+		if f.dials() != 1 {
+			t.Errorf("%v", f.trace.all())
+		}
+		f.tell(f.caller, Event{Kind: EvHungUp})
+		f.ended()
+		if len(f.book.routing)+len(f.book.of) != 0 {
+			t.Errorf("left: %v, %v", f.book.routing, f.book.of)
+		}
+	})
 }

@@ -15,9 +15,8 @@ type book struct {
 	closing bool // no new calls
 	calls   map[*call]struct{}
 	of      map[masking.AllocationID]map[*call]struct{}
-	// routing are the calls of which nobody knows yet whose they are, each with
-	// the allocations that have ended since it came: what the store read for it
-	// may be older.
+	// routing are the calls for which the store is read, to know whose they are, each
+	// with the allocations that have ended since: what was read may be older.
 	routing map[*call]map[masking.AllocationID]struct{}
 }
 
@@ -54,6 +53,21 @@ func (b *book) routed(c *call, id masking.AllocationID) (over bool) {
 	}
 	b.of[id][c] = struct{}{}
 	return over
+}
+
+// rests says that what was read for c says nothing of whose it is: a caller who is
+// asked for a PIN takes his time, and allocations end all the while.
+func (b *book) rests(c *call) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.routing, c)
+}
+
+// routes says that the store is read for c again.
+func (b *book) routes(c *call) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.routing[c] = map[masking.AllocationID]struct{}{}
 }
 
 // leave strikes a call out that has entered.

@@ -3,6 +3,7 @@ package b2bua
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -51,20 +52,44 @@ type Exchange struct {
 	o             Options
 	book          *book
 	announcements atomic.Int64 // being made
+	spent         allowance    // of announcements
 }
 
-// mostAnnouncements bounds how many strangers hear why they are not connected at
-// the same time: each takes ports, which then rest.
-const mostAnnouncements = 50
+// How many strangers hear why they are not connected: at the same time, and begun
+// in a row and in a second later on. Each takes ports, which then rest, however
+// soon he hangs up.
+const (
+	mostAnnouncements    = 50
+	announcementsInARow  = 100
+	announcementsASecond = 10
+)
 
-// takeAnnouncement reports whether one more may be made; it is given back when the
-// call is over.
+// takeAnnouncement reports whether one more may be made; its place is given back
+// when the call is over.
 func (x *Exchange) takeAnnouncement(c *call) bool {
-	c.announces = x.announcements.Add(1) <= mostAnnouncements
+	c.announces = x.announcements.Add(1) <= mostAnnouncements && x.o.Media.Spare() && x.spent.take(time.Now())
 	if !c.announces {
 		x.announcements.Add(-1)
 	}
 	return c.announces
+}
+
+// allowance is what may still be begun; it grows with time up to so many in a row.
+type allowance struct {
+	mu   sync.Mutex
+	used float64
+	at   time.Time // when that was so
+}
+
+func (a *allowance) take(now time.Time) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.used, a.at = max(0, a.used-now.Sub(a.at).Seconds()*announcementsASecond), now
+	if a.used+1 > announcementsInARow {
+		return false
+	}
+	a.used++
+	return true
 }
 
 func (x *Exchange) leave(c *call) {

@@ -17,6 +17,7 @@ type fakeMedia struct {
 	trace    *trace
 	mu       sync.Mutex
 	fail     bool
+	scarce   bool   // there is none to spare
 	port     uint16 // given last
 	sessions []*fakeSession
 }
@@ -33,6 +34,12 @@ func (m *fakeMedia) Open() (Session, error) {
 	}
 	m.sessions = append(m.sessions, s)
 	return s, nil
+}
+
+func (m *fakeMedia) Spare() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return !m.scarce
 }
 
 func (m *fakeMedia) nextPort() uint16 {

@@ -193,6 +193,9 @@ type Words struct {
 // Media opens the relay of a call.
 type Media interface {
 	Open() (Session, error)
+	// Spare tells whether there is media to spare, for somebody of whom it is not
+	// known whether any call of his is to be let in.
+	Spare() bool
 }
 
 // Session is the relay between two sides.

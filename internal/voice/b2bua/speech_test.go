@@ -133,6 +133,36 @@ func TestFiftyStrangersAreSpokenToAtOnceAndTheNextIsRefused(t *testing.T) {
 	})
 }
 
+// Ports rest after every announcement. Strangers who hang up at once must not use
+// up those of the parties.
+func TestStrangersWhoHangUpAtOnceAreSpokenToTenTimesASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newStranger(t, masking.StrangerPolicy{})
+		flood := func(calls int) (spokenTo int) {
+			before := f.media.opened()
+			for range calls {
+				f.call()
+				f.caller.say(Event{Kind: EvCancelled})
+				synctest.Wait()
+			}
+			return f.media.opened() - before
+		}
+		if n := flood(200); n != announcementsInARow {
+			t.Errorf("%d of the first 200 are spoken to", n)
+		}
+		for range 3 {
+			wait(2 * time.Second)
+			if n := flood(50); n != 2*announcementsASecond {
+				t.Errorf("%d are spoken to in two seconds", n)
+			}
+		}
+		wait(time.Hour)
+		if n := flood(200); n != announcementsInARow {
+			t.Errorf("%d of 200 are spoken to after an hour", n)
+		}
+	})
+}
+
 func TestAStrangerMayCancelWhileHeIsSpokenTo(t *testing.T) {
 	for _, early := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {

@@ -38,6 +38,12 @@ func (k *Recordings) End(ctx context.Context, r masking.Recording) error {
 		r := r // fn may run again
 		r.Allocation, r.VirtualNumber, r.StartedAt, r.StoredAt = begun.Allocation, begun.VirtualNumber, begun.StartedAt, now
 		changed, err := tx.EndRecording(ctx, r)
+		if err == nil && !changed && begun.Status == masking.RecordingDeleted && r.Status == masking.RecordingStored {
+			// Deleted since a process stored it that died before it had cleared its
+			// spool: the next one has brought the sound back, which Sweep removes.
+			begun.Key = r.Key
+			return tx.UpdateRecording(ctx, begun)
+		}
 		if err != nil || !changed {
 			return err
 		}

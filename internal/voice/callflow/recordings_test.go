@@ -216,6 +216,38 @@ func TestARecordingThatBeginsLaterThanTheAnswerBeginsThen(t *testing.T) {
 	})
 }
 
+// A process dies after it has told of a recording and before it has cleared its
+// spool; the tenant deletes it; the next process stores it once more.
+func TestSoundThatComesBackAfterItsDeletionIsRemovedAgain(t *testing.T) {
+	d := newDesk(t)
+	c := d.talks()
+	d.flush()
+	if err := d.recordings().End(t.Context(), stored(c)); err != nil {
+		t.Fatal(err)
+	}
+	d.update(func(ctx context.Context, tx store.Tx) error {
+		r, err := tx.Recording(ctx, "acme", c.ID)
+		r.Status, r.DeletedAt, r.Key = masking.RecordingDeleted, start.Add(2*time.Minute), ""
+		return errors.Join(err, tx.UpdateRecording(ctx, r))
+	})
+	failed := masking.Recording{Call: c.ID, Tenant: "acme", Status: masking.RecordingFailed, Reason: "lost"}
+	for _, end := range []masking.Recording{failed, stored(c)} {
+		if err := d.recordings().End(t.Context(), end); err != nil {
+			t.Fatal(err)
+		}
+		d.view(func(ctx context.Context, tx store.Reader) error {
+			left, err := tx.DeletedWithSound(ctx, 10)
+			if comesBack := end.Status == masking.RecordingStored; comesBack != (len(left) == 1) || comesBack && left[0].Key != "acme/k" {
+				t.Errorf("ended as %s: to be removed %+v", end.Status, left)
+			}
+			return err
+		})
+	}
+	if r, _ := d.tape(c.ID); r.Status != masking.RecordingDeleted || !r.DeletedAt.Equal(start.Add(2*time.Minute)) {
+		t.Errorf("%+v", r)
+	}
+}
+
 func TestARecordingIsNotEndedForAnotherTenant(t *testing.T) {
 	d := newDesk(t)
 	c := d.talks()

@@ -188,6 +188,10 @@ func (r *Recorder) finisher(ctx context.Context) {
 func (r *Recorder) finish(ctx context.Context, j *job) error {
 	if j.path != "" && j.stored == nil {
 		stored, err := r.store(ctx, j)
+		if masking.KindOf(err) == masking.NotFound {
+			r.o.Log.Info("recording of a tenant who is gone removed", "call", string(j.spec.Call), "tenant", string(j.spec.Tenant))
+			return j.clear()
+		}
 		if err != nil && !errors.Is(err, errNothing) {
 			return err
 		}
@@ -208,15 +212,24 @@ func (r *Recorder) finish(ctx context.Context, j *job) error {
 			return fmt.Errorf("tell of a recording: %w", err)
 		}
 	}
-	if j.path != "" {
-		if err := os.Remove(j.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("clear the spool: %w", err)
-		}
+	if err := j.clear(); err != nil {
+		return err
 	}
 	if j.stored != nil {
 		r.stored.Add(1)
 	} else {
 		r.failed.Add(1)
+	}
+	return nil
+}
+
+// clear removes the spool file.
+func (j *job) clear() error {
+	if j.path == "" {
+		return nil
+	}
+	if err := os.Remove(j.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("clear the spool: %w", err)
 	}
 	return nil
 }

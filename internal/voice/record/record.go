@@ -42,7 +42,8 @@ const (
 )
 
 // Keys gives the key of a tenant: one age X25519 key each. Both may fail for a
-// while, and are asked again.
+// while, and are asked again. NotFound (masking) says that the tenant is gone: what
+// was recorded for him nobody can read any more.
 type Keys interface {
 	Recipient(ctx context.Context, tenant masking.TenantID) (age.Recipient, error)
 	Identity(ctx context.Context, tenant masking.TenantID) (age.Identity, error)
@@ -96,6 +97,9 @@ type Options struct {
 	Keys Keys
 	Sink Sink
 	Log  *slog.Logger // default: discard
+	// Full tells that the disk has no room for more of the spool, though some for
+	// others who write to it. Default: never.
+	Full func() bool
 	// Now is the monotonic clock that relay.Packet.At is of.
 	Now   func() time.Duration
 	Clock func() time.Time // default time.Now
@@ -116,6 +120,7 @@ type Recorder struct {
 	finishers         sync.WaitGroup     // and what fetches keys
 	stored, failed    atomic.Uint64
 	dropped, lateness atomic.Uint64 // of recordings that are over
+	full              atomic.Bool   // Options.Full, lately
 
 	mu      sync.Mutex // never taken for a packet
 	closed  bool
@@ -177,6 +182,7 @@ func (r *Recorder) dispatch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+		r.full.Store(r.o.Full != nil && r.o.Full())
 		for _, c := range r.snapshot() {
 			if !c.busy.CompareAndSwap(false, true) {
 				continue

@@ -348,6 +348,65 @@ func TestRecoverLetsAloneWhatIsNoRecording(t *testing.T) {
 	})
 }
 
+func TestARecordingOfATenantWhoIsGoneIsNotKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, nil)
+		defer g.close()
+		c := g.Start(spec("call_1"))
+		g.speak(c, 3*time.Second)
+		g.keys.gone.Store(true)
+		c.Stop()
+		time.Sleep(time.Hour)
+		if s, left := g.Stats(), g.spool(); s.Waiting != 0 || len(left) != 0 {
+			t.Errorf("%+v, in the spool %v", s, left)
+		}
+	})
+}
+
+// A folder that cannot be looked at, as one of another user's, hides no recording
+// beside it.
+func TestRecoverGoesOnWhereItCannotLook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, nil)
+		c := g.Start(spec("call_1"))
+		g.speak(c, 3*time.Second)
+		g.kill()
+		unreadable(t, g.dir, "aaa")
+		g.start(nil)
+		defer g.close()
+		if n, err := g.Recover(t.Context()); n != 1 || err == nil {
+			t.Errorf("found %d, %v; want one, and told of what cannot be seen", n, err)
+			return
+		}
+		g.await(1)
+		if s := g.only(); !s.Truncated {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// unreadable makes a folder that not even root can list: its path is too long.
+func unreadable(t *testing.T, dir, name string) {
+	t.Helper()
+	at, err := os.OpenRoot(dir)
+	for range 20 {
+		if err == nil {
+			err = at.Mkdir(name, 0o700)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		up := at
+		at, err = up.OpenRoot(name)
+		_ = up.Close()
+		name = strings.Repeat("x", 250)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = at.Close()
+}
+
 // disk is a disk with so much room; a full one takes what still fits. When it
 // is stuck, it takes and refuses nothing until released.
 type disk struct {
@@ -397,6 +456,37 @@ func TestADiskThatFillsUpEndsTheRecordingAndKeepsWhatIsThere(t *testing.T) {
 		c.Stop() // which ends nothing any more
 		if s := g.Stats(); s.Running != 0 || len(g.spool()) != 0 {
 			t.Errorf("%+v, spool %v", s, g.spool())
+		}
+	})
+}
+
+// Recordings leave the last of a disk to the database.
+func TestRecordingsEndWhenTheRestOfTheDiskIsNotForThem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, nil)
+		defer g.close()
+		c := g.Start(spec("call_1"))
+		g.speak(c, 10*time.Second)
+		g.full.Store(true)
+		g.await(1)
+		if s := g.only(); !s.Truncated || s.Duration < 6*time.Second {
+			t.Errorf("%+v", s)
+		}
+		c.Stop()
+		c = g.Start(spec("call_2"))
+		g.speak(c, time.Second)
+		g.await(1)
+		if want := []Failure{{"call_2", "acme", 0, DiskFull}}; !slices.Equal(g.sink.failed, want) || len(g.spool()) != 0 {
+			t.Errorf("%v, want %v; spool %v", g.sink.failed, want, g.spool())
+		}
+		g.full.Store(false)
+		time.Sleep(time.Second)
+		c = g.Start(spec("call_3"))
+		g.speak(c, time.Second)
+		c.Stop()
+		g.await(1)
+		if n := len(g.sink.stored); n != 2 {
+			t.Errorf("%d are stored", n)
 		}
 	})
 }

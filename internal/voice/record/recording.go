@@ -162,10 +162,15 @@ func (c *Recording) turn(frames *[]byte) {
 		return
 	}
 	var err error
-	if stopped == 0 {
+	switch {
+	case stopped == 0 && c.recorder.full.Load():
+		err = errNoRoom
+	case stopped == 0:
 		err = c.drain(c.timeline.position(now)-behind, frames)
-	} else if err = c.drain(c.timeline.position(stopped), frames); err == nil {
-		err = c.out.finish(contents{frames: c.timeline.given, peaks: c.peaks.bytes(), dropped: c.dropped.Load(), late: uint64(c.timeline.late())})
+	default:
+		if err = c.drain(c.timeline.position(stopped), frames); err == nil {
+			err = c.out.finish(contents{frames: c.timeline.given, peaks: c.peaks.bytes(), dropped: c.dropped.Load(), late: uint64(c.timeline.late())})
+		}
 	}
 	switch {
 	case err != nil:
@@ -185,6 +190,11 @@ func (c *Recording) open(stopped, now time.Duration) bool {
 		if stopped > 0 {
 			c.end(NoCodec)
 		}
+		return false
+	}
+	if r.full.Load() {
+		r.o.Log.Error("recording not begun", "call", string(c.spec.Call), "tenant", string(c.spec.Tenant), "error", errNoRoom)
+		c.end(DiskFull)
 		return false
 	}
 	recipient := r.keys.recipient(c.spec.Tenant, now)
@@ -271,6 +281,9 @@ func (c *Recording) forget() {
 	delete(r.running, c.name)
 	r.mu.Unlock()
 }
+
+// errNoRoom ends a recording before it takes the last of the disk.
+var errNoRoom = fmt.Errorf("the rest of the disk is not for recordings: %w", syscall.ENOSPC)
 
 // reasonOf gives the reason that an error of the spool is to the outside.
 func reasonOf(err error) Reason {

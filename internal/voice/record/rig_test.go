@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"path/filepath"
 	"sync"
@@ -43,7 +44,8 @@ func (o *outage) err() error {
 // keys has one key for all tenants.
 type keys struct {
 	outage
-	id *age.X25519Identity
+	id   *age.X25519Identity
+	gone atomic.Bool // the tenant
 }
 
 func (k *keys) Recipient(context.Context, masking.TenantID) (age.Recipient, error) {
@@ -51,6 +53,9 @@ func (k *keys) Recipient(context.Context, masking.TenantID) (age.Recipient, erro
 }
 
 func (k *keys) Identity(context.Context, masking.TenantID) (age.Identity, error) {
+	if k.gone.Load() {
+		return nil, fmt.Errorf("read the key: %w", masking.ErrNotFound())
+	}
 	return k.id, k.err()
 }
 
@@ -109,6 +114,7 @@ type rig struct {
 	keys  *keys
 	sink  *sink
 	store *store
+	full  atomic.Bool
 	epoch time.Time
 }
 
@@ -136,7 +142,7 @@ func (g *rig) start(create func(string) (io.WriteCloser, error)) {
 		create = createFile
 	}
 	var err error
-	g.Recorder, err = newRecorder(Options{Dir: g.dir, Blob: g.store, Keys: g.keys, Sink: g.sink, Now: g.now}, create)
+	g.Recorder, err = newRecorder(Options{Dir: g.dir, Blob: g.store, Keys: g.keys, Sink: g.sink, Now: g.now, Full: g.full.Load}, create)
 	if err != nil {
 		g.t.Fatal(err)
 	}

@@ -135,9 +135,16 @@ func (s *spoolFile) finish(c contents) error {
 // be looked at it goes on, and tells at the end.
 func (r *Recorder) Recover(ctx context.Context) (int, error) {
 	var jobs []*job
+	var unseen []error
 	err := filepath.WalkDir(r.o.Dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || ctx.Err() != nil {
-			return errors.Join(err, ctx.Err())
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, fs.ErrNotExist): // stored meanwhile
+			return nil
+		case err != nil:
+			unseen = append(unseen, err)
+			return nil
 		}
 		rel, err := filepath.Rel(r.o.Dir, path)
 		if err != nil || !d.Type().IsRegular() {
@@ -155,7 +162,8 @@ func (r *Recorder) Recover(ctx context.Context) (int, error) {
 			return nil // stored meanwhile
 		}
 		if err != nil {
-			return err
+			unseen = append(unseen, err)
+			return nil
 		}
 		jobs = append(jobs, &job{spec: spec, name: name, path: path, reason: Lost, since: info.ModTime()})
 		return nil
@@ -169,7 +177,7 @@ func (r *Recorder) Recover(ctx context.Context) (int, error) {
 			n++
 		}
 	}
-	if err != nil {
+	if err = errors.Join(append(unseen, err)...); err != nil {
 		return n, fmt.Errorf("look into the spool of recordings: %w", err)
 	}
 	return n, nil

@@ -38,6 +38,7 @@ func (p *pair) close() {
 type ports struct {
 	ip     netip.Addr
 	ranged bool
+	all    int // pairs of the range
 	rest   time.Duration
 	bound  func(at netip.AddrPort) (socket, error) // port 0: the kernel chooses
 
@@ -64,7 +65,7 @@ func newPorts(ip netip.Addr, low, high uint16, rest time.Duration) (*ports, erro
 			p.free = append(p.free, uint16(n))
 		}
 	}
-	if len(p.free) < 2 {
+	if p.all = len(p.free); p.all < 2 {
 		return nil, fmt.Errorf("media ports %d-%d hold less than the two pairs that a call needs", low, high)
 	}
 	return p, nil
@@ -193,6 +194,14 @@ func (p *ports) count(now time.Duration) (free, resting int) {
 		return -1, len(p.resting)
 	}
 	return len(p.free), len(p.resting)
+}
+
+// spare reports whether at least a quarter of the pairs is free.
+func (p *ports) spare(now time.Duration) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.wake(now)
+	return !p.ranged || 4*len(p.free) >= p.all
 }
 
 // bind opens the two sockets of a pair.

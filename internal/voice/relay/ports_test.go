@@ -102,6 +102,31 @@ func TestPortsRunOutAndComeBack(t *testing.T) {
 	})
 }
 
+func TestPortsAreSpareWhileAQuarterIsFree(t *testing.T) {
+	now := newClock()
+	low, high := portRange(t, 8)
+	e := engine(t, Options{MinPort: low, MaxPort: high, Now: now.Now})
+	var last *Session
+	for open := range 4 { // two pairs each
+		if want := open <= 3; e.Spare() != want {
+			t.Errorf("with %d calls spare is %v", open, !want)
+		}
+		var err error
+		if last, err = e.Open(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if last.Close(); e.Spare() {
+		t.Error("ports that rest are spare")
+	}
+	if now.advance(30 * time.Second); !e.Spare() {
+		t.Error("ports that have rested are not spare")
+	}
+	if e = engine(t, Options{}); !e.Spare() {
+		t.Error("the kernel's ports are not spare")
+	}
+}
+
 func TestAHalfOpenedCallGivesItsPortBackAtOnce(t *testing.T) {
 	withEachEngine(t, func(t *testing.T, kind string) {
 		low, high := portRange(t, 3)

@@ -162,6 +162,10 @@ func (e *Engine) Open() (*Session, error) {
 	return s, nil
 }
 
+// Spare reports whether there are ports to spare: a quarter of them is free. Who has
+// something less urgent than others' calls asks before Open.
+func (e *Engine) Spare() bool { return e.ports.spare(e.Elapsed()) }
+
 // Close ends all sessions and waits for every goroutine. A second call waits
 // too.
 func (e *Engine) Close() error {
