@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -67,17 +68,43 @@ func TestAStrangerWhoCallsAgainAndAgainIsRefusedInSilence(t *testing.T) {
 	st.settle()
 }
 
-func TestEachPolicyDoesWithAStrangerWhatItSays(t *testing.T) {
-	answer := map[string]string{}
-	var asked int
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked++
+// tenantServer is a tenant's own server, which says what strangers get.
+type tenantServer struct {
+	*httptest.Server
+	mu     sync.Mutex
+	answer map[string]string
+	asked  int
+}
+
+func newTenantServer(t *testing.T) *tenantServer {
+	s := &tenantServer{}
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Webhook-Signature") == "" {
 			t.Error("a question without a signature")
 		}
-		_ = json.NewEncoder(w).Encode(answer)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.asked++
+		_ = json.NewEncoder(w).Encode(s.answer)
 	}))
-	defer server.Close()
+	t.Cleanup(s.Close)
+	return s
+}
+
+func (s *tenantServer) say(action, to string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answer = map[string]string{"action": action, "forward_to": to}
+}
+
+func (s *tenantServer) questions() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.asked
+}
+
+func TestEachPolicyDoesWithAStrangerWhatItSays(t *testing.T) {
+	server := newTenantServer(t)
 	st := newStage(t, setting{environ: []string{"TANDEM_WEBHOOK_ALLOW_PRIVATE=true"}})
 	st.allocate(nil)
 
@@ -104,27 +131,27 @@ func TestEachPolicyDoesWithAStrangerWhatItSays(t *testing.T) {
 	forwarded("forward")
 
 	st.policy("", map[string]any{"action": "webhook", "webhook_url": server.URL})
-	answer["action"], answer["forward_to"] = "forward", dave
+	server.say("forward", dave)
 	forwarded("webhook that forwards")
-	answer["action"] = "reject"
+	server.say("reject", "")
 	if c := st.dial(st.in, carol); st.refused(c) != 403 || len(c.Heard()) > 0 {
 		t.Error("webhook that rejects: he heard something, or was not refused")
 	}
-	answer["action"], answer["forward_to"] = "forward", virtual // back to us: fails closed
+	server.say("forward", virtual) // back to us: fails closed
 	c := st.dial(st.in, carol)
 	st.must(c.Hears(st.ctx, phone.Rate/2))
 	st.must(c.Cancel())
 	st.over(c)
-	answer["action"] = "pin"
+	server.say("pin", "")
 	c = st.asked(st.in, carol)
 	st.must(c.Hangup(st.ctx))
 	st.over(c)
-	if asked != 4 {
-		t.Errorf("the server was asked %d times", asked)
+	if n := server.questions(); n != 4 {
+		t.Errorf("the server was asked %d times", n)
 	}
 
 	st.policy(virtual, map[string]any{"action": "reject"}) // the number's own comes first
-	if c := st.dial(st.in, carol); st.refused(c) != 403 || asked != 4 {
+	if c := st.dial(st.in, carol); st.refused(c) != 403 || server.questions() != 4 {
 		t.Error("the number's policy did not come before the tenant's")
 	}
 	st.policy(virtual, map[string]any{"action": "pin"})
