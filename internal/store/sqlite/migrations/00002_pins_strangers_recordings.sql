@@ -71,6 +71,8 @@ CREATE TABLE recording (
     peaks          BLOB    NOT NULL
 ) STRICT;
 CREATE INDEX recording_stored ON recording (tenant, started_at, call) WHERE status = 'stored' AND held = 0;
+-- Those under legal hold are few; a tenant who has one is not removed.
+CREATE INDEX recording_held ON recording (tenant) WHERE held = 1;
 CREATE INDEX recording_running ON recording (call) WHERE status = 'recording';
 CREATE INDEX recording_sound ON recording (deleted_at, call) WHERE status = 'deleted' AND key <> '';
 
