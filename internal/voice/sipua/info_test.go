@@ -90,3 +90,27 @@ func TestACallerWhoIsNotAnsweredCanBeSpokenTo(t *testing.T) {
 		t.Errorf("To %q after %q", refusal.field("To"), tag)
 	}
 }
+
+// The call may end its legs in the moment it hears of a BYE: the one who sent it
+// has hung up already.
+func TestWhoHangsUpIsNotHungUpOn(t *testing.T) {
+	r, p := pair(t)
+	s, call := r.established(p)
+	gone := make(chan struct{})
+	call.Leg.Bind(func(e b2bua.Event) {
+		switch e.Kind {
+		case b2bua.EvHungUp:
+			call.Leg.End(b2bua.Reason{})
+		case b2bua.EvGone:
+			close(gone)
+		}
+	}, nil)
+	p.send(s.request("BYE", &with{}))
+	<-gone
+	p.sync()
+	for _, m := range p.all() {
+		if strings.HasPrefix(string(m), "BYE ") {
+			t.Errorf("got a BYE of ours:\n%s", m)
+		}
+	}
+}

@@ -237,6 +237,9 @@ func (l *leg) onBye(tx *siptx.ServerTx) {
 	l.mu.Lock()
 	was, again := l.phase, l.hung
 	l.hung = l.hung || was == early
+	if was == answered || was == talking {
+		l.phase = ending // before the call hears of it and ends its legs: this one needs no BYE of ours
+	}
 	l.mu.Unlock()
 	switch {
 	case was == early && !again: // of an incoming leg: RFC 3261 §15.1.2, the INVITE gets 487 when the call ends
