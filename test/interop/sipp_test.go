@@ -22,6 +22,10 @@ import (
 // parties matches the national numbers of all parties of a load.
 var parties = regexp.MustCompile(`(99|88)000[0-9]{5}`)
 
+// requests matches the ids of HTTP requests: so many random digits hold any number
+// some day.
+var requests = regexp.MustCompile(`req_[0-9a-f]{32}`)
+
 // callers is how many callers take turns in a load; nobody calls twice at once.
 const callers = 500
 
@@ -77,7 +81,7 @@ func placeCalls(t *testing.T, network string, calls int) {
 	caller.wait(t, 3*time.Minute)
 	checkRecords(t, w, calls)
 	settled(t, before+10, runtime.NumGoroutine)
-	if found := parties.FindString(w.Log.String()); found != "" {
+	if found := parties.FindString(requests.ReplaceAllString(w.Log.String(), "")); found != "" {
 		t.Errorf("a party's number stands in the log:\n%s", w.Log.Lines(found))
 	}
 }
