@@ -270,7 +270,8 @@ type event struct {
 func startBaresip(t *testing.T, name, number string, tone float64, c codec) *baresip {
 	t.Helper()
 	dir := t.TempDir()
-	sip, control := twoFreePorts(t), freePort(t)
+	sip := fourFreePorts(t) // the next one is for TLS
+	control := sip + 2
 	b := &baresip{t: t, name: name, sip: fmt.Sprintf("127.0.0.1:%d", sip), out: &world.Log{}, sounds: filepath.Join(dir, "heard"),
 		codec: c, before: map[string]int64{}, events: make(chan event, 256)}
 	if err := os.Mkdir(b.sounds, 0o700); err != nil {
@@ -288,16 +289,17 @@ func startBaresip(t *testing.T, name, number string, tone float64, c codec) *bar
 		cancel()
 		t.Fatal(err)
 	}
-	reading := make(chan struct{})
+	reading, ended := make(chan struct{}), make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
 	t.Cleanup(func() {
 		cancel()
-		_ = cmd.Wait() // killed
+		how := <-ended // killed, unless something is wrong
 		if b.conn != nil {
 			_ = b.conn.Close()
 			<-reading
 		}
 		if t.Failed() {
-			t.Logf("%s printed:\n%.12000s", name, b.out)
+			t.Logf("%s has ended (%v) and printed:\n%.12000s", name, how, b.out)
 		}
 	})
 	eventually(t, "baresip's control port", func() bool {
@@ -473,22 +475,6 @@ func asWAV(data []byte, c codec) []byte {
 		_ = binary.Write(&b, binary.LittleEndian, field) // never fails
 	}
 	return b.Bytes()
-}
-
-// twoFreePorts finds a free port whose successor is free too: baresip takes
-// that one for TLS.
-func twoFreePorts(t *testing.T) int {
-	t.Helper()
-	for range 50 {
-		port := freePort(t)
-		next, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port+1))
-		if err == nil {
-			_ = next.Close()
-			return port
-		}
-	}
-	t.Fatal("no two free ports in a row")
-	return 0
 }
 
 func write(t *testing.T, path string, content []byte) {

@@ -151,7 +151,7 @@ type sipp struct {
 func startSipp(t *testing.T, network string, args ...string) *sipp {
 	t.Helper()
 	dir := t.TempDir()
-	port, media := freePort(t), freeMediaPorts(t)
+	port, media := freePort(t), fourFreePorts(t)
 	transport := map[string]string{"udp": "u1", "tcp": "t1"}[network]
 	base := []string{"-i", "127.0.0.1", "-mi", "127.0.0.1", "-p", strconv.Itoa(port), "-mp", strconv.Itoa(media), "-t", transport, "-nostdin",
 		"-trace_err", "-error_file", filepath.Join(dir, "errors"), "-max_socket", "2048"}
@@ -208,25 +208,34 @@ func freePort(t *testing.T) int {
 	return 0
 }
 
-// freeMediaPorts finds a port that is free now with the three after it, of which
-// sipp takes the second next for video, and ends if it cannot. They lie below those
-// that the kernel hands out and above those of baresip.
-func freeMediaPorts(t *testing.T) int {
+// fourFreePorts finds ports in a row that are free now, both for UDP and TCP, and
+// gives the first: sipp takes the second next of its media for video, baresip the
+// next of its SIP for TLS, and each ends if it cannot. They lie below those that the
+// kernel hands out, and above those of baresip's media.
+func fourFreePorts(t *testing.T) int {
 	t.Helper()
 	for range 50 {
-		first, free := 20000+4*rand.IntN(1000), true
-		for port := first; port < first+4 && free; port++ {
-			u, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
-			if free = err == nil; free {
-				_ = u.Close()
-			}
-		}
-		if free {
+		first := 20000 + 4*rand.IntN(1000)
+		if isFree(first) && isFree(first+1) && isFree(first+2) && isFree(first+3) {
 			return first
 		}
 	}
-	t.Fatal("no free ports for media")
+	t.Fatal("no four free ports in a row")
 	return 0
+}
+
+func isFree(port int) bool {
+	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
+	if err != nil {
+		return false
+	}
+	defer l.Close()
+	u, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
+	if err != nil {
+		return false
+	}
+	_ = u.Close()
+	return true
 }
 
 func absolute(t *testing.T, path string) string {
