@@ -217,7 +217,7 @@ func TestABlobStoreThatIsAwayIsWaitedForAndNothingIsLost(t *testing.T) {
 			g.speak(c, 3*time.Second)
 			c.Stop()
 		}
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 		if s := g.Stats(); s.Waiting != 3 || len(g.spool()) != 3 || len(g.sink.stored) != 0 {
 			t.Errorf("%+v, spool %v", s, g.spool())
 		}
@@ -248,7 +248,7 @@ func TestASinkThatFailsIsToldAgainAndNothingIsStoredTwice(t *testing.T) {
 		c.Stop()
 		none := g.Start(Spec{Call: "call_2", Tenant: "acme"})
 		none.Stop()
-		time.Sleep(10 * time.Minute)
+		pass(10 * time.Minute)
 		if len(g.spool()) != 1 || g.sink.met.Load() < 20 {
 			t.Errorf("spool %v after %d refusals", g.spool(), g.sink.met.Load())
 		}
@@ -356,7 +356,7 @@ func TestARecordingOfATenantWhoIsGoneIsNotKept(t *testing.T) {
 		g.speak(c, 3*time.Second)
 		g.keys.gone.Store(true)
 		c.Stop()
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 		if s, left := g.Stats(), g.spool(); s.Waiting != 0 || len(left) != 0 {
 			t.Errorf("%+v, in the spool %v", s, left)
 		}
@@ -480,7 +480,7 @@ func TestRecordingsEndWhenTheRestOfTheDiskIsNotForThem(t *testing.T) {
 			t.Errorf("%v, want %v; spool %v", g.sink.failed, want, g.spool())
 		}
 		g.full.Store(false)
-		time.Sleep(time.Second)
+		pass(time.Second)
 		c = g.Start(spec("call_3"))
 		g.speak(c, time.Second)
 		c.Stop()

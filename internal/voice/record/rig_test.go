@@ -184,12 +184,21 @@ func spec(call string) Spec {
 	return Spec{Call: masking.CallID(call), Tenant: "acme", Laws: both()}
 }
 
+// pass waits for a moment of the bubble's own clock, and until all that is due by
+// then has been done.
+func pass(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
+
 // speak lets both sides say a constant for so long, in real packets. Side A has
 // 1000 and side B -2000, or what is nearest in µ-law.
 func (g *rig) speak(c *Recording, d time.Duration) {
 	media := [2][]byte{bytes.Repeat(g711.ULaw.Encode(nil, []int16{1000}), 160), bytes.Repeat(g711.ULaw.Encode(nil, []int16{-2000}), 160)}
+	packets := time.NewTicker(20 * time.Millisecond)
+	defer packets.Stop()
 	for range d / (20 * time.Millisecond) {
-		time.Sleep(20 * time.Millisecond)
+		<-packets.C
 		n := uint32(g.now() / (20 * time.Millisecond))
 		for side := range media {
 			c.Packet(&relay.Packet{Side: relay.Side(side), Sequence: uint16(n), Timestamp: 160 * n, SSRC: uint32(side), At: g.now(), Media: media[side]})

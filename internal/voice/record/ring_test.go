@@ -88,8 +88,10 @@ func TestManyCallsAreRecordedAtOnce(t *testing.T) {
 				for side := range relay.Side(2) {
 					sides.Go(func() { // each side's packets come from a goroutine of their own
 						media := bytes.Repeat([]byte{byte(i), byte(side)}, 80)
+						packets := time.NewTicker(20 * time.Millisecond)
+						defer packets.Stop()
 						for n := range 250 {
-							time.Sleep(20 * time.Millisecond)
+							<-packets.C
 							c.Packet(&relay.Packet{Side: side, Payload: 8, Sequence: uint16(n), Timestamp: uint32(160 * n), At: g.now(), Media: media})
 							if n%50 == 0 {
 								c.SetLaws(side, both()[side])

@@ -171,19 +171,19 @@ func record(t testing.TB, sides [2]talker, spans ...span) [][2][]int16 {
 			}
 		}
 	}
-	for now := drainEvery; ; now += drainEvery {
-		for len(packets) > 0 && packets[0].at <= now {
+	for turn := drainEvery; ; turn += drainEvery {
+		for len(packets) > 0 && packets[0].at <= turn {
 			p := packets[0]
 			media = p.media(media[:0], spans)
 			p.packet.media = media
 			line.put(p.side, p.packet)
 			packets = packets[1:]
 		}
-		if now >= until {
+		if turn >= until {
 			take(line.position(until))
 			return heard
 		}
-		take(line.position(now) - behind)
+		take(line.position(turn) - behind)
 	}
 }
 
