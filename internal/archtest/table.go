@@ -77,7 +77,7 @@ func House() Rules {
 
 			"webhook": domain("store", "blob"),
 			"upkeep":  domain("store", "blob"),
-			"config":  nothing,
+			"config":  {"blob"},
 			"obs":     nothing,
 			"client":  {"e164"},
 

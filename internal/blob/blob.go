@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"strings"
 )
 
@@ -50,23 +49,16 @@ type Object interface {
 // is addressed by path and whose credentials are AWS_ACCESS_KEY_ID and
 // AWS_SECRET_ACCESS_KEY of getenv. It does not ask whether the bucket is there.
 //
-// It refuses a URL that holds credentials, and parameters that it does not
-// know. No error quotes the URL.
+// It refuses what Check refuses.
 func Open(rawURL string, getenv func(string) string) (Store, error) {
-	if path, ok := strings.CutPrefix(rawURL, "file:"); ok {
+	if path, ok := strings.CutPrefix(rawURL, folderScheme); ok {
 		return openFolder(strings.TrimPrefix(path, "//"))
 	}
-	u, err := url.Parse(rawURL)
+	at, err := locate(rawURL)
 	if err != nil {
-		return nil, errors.New("the URL of the blob store cannot be read") // the error would quote it
+		return nil, fmt.Errorf("the URL of the blob store: %w", err)
 	}
-	switch {
-	case u.Scheme != "s3":
-		return nil, fmt.Errorf("the URL of a blob store begins with file: or s3:, not %q", u.Scheme)
-	case u.User != nil:
-		return nil, errors.New("the URL of the blob store holds credentials: they belong into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
-	}
-	return openS3(u, getenv)
+	return openS3(at, getenv)
 }
 
 // CheckKey accepts keys of one or more segments between slashes, each of

@@ -335,3 +335,34 @@ func FuzzCheckKey(f *testing.F) {
 		}
 	})
 }
+
+// Settings are checked with Check, together with all other settings; what it takes
+// must then be opened.
+func TestWhatCheckTakesIsOpened(t *testing.T) {
+	credentials := func(string) string { return "set" }
+	for url, fine := range map[string]bool{
+		"file:" + filepath.Join(t.TempDir(), "recordings"):                        true,
+		"s3://bucket?endpoint=http://127.0.0.1:9000":                              true,
+		"s3://bucket/?endpoint=https://s3.example/":                               true,
+		"s3://my.bucket/a/b-c/d_e?region=x&endpoint=https%3A%2F%2Fs3.example%3A1": true,
+		"s3://bucket":                                             false,
+		"s3://bucket?endpoint=s3.example":                         false,
+		"s3://bucket?endpoint=ftp://s3.example":                   false,
+		"s3://bucket?endpoint=https://a:b@s3.example":             false,
+		"s3://bucket?endpoint=https://s3.example/prefix":          false,
+		"s3://bucket?endpoint=https://s3.example&secret=x":        false,
+		"s3://bucket?endpoint=https://s3.example&endpoint=http:a": false,
+		"s3://a:b@bucket?endpoint=https://s3.example":             false,
+		"s3://?endpoint=https://s3.example":                       false,
+		"s3://bucket/a//b?endpoint=https://s3.example":            false,
+		"s3://bucket/.a?endpoint=https://s3.example":              false,
+		"s3://bucket/a b?endpoint=https://s3.example":             false,
+		"ftp://bucket": false,
+	} {
+		taken := Check(url)
+		_, opened := Open(url, credentials)
+		if (taken == nil) != fine || (opened == nil) != fine {
+			t.Errorf("%s: Check says %v, Open %v", url, taken, opened)
+		}
+	}
+}

@@ -8,8 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
-	"strings"
 	"sync"
 	"time"
 
@@ -33,34 +31,16 @@ type bucket struct {
 	patience time.Duration
 }
 
-func openS3(u *url.URL, getenv func(string) string) (*bucket, error) {
-	query, err := url.ParseQuery(u.RawQuery)
-	if err != nil {
-		return nil, errors.New("the parameters of the blob store's URL cannot be read")
-	}
-	for name, values := range query {
-		if name != "endpoint" && name != "region" || len(values) != 1 {
-			return nil, fmt.Errorf("parameter %q of the blob store's URL is unknown or there twice", name)
-		}
-	}
-	endpoint, err := url.Parse(query.Get("endpoint"))
-	if err != nil || endpoint.Host == "" || endpoint.Scheme != "http" && endpoint.Scheme != "https" ||
-		endpoint.User != nil || strings.Trim(endpoint.Path, "/") != "" || endpoint.RawQuery != "" {
-		return nil, errors.New("the blob store's URL needs an endpoint of the form http(s)://host:port")
-	}
-	prefix := strings.Trim(u.Path, "/")
-	if prefix != "" && CheckKey(prefix) != nil || CheckKey(u.Host) != nil {
-		return nil, errors.New("the blob store's URL names no bucket, or a prefix that no key can have")
-	}
+func openS3(at location, getenv func(string) string) (*bucket, error) {
 	id, secret := getenv("AWS_ACCESS_KEY_ID"), getenv("AWS_SECRET_ACCESS_KEY")
 	if id == "" || secret == "" {
 		return nil, errors.New("the blob store in S3 needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
 	}
-	region := query.Get("region")
+	region := at.region
 	if region == "" {
 		region = "us-east-1" // what S3-compatible servers answer to; a set region spares asking for it
 	}
-	b := &bucket{name: u.Host, prefix: prefix, patience: 30 * time.Second}
+	b := &bucket{name: at.bucket, prefix: at.prefix, patience: 30 * time.Second}
 	b.transport = &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
@@ -71,9 +51,10 @@ func openS3(u *url.URL, getenv func(string) string) (*bucket, error) {
 		IdleConnTimeout:       time.Minute,
 		DisableCompression:    true, // the bytes are asked for by place
 	}
-	b.core, err = minio.NewCore(endpoint.Host, &minio.Options{
+	var err error
+	b.core, err = minio.NewCore(at.endpoint.Host, &minio.Options{
 		Creds:        credentials.NewStaticV4(id, secret, ""),
-		Secure:       endpoint.Scheme == "https",
+		Secure:       at.endpoint.Scheme == "https",
 		Transport:    b.transport,
 		Region:       region,
 		BucketLookup: minio.BucketLookupPath,

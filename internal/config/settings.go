@@ -7,10 +7,13 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"tandem/internal/blob"
 )
 
 const (
 	sqliteScheme = "sqlite:"
+	blobScheme   = "file:"
 	fileSuffix   = "_file"
 	maxDrain     = 7 * 24 * time.Hour
 )
@@ -279,5 +282,23 @@ func setPath(to *string, v string) error {
 		}
 	}
 	*to = v
+	return nil
+}
+
+// setBlobURL takes what the blob store takes, so that a server does not first
+// start and then cannot keep what it records.
+func setBlobURL(c *Config, v string) error {
+	path, ok := strings.CutPrefix(v, blobScheme)
+	if !ok {
+		if err := blob.Check(v); err != nil {
+			return err
+		}
+		c.BlobURL = v
+		return nil
+	}
+	if err := setPath(&path, path); err != nil {
+		return err
+	}
+	c.BlobURL = blobScheme + path
 	return nil
 }
