@@ -208,7 +208,7 @@ func (a *App) openVoice(ctx context.Context) error {
 	ask := webhook.NewAsker(webhook.AskerOptions{AllowPrivate: a.o.Config.WebhookAllowPrivate, Secret: a.strangerSecret})
 	a.onStop(func(context.Context) error { ask.Close(); return nil })
 	director := callflow.NewDirector(callflow.DirectorOptions{Store: a.store, Journal: a.journal, Clock: a.o.Clock, Log: a.log,
-		Key: key, Asker: asker{ask}})
+		Key: key, Asker: ask})
 	if err := a.openMedia(ctx, node); err != nil {
 		return err
 	}

@@ -8,9 +8,7 @@ import (
 
 	"tandem/internal/masking"
 	"tandem/internal/store"
-	"tandem/internal/voice/callflow"
 	"tandem/internal/voice/prompt"
-	"tandem/internal/webhook"
 )
 
 // announcements tells the control plane what the voice plane can say.
@@ -104,12 +102,4 @@ func (a *App) strangerSecret(t masking.TenantID) string {
 		a.log.Error("webhook secret", "error", err.Error())
 	}
 	return "whsec_" + base64.StdEncoding.EncodeToString(key)
-}
-
-// asker gives callflow the tenants' servers.
-type asker struct{ *webhook.Asker }
-
-func (a asker) Ask(ctx context.Context, url string, q callflow.Question) (callflow.Answer, error) {
-	answer, err := a.Asker.Ask(ctx, url, webhook.Question(q))
-	return callflow.Answer(answer), err
 }

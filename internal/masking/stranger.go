@@ -123,3 +123,20 @@ func (r Route) Refuse(t Treatment, caller e164.Number) Ruling {
 	}
 	return Ruling{Plan: Plan{Tenant: r.Tenant, VirtualNumber: r.Number.Number, Caller: caller}, Refusal: t.Why, Then: t.Action, Policy: t.Policy}
 }
+
+// Question is what a tenant's own server is asked about a stranger.
+type Question struct {
+	Tenant        TenantID
+	Call          CallID
+	VirtualNumber e164.Number
+	Caller        e164.Number // zero when withheld
+	Reason        Refusal
+	At            time.Time
+}
+
+// Answer is what it says: an action as in a policy, and for Forward a number, as
+// it was written.
+type Answer struct {
+	Action    StrangerAction
+	ForwardTo string
+}

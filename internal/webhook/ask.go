@@ -21,7 +21,6 @@ import (
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
-	"tandem/internal/e164"
 	"tandem/internal/masking"
 )
 
@@ -29,22 +28,6 @@ const (
 	maxAnswer  = 4 << 10
 	mostAtOnce = 64 // questions; of one tenant, a quarter
 )
-
-// Question is what a tenant's server is asked.
-type Question struct {
-	Tenant        masking.TenantID
-	Call          masking.CallID
-	VirtualNumber e164.Number
-	Caller        e164.Number // zero when withheld
-	Reason        masking.Refusal
-	At            time.Time
-}
-
-// Answer is what it said: one of Announce, AskPIN, Forward and Reject.
-type Answer struct {
-	Action    masking.StrangerAction
-	ForwardTo string // of Forward, as it was written
-}
 
 // AskerOptions are what an Asker works with. Secret is required.
 type AskerOptions struct {
@@ -91,40 +74,40 @@ var (
 )
 
 // Ask asks the server at url, which is q.Tenant's. Whatever goes wrong is an error.
-func (a *Asker) Ask(ctx context.Context, url string, q Question) (Answer, error) {
+func (a *Asker) Ask(ctx context.Context, url string, q masking.Question) (masking.Answer, error) {
 	if !a.take(q.Tenant) {
-		return Answer{}, errBusy
+		return masking.Answer{}, errBusy
 	}
 	defer a.give(q.Tenant)
 	ctx, cancel := context.WithTimeout(ctx, a.o.Timeout)
 	defer cancel()
 	req, err := a.request(ctx, url, q)
 	if err != nil {
-		return Answer{}, err
+		return masking.Answer{}, err
 	}
 	res, err := a.client.Do(req)
 	if err != nil {
 		if errors.Is(err, errForbidden) {
-			return Answer{}, errForbidden
+			return masking.Answer{}, errForbidden
 		}
-		return Answer{}, errReach // the error of net/http holds the address
+		return masking.Answer{}, errReach // the error of net/http holds the address
 	}
 	defer func() { _ = res.Body.Close() }()
 	if res.StatusCode != http.StatusOK {
-		return Answer{}, errStatus
+		return masking.Answer{}, errStatus
 	}
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
 	switch {
 	case err != nil:
-		return Answer{}, errReach
+		return masking.Answer{}, errReach
 	case len(body) > maxAnswer:
-		return Answer{}, errTooLong
+		return masking.Answer{}, errTooLong
 	}
 	return parseAnswer(body)
 }
 
 // request writes the question, signed as the Standard Webhooks specification says.
-func (a *Asker) request(ctx context.Context, url string, q Question) (*http.Request, error) {
+func (a *Asker) request(ctx context.Context, url string, q masking.Question) (*http.Request, error) {
 	body, err := json.Marshal(message{Type: "call.stranger", Timestamp: q.At.UTC().Format(time.RFC3339), Data: stranger{
 		CallSID: q.Call, VirtualNumber: q.VirtualNumber.E164(), From: q.Caller.E164(), Reason: q.Reason}})
 	if err != nil {
@@ -162,21 +145,21 @@ type stranger struct {
 }
 
 // parseAnswer reads one JSON object with an action.
-func parseAnswer(body []byte) (Answer, error) {
+func parseAnswer(body []byte) (masking.Answer, error) {
 	var said struct {
 		Action    masking.StrangerAction `json:"action"`
 		ForwardTo string                 `json:"forward_to"`
 	}
 	if err := json.Unmarshal(body, &said); err != nil {
-		return Answer{}, errNoSense
+		return masking.Answer{}, errNoSense
 	}
 	switch said.Action {
 	case masking.Announce, masking.AskPIN, masking.Reject:
-		return Answer{Action: said.Action}, nil
+		return masking.Answer{Action: said.Action}, nil
 	case masking.Forward:
-		return Answer{Action: said.Action, ForwardTo: said.ForwardTo}, nil
+		return masking.Answer{Action: said.Action, ForwardTo: said.ForwardTo}, nil
 	}
-	return Answer{}, errNoSense
+	return masking.Answer{}, errNoSense
 }
 
 // take counts a question in, so that the dead server of one tenant keeps no other

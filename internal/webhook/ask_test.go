@@ -24,11 +24,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
-var question = Question{Tenant: "acme", Call: "call_1", VirtualNumber: e164.MustParse("+914000000001"),
+var question = masking.Question{Tenant: "acme", Call: "call_1", VirtualNumber: e164.MustParse("+914000000001"),
 	Caller: e164.MustParse("+919912345601"), Reason: masking.RefusedStranger, At: time.Now()}
 
 // ask asks a server that behaves as handle says.
-func ask(t *testing.T, o AskerOptions, handle http.HandlerFunc) (Answer, error) {
+func ask(t *testing.T, o AskerOptions, handle http.HandlerFunc) (masking.Answer, error) {
 	t.Helper()
 	server := httptest.NewServer(handle)
 	defer server.Close()
@@ -54,7 +54,7 @@ func TestAQuestionIsSignedAndTellsWhoCallsWhom(t *testing.T) {
 		header = r.Header.Clone()
 		_, _ = io.WriteString(w, `{"action":"forward","forward_to":"+911140000000"}`)
 	})
-	if err != nil || answer != (Answer{masking.Forward, "+911140000000"}) {
+	if err != nil || answer != (masking.Answer{Action: masking.Forward, ForwardTo: "+911140000000"}) {
 		t.Fatalf("%+v, %v", answer, err)
 	}
 	verifier, err := standardwebhooks.NewWebhook(secret)
@@ -96,7 +96,7 @@ func TestAnythingButAnActionIsAnError(t *testing.T) {
 	}
 	for body, want := range map[string]masking.StrangerAction{`{"action":"announce"}`: masking.Announce, `{"action":"pin"}`: masking.AskPIN,
 		`{"action":"reject","forward_to":"+1"}`: masking.Reject} {
-		if answer, err := ask(t, AskerOptions{AllowPrivate: true}, says(body)); err != nil || answer != (Answer{Action: want}) {
+		if answer, err := ask(t, AskerOptions{AllowPrivate: true}, says(body)); err != nil || answer != (masking.Answer{Action: want}) {
 			t.Errorf("%s: %+v, %v", body, answer, err)
 		}
 	}

@@ -30,31 +30,31 @@ func TestATenantsServerDecidesOnAStranger(t *testing.T) {
 	d := newDesk(t)
 	for _, c := range []struct {
 		name   string
-		answer Answer
+		answer masking.Answer
 		fault  error
 		want   []e164.Number
 		then   masking.StrangerAction
 	}{
-		{"announce", Answer{Action: masking.Announce}, nil, nil, masking.Announce},
-		{"PIN", Answer{Action: masking.AskPIN}, nil, nil, masking.AskPIN},
-		{"reject", Answer{Action: masking.Reject}, nil, nil, masking.Reject},
-		{"forward", Answer{Action: masking.Forward, ForwardTo: support.E164()}, nil, []e164.Number{support}, ""},
-		{"forward, spaced", Answer{Action: masking.Forward, ForwardTo: "+91 98123-45615"}, nil, []e164.Number{support}, ""},
-		{"forward to a party", Answer{Action: masking.Forward, ForwardTo: bob.E164()}, nil, []e164.Number{bob}, ""},
-		{"forward to nobody", Answer{Action: masking.Forward}, nil, nil, masking.Announce},
-		{"forward to garbage", Answer{Action: masking.Forward, ForwardTo: "sip:x@y"}, nil, nil, masking.Announce},
-		{"forward nationally", Answer{Action: masking.Forward, ForwardTo: support.National()}, nil, nil, masking.Announce},
-		{"forward to the police", Answer{Action: masking.Forward, ForwardTo: "112"}, nil, nil, masking.Announce},
-		{"the police, spelt out", Answer{Action: masking.Forward, ForwardTo: "+91112"}, nil, nil, masking.Announce},
-		{"the police, in zeros", Answer{Action: masking.Forward, ForwardTo: "000"}, nil, nil, masking.Announce},
-		{"forward to the number itself", Answer{Action: masking.Forward, ForwardTo: virtual.E164()}, nil, nil, masking.Announce},
-		{"forward to another tenant's number", Answer{Action: masking.Forward, ForwardTo: nobodys.E164()}, nil, nil, masking.Announce},
-		{"forward to the caller", Answer{Action: masking.Forward, ForwardTo: stranger.E164()}, nil, nil, masking.Announce},
-		{"ask again", Answer{Action: masking.AskWebhook}, nil, nil, masking.Announce},
-		{"nothing", Answer{}, nil, nil, masking.Announce},
-		{"another word", Answer{Action: "connect", ForwardTo: support.E164()}, nil, nil, masking.Announce},
-		{"fault", Answer{Action: masking.Forward, ForwardTo: support.E164()}, errors.New("502"), nil, masking.Announce},
-		{"fault with a PIN", Answer{Action: masking.AskPIN}, errors.New("not JSON"), nil, masking.Announce},
+		{"announce", masking.Answer{Action: masking.Announce}, nil, nil, masking.Announce},
+		{"PIN", masking.Answer{Action: masking.AskPIN}, nil, nil, masking.AskPIN},
+		{"reject", masking.Answer{Action: masking.Reject}, nil, nil, masking.Reject},
+		{"forward", masking.Answer{Action: masking.Forward, ForwardTo: support.E164()}, nil, []e164.Number{support}, ""},
+		{"forward, spaced", masking.Answer{Action: masking.Forward, ForwardTo: "+91 98123-45615"}, nil, []e164.Number{support}, ""},
+		{"forward to a party", masking.Answer{Action: masking.Forward, ForwardTo: bob.E164()}, nil, []e164.Number{bob}, ""},
+		{"forward to nobody", masking.Answer{Action: masking.Forward}, nil, nil, masking.Announce},
+		{"forward to garbage", masking.Answer{Action: masking.Forward, ForwardTo: "sip:x@y"}, nil, nil, masking.Announce},
+		{"forward nationally", masking.Answer{Action: masking.Forward, ForwardTo: support.National()}, nil, nil, masking.Announce},
+		{"forward to the police", masking.Answer{Action: masking.Forward, ForwardTo: "112"}, nil, nil, masking.Announce},
+		{"the police, spelt out", masking.Answer{Action: masking.Forward, ForwardTo: "+91112"}, nil, nil, masking.Announce},
+		{"the police, in zeros", masking.Answer{Action: masking.Forward, ForwardTo: "000"}, nil, nil, masking.Announce},
+		{"forward to the number itself", masking.Answer{Action: masking.Forward, ForwardTo: virtual.E164()}, nil, nil, masking.Announce},
+		{"forward to another tenant's number", masking.Answer{Action: masking.Forward, ForwardTo: nobodys.E164()}, nil, nil, masking.Announce},
+		{"forward to the caller", masking.Answer{Action: masking.Forward, ForwardTo: stranger.E164()}, nil, nil, masking.Announce},
+		{"ask again", masking.Answer{Action: masking.AskWebhook}, nil, nil, masking.Announce},
+		{"nothing", masking.Answer{}, nil, nil, masking.Announce},
+		{"another word", masking.Answer{Action: "connect", ForwardTo: support.E164()}, nil, nil, masking.Announce},
+		{"fault", masking.Answer{Action: masking.Forward, ForwardTo: support.E164()}, errors.New("502"), nil, masking.Announce},
+		{"fault with a PIN", masking.Answer{Action: masking.AskPIN}, errors.New("not JSON"), nil, masking.Announce},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			*d.server = tenantServer{answer: c.answer, fault: c.fault}
@@ -71,8 +71,8 @@ func TestATenantsServerDecidesOnAStranger(t *testing.T) {
 				c.want != nil && (p.RingEach != 20*time.Second || p.RingTotal != time.Minute) {
 				t.Errorf("%+v", p)
 			}
-			want := Question{Tenant: "acme", Call: ask.Call, VirtualNumber: virtual, Caller: stranger, Reason: masking.RefusedStranger, At: start}
-			if !slices.Equal(d.server.asked, []Question{want}) || !slices.Equal(d.server.at, []string{askAt}) {
+			want := masking.Question{Tenant: "acme", Call: ask.Call, VirtualNumber: virtual, Caller: stranger, Reason: masking.RefusedStranger, At: start}
+			if !slices.Equal(d.server.asked, []masking.Question{want}) || !slices.Equal(d.server.at, []string{askAt}) {
 				t.Errorf("asked %+v at %q", d.server.asked, d.server.at)
 			}
 			failed := c.fault != nil || c.answer.Action == masking.Forward && c.want == nil
@@ -88,7 +88,7 @@ func TestAServerThatDoesNotAnswerLetsNobodyIn(t *testing.T) {
 		m := newMemory()
 		m.carry(virtual)
 		d, j := newDirector(m)
-		server := &tenantServer{hangs: true, answer: Answer{Action: masking.AskPIN}}
+		server := &tenantServer{hangs: true, answer: masking.Answer{Action: masking.AskPIN}}
 		d.asker = server
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
@@ -109,7 +109,7 @@ func TestNobodyIsForwardedWhileTheStoreIsAway(t *testing.T) {
 	m := newMemory()
 	m.carry(virtual)
 	d, j := newDirector(m)
-	d.asker = &tenantServer{answer: Answer{Action: masking.Forward, ForwardTo: support.E164()}}
+	d.asker = &tenantServer{answer: masking.Answer{Action: masking.Forward, ForwardTo: support.E164()}}
 	ask, asked := masking.Ask{Call: "call_1", Called: virtual, Caller: stranger}, masking.Ruling{Refusal: masking.RefusedStranger, Then: masking.AskWebhook}
 	m.set(func(m *memory) { m.away = true })
 	if r := d.Consult(t.Context(), ask, asked); r.Then != masking.Announce || r.Refusal != masking.RefusedStranger || r.Plan.Targets != nil {

@@ -34,23 +34,7 @@ type Director struct {
 type Asker interface {
 	// Ask gives what the server says. It is bounded by ctx, and every fault is an
 	// error.
-	Ask(ctx context.Context, url string, q Question) (Answer, error)
-}
-
-// Question is what a tenant's server is asked.
-type Question struct {
-	Tenant        masking.TenantID
-	Call          masking.CallID
-	VirtualNumber e164.Number
-	Caller        e164.Number // zero when withheld
-	Reason        masking.Refusal
-	At            time.Time
-}
-
-// Answer is what it says: an action as in a policy, and a number for Forward.
-type Answer struct {
-	Action    masking.StrangerAction
-	ForwardTo string
+	Ask(ctx context.Context, url string, q masking.Question) (masking.Answer, error)
 }
 
 // caller is somebody with a call up. One at a time (calls.md §8.6).
@@ -163,7 +147,7 @@ func (d *Director) show(called e164.Number) {
 // answer, or answers what cannot be done, has him told that he cannot be
 // connected: it fails closed.
 func (d *Director) Consult(ctx context.Context, a masking.Ask, r masking.Ruling) masking.Ruling {
-	answer, err := d.asker.Ask(ctx, r.Policy.URL, Question{Tenant: r.Plan.Tenant.ID, Call: a.Call, VirtualNumber: a.Called,
+	answer, err := d.asker.Ask(ctx, r.Policy.URL, masking.Question{Tenant: r.Plan.Tenant.ID, Call: a.Call, VirtualNumber: a.Called,
 		Caller: a.Caller, Reason: r.Refusal, At: a.Received})
 	r.Then = masking.Announce
 	if err != nil {

@@ -129,18 +129,18 @@ func (tx *memoryTx) EndRecording(_ context.Context, r masking.Recording) (bool, 
 
 // tenantServer is a tenant's own server that decides on strangers.
 type tenantServer struct {
-	answer Answer
+	answer masking.Answer
 	fault  error
 	hangs  bool // until nobody waits any more
-	asked  []Question
+	asked  []masking.Question
 	at     []string
 }
 
-func (s *tenantServer) Ask(ctx context.Context, url string, q Question) (Answer, error) {
+func (s *tenantServer) Ask(ctx context.Context, url string, q masking.Question) (masking.Answer, error) {
 	s.asked, s.at = append(s.asked, q), append(s.at, url)
 	if s.hangs {
 		<-ctx.Done()
-		return Answer{}, ctx.Err()
+		return masking.Answer{}, ctx.Err()
 	}
 	return s.answer, s.fault
 }

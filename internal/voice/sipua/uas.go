@@ -37,21 +37,14 @@ func (l *leg) inviteOver(error) {
 }
 
 // Ring sends 180 (b2bua.Leg).
-func (l *leg) Ring() {
-	if l.invite == nil {
-		return
-	}
-	l.mu.Lock()
-	fits := l.phase == early
-	l.mu.Unlock()
-	if fits {
-		_ = l.ua.respond(l.invite, response(l.invite.Request(), 180, "Ringing", l.dlg.localTag, l.contact(), nil))
-	}
-}
+func (l *leg) Ring() { l.provisional(180, "Ringing", nil) }
 
 // Speak sends 183 with a description, so that the caller hears what is said to him
 // although nobody has answered (b2bua.Leg; RFC 3960 §3).
-func (l *leg) Speak(body []byte) {
+func (l *leg) Speak(body []byte) { l.provisional(183, "Session Progress", body) }
+
+// provisional tells the caller something before the final response to his INVITE.
+func (l *leg) provisional(status int, phrase string, body []byte) {
 	if l.invite == nil {
 		return
 	}
@@ -59,7 +52,7 @@ func (l *leg) Speak(body []byte) {
 	fits := l.phase == early
 	l.mu.Unlock()
 	if fits {
-		_ = l.ua.respond(l.invite, response(l.invite.Request(), 183, "Session Progress", l.dlg.localTag, l.contact(), body))
+		_ = l.ua.respond(l.invite, response(l.invite.Request(), status, phrase, l.dlg.localTag, l.contact(), body))
 	}
 }
 

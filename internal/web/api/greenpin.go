@@ -177,9 +177,8 @@ type UnlockInput struct {
 type PinListInput struct {
 	TenantPath
 	Paged
-	Status        string `query:"status" enum:"active,expired,deleted"`
-	VirtualNumber string `query:"virtual_number" doc:"allocations on this number (E.164)"`
-	Party         string `query:"party" doc:"allocations with this number on either side (E.164)"`
+	Status string `query:"status" enum:"active,expired,deleted"`
+	Narrowed
 }
 
 // greenpin declares the operations on allocations that a PIN opens.
@@ -380,17 +379,11 @@ func (s *server) unlockPin(ctx context.Context, in *UnlockInput) (control.Answer
 }
 
 func (s *server) listPins(ctx context.Context, in *PinListInput) (control.Answer, error) {
-	q := control.AllocationQuery{Status: masking.Status(in.Status), Limit: in.Limit}
-	var err error
-	if q.VirtualNumber, err = queryNumber("virtual_number", in.VirtualNumber); err != nil {
+	q, err := in.query(in.Paged, masking.PrefixPIN)
+	if err != nil {
 		return control.Answer{}, err
 	}
-	if q.Party, err = queryNumber("party", in.Party); err != nil {
-		return control.Answer{}, err
-	}
-	if q.After, err = cursorID[masking.AllocationID](masking.PrefixPIN, in.Cursor); err != nil {
-		return control.Answer{}, err
-	}
+	q.Status = masking.Status(in.Status)
 	t := exchangeOf(ctx).tenant
 	page, more, err := s.Plane.Pins.List(ctx, t, q)
 	if err != nil {

@@ -180,9 +180,8 @@ type DeleteInput struct {
 type ListInput struct {
 	TenantPath
 	Paged
-	Status        string `query:"status" enum:"active,deleted"`
-	VirtualNumber string `query:"virtual_number" doc:"allocations on this number (E.164)"`
-	Party         string `query:"party" doc:"allocations with this number on either side (E.164)"`
+	Status string `query:"status" enum:"active,deleted"`
+	Narrowed
 }
 
 // greenvn declares the operations on allocations.
@@ -353,18 +352,32 @@ func (s *server) patch(ctx context.Context, in *PatchInput) (control.Answer, err
 	return s.Plane.Allocations.Patch(ctx, t, id, p, once(ctx, s, http.StatusOK, patched(t)))
 }
 
+// Narrowed is what lists of allocations of both products are narrowed by.
+type Narrowed struct {
+	VirtualNumber string `query:"virtual_number" doc:"allocations on this number (E.164)"`
+	Party         string `query:"party" doc:"allocations with this number on either side (E.164)"`
+}
+
+// query reads which page of which allocations is asked for; prefix is that of
+// their identifiers.
+func (n Narrowed) query(p Paged, prefix string) (q control.AllocationQuery, err error) {
+	q.Limit = p.Limit
+	if q.VirtualNumber, err = queryNumber("virtual_number", n.VirtualNumber); err != nil {
+		return q, err
+	}
+	if q.Party, err = queryNumber("party", n.Party); err != nil {
+		return q, err
+	}
+	q.After, err = cursorID[masking.AllocationID](prefix, p.Cursor)
+	return q, err
+}
+
 func (s *server) list(ctx context.Context, in *ListInput) (control.Answer, error) {
-	q := control.AllocationQuery{Status: masking.Status(in.Status), Limit: in.Limit}
-	var err error
-	if q.VirtualNumber, err = queryNumber("virtual_number", in.VirtualNumber); err != nil {
+	q, err := in.query(in.Paged, masking.PrefixAllocation)
+	if err != nil {
 		return control.Answer{}, err
 	}
-	if q.Party, err = queryNumber("party", in.Party); err != nil {
-		return control.Answer{}, err
-	}
-	if q.After, err = cursorID[masking.AllocationID](masking.PrefixAllocation, in.Cursor); err != nil {
-		return control.Answer{}, err
-	}
+	q.Status = masking.Status(in.Status)
 	t := exchangeOf(ctx).tenant
 	page, more, err := s.Plane.Allocations.List(ctx, t, q)
 	if err != nil {
