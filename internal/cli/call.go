@@ -119,8 +119,8 @@ func (p *program) call(ctx context.Context, r callRequest, untilSaid bool) (err 
 		invite.Audio = audio
 	}
 	call, err := handset.Dial(ctx, invite)
-	if err != nil {
-		return fmt.Errorf("cannot call: %w", err)
+	if err != nil { // a connection can be refused before the call is under way, or after
+		return fmt.Errorf("not answered: %s", r.why(ctx, err))
 	}
 	c := converse(ctx, call, r, speech{audio, untilSaid})
 	if say.err == nil {
