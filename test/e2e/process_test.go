@@ -45,6 +45,7 @@ func TestTheProgramAsAProcess(t *testing.T) {
 		"a recording outlives a kill but for seconds":            recordingOutlivesKill,
 		"a kill leaves no recording that runs for ever":          killLeavesNoRecordingRunning,
 		"a recording is whole after the second signal":           recordingOutlivesShutdown,
+		"a flood hurts no call and costs no memory":              floodHurtsNobody,
 		"a full disk costs recordings and nothing else":          fullDiskCostsRecordings,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, newSite(t, binary)) })
