@@ -46,7 +46,7 @@ func pair(t testing.TB, network string) (client *Layer, to Target, done func()) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	return client, Target{network, addr}, func() {
+	return client, Target{Network: network, Addr: addr}, func() {
 		for _, l := range []*Layer{client, server} {
 			if err := l.Close(); err != nil {
 				t.Error(err)

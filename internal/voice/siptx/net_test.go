@@ -212,7 +212,7 @@ func (r *rig) close(t testing.TB) {
 	}
 }
 
-func (r *rig) target() Target { return Target{"udp", r.peer.addr} }
+func (r *rig) target() Target { return Target{Network: "udp", Addr: r.peer.addr} }
 
 // request builds a request of ours.
 func request(method sip.RequestMethod, headers ...sip.Header) *sip.Request {

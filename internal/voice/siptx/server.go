@@ -2,6 +2,7 @@ package siptx
 
 import (
 	"bytes"
+	"crypto/x509"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -69,7 +70,18 @@ func (tx *ServerTx) Request() *sip.Request { return tx.req }
 // Source returns the address that the request came from.
 func (tx *ServerTx) Source() netip.AddrPort { return tx.source }
 
-// Network returns what it came over, "udp" or "tcp".
+// Certificate is what the TLS peer that sent the request has shown, if it leads to
+// an authority; else nil.
+func (tx *ServerTx) Certificate() *x509.Certificate {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	if tx.flow.conn == nil {
+		return nil
+	}
+	return tx.flow.conn.certificate()
+}
+
+// Network returns what it came over, "udp", "tcp" or "tls".
 func (tx *ServerTx) Network() string {
 	tx.mu.Lock()
 	defer tx.mu.Unlock()
@@ -200,9 +212,10 @@ func (tx *ServerTx) transmit(again bool) error {
 	if c := tx.flow.conn; c != nil && c.closed() {
 		port := uint16(tx.key.port)
 		if port == 0 {
-			port = 5060
+			port = defaultPort(c.key.network)
 		}
-		f, err := tx.l.connect(flow{remote: netip.AddrPortFrom(tx.source.Addr(), port)})
+		to := netip.AddrPortFrom(tx.source.Addr(), port)
+		f, err := tx.l.connect(flow{remote: to, key: connKey{network: c.key.network, remote: to}})
 		if err != nil {
 			return err
 		}

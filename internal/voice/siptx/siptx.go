@@ -1,6 +1,6 @@
 // Package siptx carries SIP messages reliably: the INVITE and non-INVITE,
 // client and server transactions of RFC 3261 §17 as corrected by RFC 6026, over
-// UDP and TCP sockets of its own.
+// UDP, TCP and TLS sockets of its own.
 //
 // It is for a user agent core (its "TU", transaction user): package sipua. It
 // knows transactions, not dialogs: who a call belongs to, which tag a response
@@ -54,8 +54,8 @@ type Options struct {
 	Log    *slog.Logger // nil = discarded
 	Timers Timers
 
-	// Accept is asked for the source of each datagram and each TCP connection
-	// before anything of it is parsed. False: dropped and counted. nil = all.
+	// Accept is asked for the source of each datagram and each connection before
+	// anything of it is read. False: dropped and counted. nil = all.
 	Accept func(src netip.Addr) bool
 
 	// Check sees the rendered bytes of every message before its first
@@ -69,6 +69,10 @@ type Options struct {
 
 	Handler Handler
 
+	// Credentials are asked for at each TLS handshake, so that a change holds for the
+	// connections to come. nil = no TLS.
+	Credentials func() *Credentials
+
 	// Advertise replaces the host of the listening address in Via. It is needed to
 	// listen on an unspecified address (0.0.0.0, ::). Zero = the listening address.
 	Advertise netip.Addr
@@ -79,7 +83,7 @@ type Options struct {
 	// behind over UDP: an INVITE and a BYE each, lingering for 32 s.
 	MaxServerTx int
 
-	// MaxConns bounds the TCP connections taken in; one more is closed at once.
+	// MaxConns bounds the connections taken in, those at their handshake too; one more is closed at once.
 	// 0 = 1024.
 	MaxConns int
 
@@ -118,10 +122,13 @@ type Handler interface {
 	OnStray(res *sip.Response, src netip.AddrPort)
 }
 
-// A Target is where a request goes: "udp" or "tcp", and a resolved address.
+// A Target is where a request goes: "udp", "tcp" or "tls", and a resolved address.
 type Target struct {
 	Network string
 	Addr    netip.AddrPort
+	// Name is the host name that led to Addr, which the certificate of a TLS server
+	// must bear (RFC 5922 §7.3). "" = the address itself.
+	Name string
 }
 
 // An Outcome is what a client transaction has to tell: a response, or the error
@@ -151,8 +158,8 @@ type Layer struct {
 	merged  map[mergeKey]*ServerTx
 	sockets []*socket
 	tcps    []*listener
-	conns   map[netip.AddrPort]*conn // by remote address
-	inbound int                      // of conns: taken in rather than dialled
+	conns   map[connKey]*conn
+	inbound int // of conns: taken in rather than dialled
 }
 
 // New returns a layer without sockets; see Listen. It refuses options without a
@@ -183,13 +190,13 @@ func New(o Options) (*Layer, error) {
 		clients:  make(map[clientKey]*ClientTx),
 		servers:  make(map[serverKey]*ServerTx),
 		merged:   make(map[mergeKey]*ServerTx),
-		conns:    make(map[netip.AddrPort]*conn),
+		conns:    make(map[connKey]*conn),
 	}, nil
 }
 
-// Listen opens a socket on addr ("udp" or "tcp", port 0 for any) and returns the
-// address it got. It may be called several times. A request goes out from the
-// first UDP socket of its target's address family.
+// Listen opens a socket on addr ("udp", "tcp" or "tls", port 0 for any) and returns
+// the address it got. It may be called several times. A request goes out from the
+// first socket of its network and of its target's address family.
 func (l *Layer) Listen(network string, addr netip.AddrPort) (netip.AddrPort, error) {
 	addr = unmap(addr)
 	if !addr.Addr().IsValid() {
@@ -201,24 +208,15 @@ func (l *Layer) Listen(network string, addr netip.AddrPort) (netip.AddrPort, err
 	switch network {
 	case "udp":
 		return l.listenUDP(addr)
+	case "tls":
+		if l.o.Credentials == nil {
+			return netip.AddrPort{}, errors.New("siptx: listen: TLS needs credentials")
+		}
+		return l.listenTCP(network, addr)
 	case "tcp":
-		return l.listenTCP(addr)
+		return l.listenTCP(network, addr)
 	}
-	return netip.AddrPort{}, fmt.Errorf("siptx: listen: network %q is neither udp nor tcp", network)
-}
-
-// Advertise returns the address that Via names for network: that of the first
-// socket listening there, its host replaced by Options.Advertise if that is set.
-func (l *Layer) Advertise(network string) (netip.AddrPort, bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	switch {
-	case network == "udp" && len(l.sockets) > 0:
-		return l.advertised(l.sockets[0].local), true
-	case network == "tcp" && len(l.tcps) > 0:
-		return l.advertised(l.tcps[0].local), true
-	}
-	return netip.AddrPort{}, false
+	return netip.AddrPort{}, fmt.Errorf("siptx: listen: network %q is none of udp, tcp and tls", network)
 }
 
 func (l *Layer) advertised(local netip.AddrPort) netip.AddrPort {

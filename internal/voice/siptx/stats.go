@@ -15,12 +15,13 @@ type Stats struct {
 	RetransmissionsIn  uint64
 	RetransmissionsOut uint64
 	SendFailures       uint64 // messages the network did not take
+	Handshakes         uint64 // TLS handshakes that failed
 	Panics             uint64 // recovered in the dispatcher, a callback or a timer
 }
 
 type counters struct {
 	droppedSource, malformed, overload, merged, stray, blocked atomic.Uint64
-	again, sentAgain, sendFailures, panics                     atomic.Uint64
+	again, sentAgain, sendFailures, handshakes, panics         atomic.Uint64
 }
 
 // Stats returns the figures as of now.
@@ -37,6 +38,7 @@ func (l *Layer) Stats() Stats {
 	s.RetransmissionsIn = l.count.again.Load()
 	s.RetransmissionsOut = l.count.sentAgain.Load()
 	s.SendFailures = l.count.sendFailures.Load()
+	s.Handshakes = l.count.handshakes.Load()
 	s.Panics = l.count.panics.Load()
 	return s
 }

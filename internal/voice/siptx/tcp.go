@@ -2,6 +2,7 @@ package siptx
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -15,7 +16,7 @@ import (
 const (
 	writeQueue   = 256              // messages waiting on a connection; one more closes it
 	writeTimeout = 10 * time.Second // for one message
-	dialTimeout  = 5 * time.Second
+	openTimeout  = 5 * time.Second  // for connecting and the TLS handshake
 	idleTimeout  = 10 * time.Minute // without any byte from the peer
 	slowTimeout  = 32 * time.Second // for one message from its first byte to its last
 	flushTimeout = time.Second      // for what is queued when a connection is to be closed
@@ -26,35 +27,50 @@ var (
 	errConnClosed = errors.New("connection closed")
 )
 
-// A listener takes TCP connections in.
+// A listener takes TCP connections in, for SIP as it is or over TLS.
 type listener struct {
-	l     *Layer
-	ln    net.Listener
-	local netip.AddrPort
+	l       *Layer
+	ln      net.Listener
+	network string
+	local   netip.AddrPort
 }
 
-// A conn is a TCP connection, taken in or dialled. Messages to send are queued, so
-// that nobody waits for a peer. One goroutine (run) dials, writes and cleans up; it
-// waits for another that reads.
+// A connKey finds a connection: tcp or tls, the address of the far end, and what
+// its certificate was to name, which is not always the address.
+type connKey struct {
+	network string
+	remote  netip.AddrPort
+	name    string // only of TLS connections that we opened; "" = the address
+}
+
+// A conn is a TCP connection, taken in or dialled, perhaps with TLS. Messages to
+// send are queued, so that nobody waits for a peer. One goroutine (run) dials, does
+// the handshake, writes and cleans up; it waits for another that reads.
 type conn struct {
 	l       *Layer
-	remote  netip.AddrPort
+	key     connKey
 	inbound bool
 	out     chan []byte
 	done    chan struct{} // closed once the connection is to be closed
 	once    sync.Once
 
 	mu    sync.Mutex
-	nc    net.Conn // nil until dialled; then fixed
+	nc    net.Conn // nil until dialled; once run reads and writes it is fixed
+	raw   net.Conn // beneath TLS, else nil
 	local netip.AddrPort
+	peer  *x509.Certificate // of a TLS peer, if it leads to an authority
 }
 
-func (l *Layer) listenTCP(addr netip.AddrPort) (netip.AddrPort, error) {
-	ln, err := net.Listen("tcp", addr.String())
+func (l *Layer) listenTCP(network string, addr netip.AddrPort) (netip.AddrPort, error) {
+	family := "tcp4"
+	if addr.Addr().Is6() {
+		family = "tcp6"
+	}
+	ln, err := net.Listen(family, addr.String())
 	if err != nil {
 		return netip.AddrPort{}, fmt.Errorf("siptx: listen: %w", err)
 	}
-	t := &listener{l: l, ln: ln, local: unmap(ln.Addr().(*net.TCPAddr).AddrPort())}
+	t := &listener{l: l, ln: ln, network: network, local: unmap(ln.Addr().(*net.TCPAddr).AddrPort())}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -80,12 +96,13 @@ func (t *listener) accept() {
 			}
 			continue
 		}
-		t.l.takeIn(nc)
+		t.l.takeIn(t.network, nc)
 	}
 }
 
-// takeIn keeps a connection from a source that may talk to us, if there is room.
-func (l *Layer) takeIn(nc net.Conn) {
+// takeIn keeps a connection from a source that may talk to us, if there is room. No
+// byte of a stranger's is read, so none gets as far as a handshake.
+func (l *Layer) takeIn(network string, nc net.Conn) {
 	remote := unmap(nc.RemoteAddr().(*net.TCPAddr).AddrPort())
 	if l.o.Accept != nil && !l.o.Accept(remote.Addr()) {
 		l.count.droppedSource.Add(1)
@@ -93,7 +110,8 @@ func (l *Layer) takeIn(nc net.Conn) {
 		return
 	}
 	l.mu.Lock()
-	old := l.conns[remote] // on its way out, if the peer has its port back already
+	key := connKey{network: network, remote: remote}
+	old := l.conns[key] // on its way out, if the peer has its port back already
 	if l.closed || l.inbound >= l.o.MaxConns || old != nil && !old.closed() {
 		closed := l.closed
 		l.mu.Unlock()
@@ -104,35 +122,52 @@ func (l *Layer) takeIn(nc net.Conn) {
 		return
 	}
 	l.inbound++
-	c := l.newConn(remote, true)
+	c := l.newConn(key, true)
 	c.nc, c.local = nc, unmap(nc.LocalAddr().(*net.TCPAddr).AddrPort())
 	l.mu.Unlock()
 	go c.run()
 }
 
-// connTo returns the connection to remote, dialling if there is none.
-func (l *Layer) connTo(remote netip.AddrPort) (*conn, error) {
+// connTo returns the connection that key names, dialling if there is none.
+func (l *Layer) connTo(key connKey) (*conn, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
 		return nil, ErrClosed
 	}
-	if c := l.conns[remote]; c != nil && !c.closed() {
+	if c := l.conns[key]; c != nil && !c.closed() {
 		return c, nil
 	}
-	c := l.newConn(remote, false)
-	if len(l.tcps) > 0 {
-		c.local = netip.AddrPortFrom(l.tcps[0].local.Addr(), 0)
+	c := l.newConn(key, false)
+	if at, ok := l.bound(key.network, key.remote.Addr()); ok {
+		c.local = netip.AddrPortFrom(at.Addr(), 0)
 	}
 	go c.run()
 	return c, nil
 }
 
+// Connected reports whether a connection to a target stands, so that nothing has to
+// be dialled.
+func (l *Layer) Connected(to Target) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := l.conns[keyOf(to)]
+	return c != nil && !c.closed()
+}
+
+func keyOf(to Target) connKey {
+	key := connKey{network: to.Network, remote: unmap(to.Addr)}
+	if to.Network == "tls" {
+		key.name = to.Name
+	}
+	return key
+}
+
 // newConn enters a connection in the table. The caller holds l.mu and starts run.
-func (l *Layer) newConn(remote netip.AddrPort, inbound bool) *conn {
-	c := &conn{l: l, remote: remote, inbound: inbound,
+func (l *Layer) newConn(key connKey, inbound bool) *conn {
+	c := &conn{l: l, key: key, inbound: inbound,
 		out: make(chan []byte, writeQueue), done: make(chan struct{})}
-	l.conns[remote] = c
+	l.conns[key] = c
 	l.wg.Add(1)
 	return c
 }
@@ -171,7 +206,7 @@ func (c *conn) closed() bool {
 // run owns the connection from dialling to cleaning up.
 func (c *conn) run() {
 	defer c.l.wg.Done()
-	err := c.dial()
+	err := c.open()
 	if err == nil {
 		var wg sync.WaitGroup
 		wg.Go(c.read)
@@ -183,17 +218,20 @@ func (c *conn) run() {
 		err = c.write()
 		c.close()
 		wg.Wait()
+		if c.raw != nil && !errors.Is(err, errConnClosed) {
+			_ = c.raw.Close() // the peer does not read: TLS would wait for it to take our goodbye
+		}
+	}
+	if c.nc != nil {
 		_ = c.nc.Close()
 	}
 	c.close()
 	c.l.lost(c, fmt.Errorf("%w: %w", ErrTransport, err))
 }
 
-func (c *conn) dial() error {
-	if c.inbound {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
+// open dials, unless the connection was taken in, and does the handshake of TLS.
+func (c *conn) open() error {
+	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
@@ -204,11 +242,20 @@ func (c *conn) dial() error {
 		case <-ctx.Done():
 		}
 	})
+	if !c.inbound {
+		if err := c.dial(ctx); err != nil {
+			return err
+		}
+	}
+	return c.secure(ctx)
+}
+
+func (c *conn) dial(ctx context.Context) error {
 	d := net.Dialer{}
-	if a := c.local.Addr(); a.IsValid() && !a.IsUnspecified() && a.Is4() == c.remote.Addr().Is4() {
+	if a := c.local.Addr(); a.IsValid() && !a.IsUnspecified() {
 		d.LocalAddr = net.TCPAddrFromAddrPort(c.local)
 	}
-	nc, err := d.DialContext(ctx, "tcp", c.remote.String())
+	nc, err := d.DialContext(ctx, "tcp", c.key.remote.String())
 	if err != nil {
 		return err
 	}
@@ -295,7 +342,7 @@ func (c *conn) drain(f *framer) (whole, ok bool) {
 			return whole, false
 		case frameMessage:
 			whole = true
-			c.l.receive(msg, flow{conn: c, remote: c.remote})
+			c.l.receive(msg, flow{conn: c, remote: c.key.remote})
 		}
 	}
 }
@@ -306,7 +353,7 @@ func (c *conn) broken(head []byte) {
 	if len(head) > 0 && len(head) <= maxHead && cleanOctets(string(head)) {
 		bad.code, bad.head = sip.StatusBadRequest, string(head)
 	}
-	from := flow{conn: c, remote: c.remote}
+	from := flow{conn: c, remote: c.key.remote}
 	c.l.traceIn(head, from, false)
 	c.l.refuse(bad, from)
 }
@@ -315,8 +362,8 @@ func (c *conn) broken(head []byte) {
 // response on it (RFC 3261 §18.4). Responses of server transactions find another way.
 func (l *Layer) lost(c *conn, err error) {
 	l.mu.Lock()
-	if l.conns[c.remote] == c {
-		delete(l.conns, c.remote)
+	if l.conns[c.key] == c {
+		delete(l.conns, c.key)
 	}
 	if c.inbound {
 		l.inbound--

@@ -207,7 +207,7 @@ func acceptTCP(t testing.TB) (Target, func() *stream) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = ln.Close() })
-	return Target{"tcp", ln.Addr().(*net.TCPAddr).AddrPort()}, func() *stream {
+	return Target{Network: "tcp", Addr: ln.Addr().(*net.TCPAddr).AddrPort()}, func() *stream {
 		_ = ln.(*net.TCPListener).SetDeadline(time.Now().Add(patience))
 		c, err := ln.Accept()
 		if err != nil {
@@ -281,7 +281,7 @@ func TestNobodyListeningIsATransportError(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	to := Target{"tcp", ln.Addr().(*net.TCPAddr).AddrPort()}
+	to := Target{Network: "tcp", Addr: ln.Addr().(*net.TCPAddr).AddrPort()}
 	_ = ln.Close()
 	out := make(chan Outcome, 1)
 	if _, err := l.Request(request(sip.INVITE), to, func(o Outcome) { out <- o }); err != nil {
@@ -299,7 +299,7 @@ func TestAResponseFindsAnotherWayWhenItsConnectionIsGone(t *testing.T) {
 	s.send(strings.Replace(tcpRequest("INVITE", "z9hG4bK1"), "192.0.2.9:5062", to.Addr.String(), 1))
 	tx := next(t, u.requests)
 	l.mu.Lock()
-	c := l.conns[tx.Source()]
+	c := l.conns[connKey{network: "tcp", remote: tx.Source()}]
 	l.mu.Unlock()
 	_ = s.Close()
 	next(t, c.done) // until the layer has seen it

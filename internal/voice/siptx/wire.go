@@ -23,13 +23,14 @@ const (
 // A flow is the way to a peer: our socket and his address, or a connection.
 type flow struct {
 	socket *socket // UDP
-	conn   *conn   // TCP
+	conn   *conn   // TCP, TLS
 	remote netip.AddrPort
+	key    connKey // of the connection that is still to be had
 }
 
 func (f flow) network() string {
 	if f.conn != nil {
-		return "tcp"
+		return f.conn.key.network
 	}
 	return "udp"
 }
@@ -39,6 +40,14 @@ func (f flow) local() netip.AddrPort {
 		return f.conn.localAddr()
 	}
 	return f.socket.local
+}
+
+// defaultPort is that of a SIP URI or sent-by that names none (RFC 3261 §19.1.2).
+func defaultPort(network string) uint16 {
+	if network == "tls" {
+		return 5061
+	}
+	return 5060
 }
 
 // transmit sends raw, which must not change afterwards: a connection queues it.
@@ -76,26 +85,54 @@ func (l *Layer) route(to Target) (f flow, sentBy netip.AddrPort, err error) {
 			return flow{}, netip.AddrPort{}, fmt.Errorf("%w: no UDP socket of the target's address family", ErrTransport)
 		}
 		return flow{socket: s, remote: addr}, l.advertised(s.local), nil
-	case "tcp":
-		sentBy, ok := l.Advertise("tcp")
-		if !ok { // nothing can connect to us: name what there is
-			sentBy, ok = l.Advertise("udp")
-		}
+	case "tcp", "tls":
+		sentBy, ok := l.sentBy(to.Network, addr.Addr())
 		if !ok {
-			return flow{}, netip.AddrPort{}, fmt.Errorf("%w: not listening", ErrTransport)
+			return flow{}, netip.AddrPort{}, fmt.Errorf("%w: not listening on %s", ErrTransport, to.Network)
 		}
-		return flow{remote: addr}, sentBy, nil
+		return flow{remote: addr, key: keyOf(to)}, sentBy, nil
 	}
-	return flow{}, netip.AddrPort{}, fmt.Errorf("%w: network %q is neither udp nor tcp", ErrTransport, to.Network)
+	return flow{}, netip.AddrPort{}, fmt.Errorf("%w: network %q is none of udp, tcp and tls", ErrTransport, to.Network)
 }
 
-// connect completes a flow to a TCP target: it takes the connection there is, or
-// starts dialling. It does not wait.
+// sentBy is what Via names for a connection. Where nothing can connect to us by TCP
+// it is what there is; TLS is refused then, as requests that come back would not be
+// secret.
+func (l *Layer) sentBy(network string, target netip.Addr) (netip.AddrPort, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	at, ok := l.bound(network, target)
+	if !ok && network == "tcp" {
+		at, ok = l.bound("udp", target)
+	}
+	return l.advertised(at), ok
+}
+
+// bound is the address of the first socket of a network and of the target's address
+// family. The caller holds l.mu.
+func (l *Layer) bound(network string, target netip.Addr) (netip.AddrPort, bool) {
+	if network == "udp" {
+		for _, s := range l.sockets {
+			if s.local.Addr().Is4() == target.Is4() {
+				return s.local, true
+			}
+		}
+	}
+	for _, t := range l.tcps {
+		if t.network == network && t.local.Addr().Is4() == target.Is4() {
+			return t.local, true
+		}
+	}
+	return netip.AddrPort{}, false
+}
+
+// connect completes a flow to a TCP or TLS target: it takes the connection there is,
+// or starts dialling. It does not wait.
 func (l *Layer) connect(f flow) (flow, error) {
 	if f.socket != nil || f.conn != nil {
 		return f, nil
 	}
-	c, err := l.connTo(f.remote)
+	c, err := l.connTo(f.key)
 	if err != nil {
 		return flow{}, err
 	}
