@@ -198,7 +198,7 @@ func (a *App) openVoice(ctx context.Context) error {
 	}
 	a.journal = callflow.NewJournal(callflow.JournalOptions{Store: a.store, Clock: a.o.Clock, Log: a.log, Node: node})
 	a.onStop(a.journal.Close)
-	lost, err := a.journal.CloseLost(ctx)
+	lost, err := a.journal.CloseLost(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("close the records of the last run: %w", err)
 	}

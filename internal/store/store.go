@@ -220,6 +220,9 @@ type CallReader interface {
 	Calls(ctx context.Context, f CallFilter) ([]masking.Call, error)
 	// OpenCalls are the calls of a node that have no end yet.
 	OpenCalls(ctx context.Context, node string) ([]masking.Call, error)
+	// CallStates are what KeepCallState kept of the calls of a node that have no
+	// end yet.
+	CallStates(ctx context.Context, node string) (map[masking.CallID][]byte, error)
 	// Events are oldest first.
 	Events(ctx context.Context, f EventFilter) ([]StoredEvent, error)
 }
@@ -236,8 +239,11 @@ type CallWriter interface {
 	// AnswerCall writes the answer, and that it is recorded if so, and counts it, both only if the call is
 	// neither answered nor ended; changed tells which.
 	AnswerCall(ctx context.Context, c masking.Call) (changed bool, err error)
+	// KeepCallState keeps what it takes to take the call up again, in place of what
+	// was kept, only while the call is answered and has no end.
+	KeepCallState(ctx context.Context, c masking.Call, state []byte) error
 	// EndCall writes the end and the talk seconds, only if the call has no end
-	// yet; changed tells which. A call known as recorded stays so. The caller writes the terminal event if it did.
+	// yet, and forgets its state; changed tells which. A call known as recorded stays so. The caller writes the terminal event if it did.
 	EndCall(ctx context.Context, c masking.Call) (changed bool, err error)
 	// AppendEvent writes an event to the outbox, once: an event whose id is there
 	// is there already, since the commit that wrote it was durable and its answer
@@ -284,8 +290,8 @@ type RecordingReader interface {
 	// StoredBefore are at most limit recordings of the tenant that are stored, not
 	// held, and were begun before the given time; oldest first.
 	StoredBefore(ctx context.Context, tenant masking.TenantID, before time.Time, limit int) ([]masking.Recording, error)
-	// RunningRecordings are those of a node's calls that have ended: stored soon, or
-	// never.
+	// RunningRecordings are those of a node's calls that have no end: when the node
+	// starts, recordings that its last run left.
 	RunningRecordings(ctx context.Context, node string) ([]masking.Recording, error)
 	// DeletedWithSound are at most limit recordings of all tenants that are deleted
 	// and still have a Key: their sound is not yet gone from the blob store. Those

@@ -142,6 +142,31 @@ func (r *reader) OpenCalls(ctx context.Context, node string) ([]masking.Call, er
 		ORDER BY k.tenant, k.started_at, k.id`, []any{node}, scanCall)
 }
 
+// CallStates are what was kept of a node's calls that are up.
+func (r *reader) CallStates(ctx context.Context, node string) (map[masking.CallID][]byte, error) {
+	type row struct {
+		call  masking.CallID
+		state []byte
+	}
+	rows, err := list(ctx, r, `SELECT s.call, s.data FROM call k JOIN call_state s ON s.call = k.id
+		WHERE k.ended_at = 0 AND k.node = ?`, []any{node}, func(_ *reader, s scanner) (one row, err error) {
+		return one, s.Scan(&one.call, blobCol{&one.state})
+	})
+	states := make(map[masking.CallID][]byte, len(rows))
+	for _, one := range rows {
+		states[one.call] = one.state
+	}
+	return states, err
+}
+
+// KeepCallState keeps the state of a call that talks.
+func (t *tx) KeepCallState(ctx context.Context, c masking.Call, state []byte) error {
+	_, err := t.exec(ctx, `INSERT INTO call_state (call, data)
+		SELECT k.id, ? FROM call k WHERE k.id = ? AND k.tenant = ? AND k.answered_at <> 0 AND k.ended_at = 0
+		ON CONFLICT (call) DO UPDATE SET data = excluded.data`, state, c.ID, c.Tenant)
+	return err
+}
+
 // BeginCall writes the record of a new call and counts it.
 func (t *tx) BeginCall(ctx context.Context, c masking.Call) (fresh bool, err error) {
 	attempts, err := attemptsText(c.Attempts)
@@ -216,6 +241,9 @@ func (t *tx) EndCall(ctx context.Context, c masking.Call) (changed bool, err err
 	}
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, t.checkCall(ctx, c)
+	}
+	if err == nil && !c.AnsweredAt.IsZero() {
+		_, err = t.exec(ctx, `DELETE FROM call_state WHERE call = ?`, c.ID)
 	}
 	seconds := int64(c.TalkTime / time.Second)
 	if err != nil || allocation == "" || seconds == 0 {

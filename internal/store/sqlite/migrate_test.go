@@ -62,23 +62,23 @@ func migrator(t *testing.T, path string) (*sql.DB, *goose.Provider) {
 
 func TestMigrationsGoUpAndDownAndUpAgain(t *testing.T) {
 	db, m := migrator(t, filepath.Join(t.TempDir(), "tandem.db"))
-	after := []string{schema(t, db)} // index: version
-	for range m.ListSources() {
+	versions, after := []int64{0}, []string{schema(t, db)}
+	for _, source := range m.ListSources() {
 		if _, err := m.UpByOne(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		after = append(after, schema(t, db))
+		versions, after = append(versions, source.Version), append(after, schema(t, db))
 	}
-	last := int64(len(after) - 1)
-	if v, err := m.GetDBVersion(t.Context()); err != nil || v != last || last == 0 {
+	last := len(after) - 1
+	if v, err := m.GetDBVersion(t.Context()); err != nil || v != versions[last] || last == 0 {
 		t.Fatalf("version %d, %v", v, err)
 	}
-	for v := last - 1; v >= 0; v-- {
+	for i := last - 1; i >= 0; i-- {
 		if _, err := m.Down(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if got := schema(t, db); got != after[v] {
-			t.Errorf("down to %d leaves\n%s\nwant\n%s", v, got, after[v])
+		if got := schema(t, db); got != after[i] {
+			t.Errorf("down to %d leaves\n%s\nwant\n%s", versions[i], got, after[i])
 		}
 	}
 	if _, err := m.Up(t.Context()); err != nil {

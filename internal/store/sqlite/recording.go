@@ -45,7 +45,7 @@ func (r *reader) StoredBefore(ctx context.Context, tenant masking.TenantID, befo
 // there are calls that are recorded.
 func (r *reader) RunningRecordings(ctx context.Context, node string) ([]masking.Recording, error) {
 	return list(ctx, r, `SELECT `+recordingColumns+` FROM recording g JOIN call k ON k.id = g.call
-		WHERE g.status = 'recording' AND k.node = ? AND k.ended_at <> 0 ORDER BY g.call`, []any{node}, scanRecording)
+		WHERE g.status = 'recording' AND k.node = ? ORDER BY g.call`, []any{node}, scanRecording)
 }
 
 // DeletedWithSound are deleted recordings whose sound is not yet gone: an index has

@@ -157,6 +157,7 @@ func (t *tx) DeleteTenant(ctx context.Context, id masking.TenantID) error {
 		`DELETE FROM claim WHERE allocation IN (SELECT id FROM allocation WHERE tenant = ?)`,
 		`DELETE FROM party WHERE tenant = ?`,
 		`DELETE FROM allocation WHERE tenant = ?`,
+		`DELETE FROM call_state WHERE call IN (SELECT id FROM call WHERE tenant = ?)`,
 		`DELETE FROM call WHERE tenant = ?`,
 		// With the key go the recordings: what is left of them in the blob store
 		// nobody can read.

@@ -261,7 +261,7 @@ func recordingsRunning(b *bench) {
 			return tx.RunningRecordings(ctx, node)
 		})
 	}
-	equal(b, of("node-1"), []masking.Recording{recording(0)})
+	equal(b, of("node-1"), []masking.Recording{recording(0), recording(1)})
 	equal(b, of("node-2"), []masking.Recording{recording(2)})
 	equal(b, len(of("node-3")), 0)
 }

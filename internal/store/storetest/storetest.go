@@ -35,6 +35,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"PINRaces", pinRaceTests()},
 		{"Calls", callTests()},
 		{"Matches", matchTests()},
+		{"States", stateTests()},
 		{"Events", eventTests()},
 		{"Recordings", recordingTests()},
 		{"Prompts", promptTests()},

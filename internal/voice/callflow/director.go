@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
@@ -119,19 +120,38 @@ func (d *Director) again(a masking.Ask, r masking.Ruling) bool {
 // callers who withhold their number.
 func (d *Director) hold(ctx context.Context, a masking.Ask, plan masking.Plan) (release func(), ok bool) {
 	if a.Caller.IsZero() {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		if d.hiding[a.Called] >= mostHiding {
-			return nil, false
-		}
-		d.hiding[a.Called]++
-		return sync.OnceFunc(func() { d.show(a.Called) }), true
+		return d.hide(a.Called, mostHiding)
 	}
 	who := caller{plan.Tenant.ID, a.Caller}
 	if !d.take(ctx, who) {
 		return nil, false
 	}
 	return sync.OnceFunc(func() { d.give(who) }), true
+}
+
+// hide takes a place of those for callers who withhold their number, if fewer than
+// most are taken.
+func (d *Director) hide(called e164.Number, most int) (release func(), ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.hiding[called] >= most {
+		return nil, false
+	}
+	d.hiding[called]++
+	return sync.OnceFunc(func() { d.show(called) }), true
+}
+
+// Resumed gives a call that goes on after a restart the place that it had.
+func (d *Director) Resumed(p masking.Plan) (release func()) {
+	if p.Caller.IsZero() {
+		release, _ = d.hide(p.VirtualNumber, math.MaxInt)
+		return release
+	}
+	who := caller{p.Tenant.ID, p.Caller}
+	if _, taken := d.tryTake(who); !taken { // by another call that goes on, which is busy enough
+		return func() {}
+	}
+	return sync.OnceFunc(func() { d.give(who) })
 }
 
 // show gives back the place of a caller who withheld his number.

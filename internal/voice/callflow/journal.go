@@ -2,6 +2,7 @@ package callflow
 
 import (
 	"context"
+	"crypto/cipher"
 	"crypto/rand"
 	"errors"
 	"log/slog"
@@ -26,8 +27,11 @@ const (
 	witnesses  = 8 // how many other calls are asked whether the store writes at all
 )
 
-// rejected is the one moment of a call that was not routed.
-const rejected = masking.Moment(-1)
+// Moments that only the journal knows.
+const (
+	rejected = masking.Moment(-1 - iota) // the one of a call that was not routed
+	kept                                 // of a call that talks: what it takes to take it up again
+)
 
 // Journal writes calls down in the order in which it is told, many in one
 // transaction. Telling it never waits: a call's audio and signalling go on while
@@ -38,6 +42,7 @@ type Journal struct {
 	clock     func() time.Time
 	log       *slog.Logger
 	node      string
+	seal      cipher.AEAD
 	mu        sync.Mutex
 	queue     []entry
 	wake      chan struct{}
@@ -56,6 +61,7 @@ type entry struct {
 	zone    *time.Location
 	at      time.Time
 	refusal *refusal
+	state   []byte // of kept
 }
 
 type refusal struct {
@@ -65,18 +71,20 @@ type refusal struct {
 	at   time.Time
 }
 
-// JournalOptions are what a Journal works with; all are required.
+// JournalOptions are what a Journal works with; all are required, Seal only for
+// Keep and Left.
 type JournalOptions struct {
 	Store store.Store
 	Clock func() time.Time
 	Log   *slog.Logger
 	Node  string
+	Seal  cipher.AEAD // with random nonces: one that bears billions of them
 }
 
 // NewJournal makes a Journal and starts its writer; Close ends it.
 func NewJournal(o JournalOptions) *Journal {
 	ctx, abort := context.WithCancel(context.Background())
-	j := &Journal{store: o.Store, clock: o.Clock, log: o.Log, node: o.Node,
+	j := &Journal{store: o.Store, clock: o.Clock, log: o.Log, node: o.Node, seal: o.Seal,
 		wake: make(chan struct{}, 1), stops: make(chan struct{}), abort: abort, done: make(chan struct{})}
 	j.stop = sync.OnceFunc(func() { close(j.stops) })
 	go j.write(ctx)
@@ -218,6 +226,7 @@ func (j *Journal) drop(i, k int) {
 
 // save writes a batch in one transaction.
 func (j *Journal) save(ctx context.Context, batch []entry) error {
+	batch = withoutOutdated(batch)
 	return j.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
 		for _, e := range batch {
 			if err := j.apply(ctx, tx, e); err != nil {
@@ -310,6 +319,8 @@ func (j *Journal) apply(ctx context.Context, tx store.Tx, e entry) error {
 			}
 		}
 		return j.event(ctx, tx, masking.EventCallAnswered, e)
+	case kept:
+		return tx.KeepCallState(ctx, e.call, e.state)
 	case masking.Taped:
 		r := runningRecording(e.call)
 		r.StartedAt = e.at
@@ -372,32 +383,4 @@ func newEventID(at time.Time) masking.EventID {
 	var random [10]byte
 	_, _ = rand.Read(random[:]) // never fails (crypto/rand)
 	return masking.EventID(masking.NewID(masking.PrefixEvent, at, random))
-}
-
-// CloseLost ends the records of calls that this node carried when it died: each
-// gets its one terminal event, with cause node_lost. It is called at start,
-// before the first call.
-func (j *Journal) CloseLost(ctx context.Context) (int, error) {
-	closed := 0
-	err := j.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
-		closed = 0
-		open, err := tx.OpenCalls(ctx, j.node)
-		if err != nil {
-			return err
-		}
-		for _, c := range open {
-			t, err := tx.Tenant(ctx, c.Tenant)
-			if err != nil {
-				return err
-			}
-			now := j.clock()
-			c.EndedAt, c.Cause = now, masking.CauseNodeLost
-			if err := j.apply(ctx, tx, entry{moment: masking.Ended, event: newEventID(now), call: c, zone: t.Settings.Zone, at: now}); err != nil {
-				return err
-			}
-			closed++
-		}
-		return nil
-	})
-	return closed, err
 }

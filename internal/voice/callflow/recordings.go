@@ -59,10 +59,10 @@ func (k *Recordings) End(ctx context.Context, r masking.Recording) error {
 	})
 }
 
-// CloseLost ends the recordings of a node's calls that are over and of which it has
-// nothing: those that had a process only, which died. It is called at start, once
-// the spool has been looked into and before the first call; waits tells of what was
-// found there.
+// CloseLost ends the recordings of a node's calls of which it has nothing: those
+// that had a process only, which died. It is called at start, once the spool has
+// been looked into and before the first call; waits tells of what was found there.
+// A call that goes on after the restart is recorded no more.
 func (k *Recordings) CloseLost(ctx context.Context, node string, waits func(masking.TenantID, masking.CallID) bool) (int, error) {
 	var running []masking.Recording
 	err := k.Store.View(ctx, func(ctx context.Context, tx store.Reader) (err error) {

@@ -1,0 +1,112 @@
+package storetest
+
+import (
+	"context"
+	"fmt"
+
+	"tandem/internal/masking"
+	"tandem/internal/store"
+)
+
+func stateTests() []test {
+	return []test{
+		{"TheLastStateOfACallThatTalksIsKept", stateOfTalk},
+		{"ACallThatDoesNotTalkHasNoState", stateOfSilence},
+		{"StatesAreThoseOfTheNode", statesOfNode},
+		{"ATenantTakesTheStatesOfHisCallsAlong", statesOfTenant},
+	}
+}
+
+// keep keeps the state of a call.
+func (b *bench) keep(c masking.Call, state string) {
+	b.Helper()
+	b.update(func(ctx context.Context, tx store.Tx) error { return tx.KeepCallState(ctx, c, []byte(state)) })
+}
+
+// states are those of the calls of a node, by call.
+func (b *bench) states(node string) map[masking.CallID]string {
+	b.Helper()
+	found := get(b, func(ctx context.Context, tx store.Reader) (map[masking.CallID][]byte, error) {
+		return tx.CallStates(ctx, node)
+	})
+	texts := map[masking.CallID]string{}
+	for id, state := range found {
+		texts[id] = string(state)
+	}
+	return texts
+}
+
+// talks writes a call of node-1 up to its answer.
+func (b *bench) talks(a masking.Allocation, i int) (answered, ended masking.Call) {
+	b.Helper()
+	begun, answered, ended := steps(a, CallID(i))
+	b.update(func(ctx context.Context, tx store.Tx) error {
+		if _, err := tx.BeginCall(ctx, begun); err != nil {
+			return err
+		}
+		_, err := tx.AnswerCall(ctx, answered)
+		return err
+	})
+	return answered, ended
+}
+
+func stateOfTalk(b *bench) {
+	b.acme()
+	a := b.created(Allocation("acme", AllocationID(1), Virtual(2), People(1), People(2)), Start())
+	answered, ended := b.talks(a, 1)
+	equal(b, b.states(answered.Node), map[masking.CallID]string{})
+	b.keep(answered, "first\x00")
+	b.keep(answered, "second\x00")
+	equal(b, b.states(answered.Node), map[masking.CallID]string{answered.ID: "second\x00"})
+	other := answered
+	other.Tenant = "other"
+	b.keep(other, "another tenant's")
+	equal(b, b.states(answered.Node), map[masking.CallID]string{answered.ID: "second\x00"})
+	if did, err := b.report(store.Tx.EndCall, ended); err != nil || !did {
+		b.Fatalf("the end: %v, %v", did, err)
+	}
+	equal(b, b.states(answered.Node), map[masking.CallID]string{})
+}
+
+func stateOfSilence(b *bench) {
+	b.acme()
+	a := b.created(Allocation("acme", AllocationID(1), Virtual(2), People(1), People(2)), Start())
+	begun, _, _ := steps(a, CallID(1))
+	if _, err := b.report(store.Tx.BeginCall, begun); err != nil {
+		b.Fatal(err)
+	}
+	b.keep(begun, "of a call that rings")
+	_, ended := b.talks(a, 2)
+	if _, err := b.report(store.Tx.EndCall, ended); err != nil {
+		b.Fatal(err)
+	}
+	b.keep(ended, "of a call that is over")
+	unknown := begun
+	unknown.ID = CallID(3)
+	b.keep(unknown, "of no call")
+	equal(b, b.states(begun.Node), map[masking.CallID]string{})
+}
+
+func statesOfNode(b *bench) {
+	b.acme()
+	a := b.created(Allocation("acme", AllocationID(1), Virtual(2), People(1), People(2)), Start())
+	want := map[masking.CallID]string{}
+	for i := range 3 {
+		c, _ := b.talks(a, i)
+		b.keep(c, fmt.Sprint("state ", i))
+		want[c.ID] = fmt.Sprint("state ", i)
+	}
+	equal(b, b.states(Call(a, CallID(0), Person(1)).Node), want)
+	equal(b, b.states("node-of-nobody"), map[masking.CallID]string{})
+}
+
+func statesOfTenant(b *bench) {
+	b.tenant("acme")
+	a := Allocation("acme", "", Virtual(2), People(1), People(2))
+	c, _ := b.talks(a, 1)
+	b.keep(c, "state")
+	b.update(func(ctx context.Context, tx store.Tx) error { return tx.DeleteTenant(ctx, "acme") })
+	b.tenant("acme")
+	c, _ = b.talks(a, 1) // a state that was left would be this call's
+	equal(b, b.states(c.Node), map[masking.CallID]string{})
+}

@@ -1,0 +1,154 @@
+package callflow
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"slices"
+
+	"tandem/internal/masking"
+	"tandem/internal/store"
+)
+
+// This file is what outlives the process: the state of calls that talk, and what
+// becomes of them at the next start.
+
+// Keep keeps what it takes to take a call up again that talks, in place of what
+// was kept, without waiting. It is sealed: dialogs hold people's numbers, and
+// media may have keys.
+func (j *Journal) Keep(c masking.Call, state []byte) {
+	j.add(entry{moment: kept, call: c, at: j.clock(), state: j.sealed(c.ID, state)})
+}
+
+func (j *Journal) sealed(id masking.CallID, state []byte) []byte {
+	n := j.seal.NonceSize()
+	nonce := make([]byte, n, n+len(state)+j.seal.Overhead())
+	_, _ = rand.Read(nonce) // never fails (crypto/rand)
+	return j.seal.Seal(nonce, nonce, state, []byte(id))
+}
+
+func (j *Journal) opened(id masking.CallID, sealed []byte) ([]byte, error) {
+	n := j.seal.NonceSize()
+	if len(sealed) < n {
+		return nil, errors.New("a kept state is too short")
+	}
+	return j.seal.Open(nil, sealed[:n], sealed[n:], []byte(id))
+}
+
+// withoutOutdated leaves out states that nobody would ever read: those of calls
+// that have another one in the batch after it, or their end.
+func withoutOutdated(batch []entry) []entry {
+	if !slices.ContainsFunc(batch, func(e entry) bool { return e.moment == kept }) {
+		return batch
+	}
+	after := make(map[masking.CallID]struct{}, len(batch))
+	need := make([]entry, 0, len(batch))
+	for _, e := range slices.Backward(batch) {
+		if e.moment == kept {
+			if _, outdated := after[e.call.ID]; outdated {
+				continue
+			}
+		}
+		if e.moment == kept || e.moment == masking.Ended {
+			after[e.call.ID] = struct{}{}
+		}
+		need = append(need, e)
+	}
+	slices.Reverse(need)
+	return need
+}
+
+// Left is a call that talked when this node's last run ended.
+type Left struct {
+	Call  masking.Call
+	Plan  masking.Plan // as the store has it now
+	State []byte       // what was kept last
+}
+
+// Left are the calls that may go on. It is called at start, before the first call.
+func (j *Journal) Left(ctx context.Context) (left []Left, err error) {
+	err = j.store.View(ctx, func(ctx context.Context, tx store.Reader) error {
+		left = nil
+		states, err := tx.CallStates(ctx, j.node)
+		if err != nil || len(states) == 0 {
+			return err
+		}
+		open, err := tx.OpenCalls(ctx, j.node)
+		for _, c := range open {
+			if err != nil {
+				break
+			}
+			sealed, talks := states[c.ID]
+			if !talks {
+				continue
+			}
+			state, unsealed := j.opened(c.ID, sealed)
+			if unsealed != nil { // the master key is another one
+				j.log.Error("the state of a call cannot be read", "call", string(c.ID), "error", unsealed.Error())
+				continue
+			}
+			var plan masking.Plan
+			plan, err = planOf(ctx, tx, c)
+			switch {
+			case masking.KindOf(err) == masking.NotFound: // the allocation is gone for good
+				err = nil
+			case err == nil:
+				left = append(left, Left{Call: c, Plan: plan, State: state})
+			}
+		}
+		return err
+	})
+	return left, err
+}
+
+// planOf is the plan of a call that talks.
+func planOf(ctx context.Context, tx store.Reader, c masking.Call) (p masking.Plan, err error) {
+	p = masking.Plan{VirtualNumber: c.VirtualNumber, Caller: c.Caller, Direction: c.Direction}
+	for _, a := range c.Attempts {
+		if !slices.Contains(p.Targets, a.Target) {
+			p.Targets = append(p.Targets, a.Target)
+		}
+	}
+	if p.Tenant, err = tx.Tenant(ctx, c.Tenant); err != nil || c.Allocation == "" {
+		return p, err
+	}
+	p.Allocation, err = tx.Allocation(ctx, c.Tenant, c.Allocation)
+	return p, err
+}
+
+// CloseLost ends the records of calls that this node carried when it died: each
+// gets its one terminal event, with cause node_lost. Only those of goOn go on, and
+// their states are those given. It is called at start, before the first call.
+func (j *Journal) CloseLost(ctx context.Context, goOn map[masking.CallID][]byte) (int, error) {
+	closed := 0
+	err := j.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
+		closed = 0
+		open, err := tx.OpenCalls(ctx, j.node)
+		if err != nil {
+			return err
+		}
+		for _, c := range open {
+			if state, ok := goOn[c.ID]; ok {
+				err = tx.KeepCallState(ctx, c, j.sealed(c.ID, state))
+			} else {
+				closed++
+				err = j.closeLost(ctx, tx, c)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return closed, err
+}
+
+func (j *Journal) closeLost(ctx context.Context, tx store.Tx, c masking.Call) error {
+	t, err := tx.Tenant(ctx, c.Tenant)
+	if err != nil {
+		return err
+	}
+	now := j.clock()
+	c.EndedAt, c.Cause = now, masking.CauseNodeLost
+	return j.apply(ctx, tx, entry{moment: masking.Ended, event: newEventID(now), call: c, zone: t.Settings.Zone, at: now})
+}
