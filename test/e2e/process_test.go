@@ -45,6 +45,7 @@ func TestTheProgramAsAProcess(t *testing.T) {
 		"a recording outlives a kill but for seconds":            recordingOutlivesKill,
 		"a kill leaves no recording that runs for ever":          killLeavesNoRecordingRunning,
 		"a recording is whole after the second signal":           recordingOutlivesShutdown,
+		"gossip on one leg reaches nobody on the other":          gossipReachesNobody,
 		"a flood hurts no call and costs no memory":              floodHurtsNobody,
 		"a full disk costs recordings and nothing else":          fullDiskCostsRecordings,
 	} {
@@ -66,7 +67,7 @@ type site struct {
 
 func newSite(t *testing.T, binary string) *site {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	t.Cleanup(cancel)
 	s := &site{t: t, ctx: ctx, binary: binary, dir: t.TempDir(),
 		web: &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
