@@ -241,6 +241,8 @@ func (c *call) handle(e Event) {
 		c.state = Ending
 	case renew:
 		c.renew(e)
+	case settle:
+		c.settle(e)
 	case listen:
 		c.state = c.listen()
 	case countOut:

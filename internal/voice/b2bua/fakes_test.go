@@ -280,6 +280,7 @@ type fakeLeg struct {
 	early   []string // descriptions for what is heard before the answer
 	answers []string
 	refused int
+	offers  []string
 	pressed string
 	ends    []Reason
 	gone    bool
@@ -336,6 +337,14 @@ func (l *fakeLeg) RefuseOffer() {
 	defer l.mu.Unlock()
 	l.refused++
 	l.trace.add("%s refuse", l.name)
+}
+
+func (l *fakeLeg) Offer(body []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.trip("offer")
+	l.offers = append(l.offers, string(body))
+	l.trace.add("%s offer", l.name)
 }
 
 func (l *fakeLeg) End(why Reason) {

@@ -186,12 +186,30 @@ func (c *call) renew(e Event) {
 		c.quiet = time.Now()
 	}
 	n.theirs = d
+	c.repoint()
+	leg.Answer(body)
+}
+
+// settle takes in a side's answer to an offer of ours.
+func (c *call) settle(e Event) {
+	d, err := sdp.Parse(e.Body)
+	if err != nil || c.leg(e.Side) == nil || c.state != Talking && (e.Side != A || !c.taken) {
+		return
+	}
+	if c.state == Talking && c.held() {
+		c.quiet = time.Now()
+	}
+	c.sides[e.Side].theirs = d
+	c.repoint()
+}
+
+// repoint connects both sides of the relay anew.
+func (c *call) repoint() {
 	for _, s := range []Side{A, B} {
 		if err := c.point(s); err != nil {
 			c.log.Warn("media cannot be moved", "error", err.Error())
 		}
 	}
-	leg.Answer(body)
 }
 
 // capable is what an offer of a side, made within the call, is answered from: what

@@ -90,6 +90,10 @@ type Leg interface {
 	Answer(body []byte)
 	// RefuseOffer refuses an offer made within a call; the call stays as it was.
 	RefuseOffer()
+	// Offer makes an offer within a call, as soon as nothing else is open between
+	// the leg and its peer. EvAgreed or EvDeclined follows, or EvOffered if the
+	// peer's own offer has taken its place, or the end of the leg.
+	Offer(body []byte)
 	// End ends the leg by whatever fits its state: a final response, CANCEL or
 	// BYE. Gone follows when its last message is through.
 	End(why Reason)
@@ -112,7 +116,10 @@ const (
 	EvFailed                      // the attempt is over without answer
 	EvCancelled                   // the caller gave up
 	EvHungUp                      // a side hung up, or its dialog broke
-	EvOffered                     // a side offers new media; Body is the offer, nil = refresh
+	EvOffered                     // a side offers new media; Body is the offer, nil = we are to offer
+	EvAgreed                      // a side answers an offer of ours; Body is the answer
+	EvDeclined                    // a side has refused an offer of ours, or not answered it
+	EvWithdrawn                   // a side takes its offer back
 	EvGone                        // a leg's last message is through
 	EvBlocked                     // the tripwire stopped a message
 	EvDigit                       // a side pressed a key; Digit and By say which and how

@@ -26,7 +26,7 @@ var stateNames = [states]string{"Routing", "Asking", "Dialing", "Ringing", "Talk
 
 func (s State) String() string { return stateNames[s] }
 
-var eventNames = [eventKinds]string{"Ringing", "Answered", "Failed", "Cancelled", "HungUp", "Offered", "Gone",
+var eventNames = [eventKinds]string{"Ringing", "Answered", "Failed", "Cancelled", "HungUp", "Offered", "Agreed", "Declined", "Withdrawn", "Gone",
 	"Blocked", "Digit", "Played", "RingTime", "TotalTime", "MediaCheck", "DigitTime", "AllocEnded", "Terminate", "Shutdown"}
 
 func (k EventKind) String() string { return eventNames[k] }
@@ -42,6 +42,7 @@ const (
 	giveUp           // the caller is told what the attempts came to
 	hangUp           // end both legs for the event's reason
 	renew            // answer an offer made within the call
+	settle           // take in the answer to an offer of ours
 	listen           // end the call if nobody is heard
 	takeKey          // a digit of the PIN
 	judge            // the PIN is complete, or was not begun in time
@@ -55,7 +56,7 @@ const (
 )
 
 var actionNames = map[action]string{ring: "ring the caller", connect: "join the sides", hunt: "hunt on",
-	giveUp: "give up", hangUp: "end both legs", renew: "answer the offer", listen: "check the media",
+	giveUp: "give up", hangUp: "end both legs", renew: "answer the offer", settle: "take the answer", listen: "check the media",
 	takeKey: "take the digit", judge: "judge the PIN, or ask again", awaitKeys: "wait for digits", deny: "refuse",
 	ringBack: "let him hear ringing", tape: "record", passKey: "pass the key on", part: "end the caller's leg",
 	countOut: "count the leg out"}
@@ -76,6 +77,7 @@ var table = [states]map[EventKind]step{
 		EvPlayed:    {awaitKeys, []State{Asking}},
 		EvTotalTime: {deny, []State{Parting}},
 		EvOffered:   {renew, []State{Asking}},
+		EvAgreed:    {settle, []State{Asking}},
 		EvHungUp:    {hangUp, []State{Ending}},
 		EvBlocked:   {hangUp, []State{Ending}},
 		EvShutdown:  {hangUp, []State{Ending}},
@@ -90,6 +92,7 @@ var table = [states]map[EventKind]step{
 		EvCancelled:  {hangUp, []State{Ending}},
 		EvHungUp:     {hangUp, []State{Ending}},
 		EvOffered:    {renew, []State{Dialing}},
+		EvAgreed:     {settle, []State{Dialing}},
 		EvPlayed:     {ringBack, []State{Dialing}},
 		EvBlocked:    {hangUp, []State{Ending}},
 		EvAllocEnded: {hangUp, []State{Ending}},
@@ -105,6 +108,7 @@ var table = [states]map[EventKind]step{
 		EvCancelled:  {hangUp, []State{Ending}},
 		EvHungUp:     {hangUp, []State{Ending}},
 		EvOffered:    {renew, []State{Ringing}},
+		EvAgreed:     {settle, []State{Ringing}},
 		EvPlayed:     {ringBack, []State{Ringing}},
 		EvBlocked:    {hangUp, []State{Ending}},
 		EvAllocEnded: {hangUp, []State{Ending}},
@@ -115,6 +119,7 @@ var table = [states]map[EventKind]step{
 	Talking: {
 		EvHungUp:     {hangUp, []State{Ending}},
 		EvOffered:    {renew, []State{Talking}},
+		EvAgreed:     {settle, []State{Talking}},
 		EvDigit:      {passKey, []State{Talking}},
 		EvPlayed:     {tape, []State{Talking}},
 		EvMediaCheck: {listen, []State{Talking, Ending}},
@@ -129,6 +134,7 @@ var table = [states]map[EventKind]step{
 		EvCancelled: {part, []State{Ending}},
 		EvHungUp:    {part, []State{Ending}},
 		EvOffered:   {renew, []State{Parting}},
+		EvAgreed:    {settle, []State{Parting}},
 		EvBlocked:   {part, []State{Ending}},
 		EvTerminate: {part, []State{Ending}},
 		EvShutdown:  {part, []State{Ending}},

@@ -38,6 +38,10 @@ type Options struct {
 	// Silence is how long a trunk may leave an INVITE without any response
 	// before another is tried; 0 = 4 s.
 	Silence time.Duration
+	// Thought is how long a peer may take over a re-INVITE of ours before it is
+	// cancelled: somebody waits for his answer, and phones give up after 32 s.
+	// 0 = 10 s.
+	Thought time.Duration
 }
 
 // Agent speaks SIP with the trunks.
@@ -72,6 +76,9 @@ func New(o Options) (*Agent, error) {
 	}
 	if o.Silence == 0 {
 		o.Silence = 4 * time.Second
+	}
+	if o.Thought == 0 {
+		o.Thought = 10 * time.Second
 	}
 	ua := &Agent{o: o, key: make([]byte, sha256.Size), guests: guests{of: map[netip.Prefix]int{}}, trunks: trunks{states: map[string]*trunkState{}}, legs: map[legKey]*leg{},
 		byCallID: map[string][]*leg{}, invites: map[*siptx.ServerTx]*leg{}}

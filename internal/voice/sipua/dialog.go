@@ -21,6 +21,7 @@ type dialog struct {
 	routes              []sip.Uri
 	target              sip.Uri
 	peer                siptx.Target // where its messages go if its target cannot be followed
+	updates             bool         // the peer says that it takes UPDATE
 }
 
 // sequence is the highest CSeq that the peer has used in a dialog, plus one; zero
@@ -55,6 +56,19 @@ func (d *dialog) confirm(res *sip.Response) {
 	}
 	d.routes = recordRoutes(res)
 	slices.Reverse(d.routes)
+	d.learn(res)
+}
+
+// learn takes what a message of the peer says of the methods that it takes; one
+// without Allow says nothing (RFC 3261 §20.5).
+func (d *dialog) learn(m interface {
+	GetHeaders(name string) []sip.Header
+}) {
+	if list := m.GetHeaders("Allow"); len(list) > 0 {
+		d.updates = slices.ContainsFunc(list, func(h sip.Header) bool {
+			return slices.ContainsFunc(splitList(h.Value()), func(s string) bool { return strings.EqualFold(s, "UPDATE") })
+		})
+	}
 }
 
 // within builds a request inside a dialog (RFC 3261 §12.2.1.1).

@@ -56,6 +56,7 @@ type leg struct {
 	offer  *siptx.ServerTx // the peer's offer within the dialog; nil when it was withdrawn
 	again  *repeater       // our 2xx that waits for its ACK
 	byeDue bool            // end as soon as the 2xx is acknowledged (RFC 3261 §15)
+	outbox
 }
 
 // watch is where a leg's events go and what must not be seen on it.
@@ -99,6 +100,7 @@ func (l *leg) leave() {
 	l.phase = gone
 	again, silent, offer := l.again, l.silent, l.offer
 	l.again, l.offer = nil, nil
+	l.drop()
 	l.mu.Unlock()
 	if was == gone {
 		return
@@ -204,7 +206,9 @@ func (l *leg) End(why b2bua.Reason) {
 }
 
 // bye sends our BYE; the leg is gone with its final response or time-out. Where
-// the peer's BYE has come first there is nothing to end.
+// the peer's BYE has come first there is nothing to end. A re-INVITE of ours that
+// is out is not waited for: the peer answers it with 487 (RFC 3261 §15.1.2), and a
+// 2xx that crosses the BYE gets its ACK.
 func (l *leg) bye() {
 	l.mu.Lock()
 	if l.phase != answered && l.phase != talking {

@@ -55,6 +55,12 @@ var scenes = map[string]func(r *rig, p *peer) scene{
 		p.expect("SIP/2.0 200")
 		return scene{r, p, s, c.Leg, c.events}
 	},
+	"incoming proposing": func(r *rig, p *peer) scene { // a re-INVITE of ours is out
+		s, c := r.established(p)
+		c.Leg.Offer([]byte(sdpBody))
+		p.expect("INVITE ")
+		return scene{r, p, s, c.Leg, c.events}
+	},
 	"incoming ending": func(r *rig, p *peer) scene {
 		s, c := r.established(p)
 		c.Leg.End(b2bua.Reason{})
@@ -96,6 +102,12 @@ var scenes = map[string]func(r *rig, p *peer) scene{
 		s, leg, ev := r.reached(p)
 		p.send(s.request("INVITE", &with{body: sdpBody}))
 		ev.next(r.t, b2bua.EvOffered)
+		return scene{r, p, s, leg, ev}
+	},
+	"outgoing proposing": func(r *rig, p *peer) scene {
+		s, leg, ev := r.reached(p)
+		leg.Offer([]byte(sdpBody))
+		p.expect("INVITE ")
 		return scene{r, p, s, leg, ev}
 	},
 	"outgoing ending": func(r *rig, p *peer) scene {
@@ -147,34 +159,34 @@ var asks = map[string]struct {
 var matrix = map[string]map[string]string{
 	"re-INVITE": {
 		"incoming early": "500", "incoming answered": "500", "incoming talking": "- Offered", "incoming offered": "500",
-		"incoming updating": "500", "incoming offering": "500", "incoming ending": "481", "incoming gone": "481",
+		"incoming updating": "500", "incoming offering": "500", "incoming proposing": "491", "incoming ending": "481", "incoming gone": "481",
 		"outgoing calling": "481", "outgoing ringing": "491", "outgoing cancelled": "491", "outgoing talking": "- Offered",
-		"outgoing offered": "500", "outgoing ending": "481", "outgoing gone": "481",
+		"outgoing offered": "500", "outgoing proposing": "491", "outgoing ending": "481", "outgoing gone": "481",
 	},
 	"re-INVITE, no offer": {
 		"incoming early": "500", "incoming answered": "500", "incoming talking": "- Offered", "incoming offered": "500",
-		"incoming updating": "500", "incoming offering": "500", "incoming ending": "481", "incoming gone": "481",
+		"incoming updating": "500", "incoming offering": "500", "incoming proposing": "491", "incoming ending": "481", "incoming gone": "481",
 		"outgoing calling": "481", "outgoing ringing": "491", "outgoing cancelled": "491", "outgoing talking": "- Offered",
-		"outgoing offered": "500", "outgoing ending": "481", "outgoing gone": "481",
+		"outgoing offered": "500", "outgoing proposing": "491", "outgoing ending": "481", "outgoing gone": "481",
 	},
 	"UPDATE": {
 		"incoming early": "500", "incoming answered": "- Offered", "incoming talking": "- Offered", "incoming offered": "500",
-		"incoming updating": "500", "incoming offering": "491", "incoming ending": "481", "incoming gone": "481",
+		"incoming updating": "500", "incoming offering": "491", "incoming proposing": "491", "incoming ending": "481", "incoming gone": "481",
 		"outgoing calling": "481", "outgoing ringing": "491", "outgoing cancelled": "491", "outgoing talking": "- Offered",
-		"outgoing offered": "500", "outgoing ending": "481", "outgoing gone": "481",
+		"outgoing offered": "500", "outgoing proposing": "491", "outgoing ending": "481", "outgoing gone": "481",
 	},
 	"UPDATE, no offer": {
 		"incoming early": "200", "incoming answered": "200", "incoming talking": "200", "incoming offered": "200",
-		"incoming updating": "500", "incoming offering": "200", "incoming ending": "481", "incoming gone": "481",
+		"incoming updating": "500", "incoming offering": "200", "incoming proposing": "200", "incoming ending": "481", "incoming gone": "481",
 		"outgoing calling": "481", "outgoing ringing": "200", "outgoing cancelled": "200", "outgoing talking": "200",
-		"outgoing offered": "200", "outgoing ending": "481", "outgoing gone": "481",
+		"outgoing offered": "200", "outgoing proposing": "200", "outgoing ending": "481", "outgoing gone": "481",
 	},
 	"BYE": {
 		"incoming early": "200 HungUp", "incoming answered": "200 HungUp Gone", "incoming talking": "200 HungUp Gone",
 		"incoming offered": "200 HungUp Gone", "incoming updating": "200 HungUp Gone", "incoming offering": "200 HungUp Gone",
-		"incoming ending": "200", "incoming gone": "481",
+		"incoming proposing": "200 HungUp Gone", "incoming ending": "200", "incoming gone": "481",
 		"outgoing calling": "481", "outgoing ringing": "200 Failed", "outgoing cancelled": "200", "outgoing talking": "200 HungUp Gone",
-		"outgoing offered": "200 HungUp Gone", "outgoing ending": "200", "outgoing gone": "481",
+		"outgoing offered": "200 HungUp Gone", "outgoing proposing": "200 HungUp Gone", "outgoing ending": "200", "outgoing gone": "481",
 	},
 	"OPTIONS":              everywhere("200", "481"),
 	"REFER":                everywhere("603", "481"),
@@ -215,7 +227,7 @@ func unlessEarly(there string) map[string]string {
 func outOfOrder() map[string]string {
 	row := everywhere("500", "481")
 	row["outgoing ringing"], row["outgoing cancelled"] = "200 Failed", "200"
-	row["outgoing talking"], row["outgoing ending"] = "200 HungUp Gone", "200"
+	row["outgoing talking"], row["outgoing proposing"], row["outgoing ending"] = "200 HungUp Gone", "200 HungUp Gone", "200"
 	return row
 }
 

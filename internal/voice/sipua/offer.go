@@ -38,6 +38,7 @@ func (l *leg) onOffer(tx *siptx.ServerTx, req *sip.Request) {
 	}
 	if v == ask {
 		l.offer, l.asked = tx, true
+		l.yield()
 	}
 	l.mu.Unlock()
 	switch v {
@@ -69,6 +70,8 @@ func (l *leg) judge(method sip.RequestMethod, offers bool) verdict {
 		return wait
 	case l.again != nil && l.again.offers:
 		return glare
+	case l.clashes(method, offers):
+		return glare
 	}
 	return ask
 }
@@ -93,6 +96,7 @@ func (l *leg) settle(status int, phrase string, body []byte) bool {
 	l.offer, l.asked = nil, false
 	l.mu.Unlock()
 	if tx == nil {
+		l.proceed()
 		return owed
 	}
 	res := response(tx.Request(), status, phrase, "", l.contact(), body)
@@ -103,6 +107,7 @@ func (l *leg) settle(status int, phrase string, body []byte) bool {
 		l.halt()
 		l.ua.refuse(tx, 500, "Server Internal Error")
 	}
+	l.proceed()
 	return true
 }
 
@@ -116,7 +121,8 @@ func (l *leg) halt() {
 }
 
 // withdraw answers a re-INVITE that the peer has cancelled before the call has
-// decided on it (RFC 3261 §9.2).
+// decided on it (RFC 3261 §9.2). The call still owes an answer, which goes nowhere,
+// so that the next offer cannot get it.
 func (l *leg) withdraw(tx *siptx.ServerTx) {
 	l.mu.Lock()
 	waits := l.offer == tx
@@ -126,6 +132,7 @@ func (l *leg) withdraw(tx *siptx.ServerTx) {
 	l.mu.Unlock()
 	if waits {
 		l.terminated(tx)
+		l.tell(b2bua.Event{Kind: b2bua.EvWithdrawn})
 	}
 }
 
@@ -136,19 +143,6 @@ func (l *leg) RefuseOffer() { l.settle(488, "Not Acceptable Here", nil) }
 func (l *leg) Answer(body []byte) {
 	if !l.settle(200, "OK", body) && l.invite != nil {
 		l.accept(body)
-	}
-}
-
-// answeredInAck takes the answer to an offer of ours that stood in a 2xx. The call
-// hears of it as of an offer: what it answers goes nowhere, since the ACK ends the
-// exchange (RFC 3264 §4, RFC 3261 §13.2.1).
-func (l *leg) answeredInAck(body []byte) {
-	l.mu.Lock()
-	fits := l.phase == talking && !l.asked
-	l.asked = l.asked || fits
-	l.mu.Unlock()
-	if fits {
-		l.tell(b2bua.Event{Kind: b2bua.EvOffered, Body: body})
 	}
 }
 

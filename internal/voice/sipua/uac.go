@@ -220,6 +220,7 @@ func (l *leg) onFurther(res *sip.Response) {
 	if l.made != nil && tag == l.made.remoteTag {
 		made := *l.made
 		l.mu.Unlock()
+		made.seq = res.CSeq().SeqNo // one that comes late may answer a re-INVITE
 		l.sendAck(made)
 		return
 	}

@@ -18,6 +18,7 @@ func (ua *Agent) newIncoming(tx *siptx.ServerTx, req *sip.Request, trunk masking
 	l.dlg = dialog{callID: string(*req.CallID()), localTag: newTag(), remoteTag: tagOf(req.From().Params), local: req.To().Address,
 		remote: req.From().Address, routes: recordRoutes(req), target: req.Contact().Address, peer: l.origin}
 	l.dlg.remoteSeq.take(req.CSeq().SeqNo)
+	l.dlg.learn(req)
 	ua.remember(l)
 	tx.OnEnd(l.inviteOver)
 	return l
@@ -118,8 +119,11 @@ func (l *leg) acknowledged(seq uint32, answer []byte) {
 	case due:
 		l.bye()
 	case again.offers && answer != nil:
-		l.answeredInAck(answer)
+		l.tell(b2bua.Event{Kind: b2bua.EvAgreed, Body: answer})
+	case again.offers: // RFC 3261 §13.2.1 wants one
+		l.tell(b2bua.Event{Kind: b2bua.EvDeclined})
 	}
+	l.proceed()
 }
 
 // unacknowledged ends a dialog whose 2xx nobody acknowledged (RFC 3261 §13.3.1.4).

@@ -1,0 +1,243 @@
+package sipua
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"tandem/internal/masking"
+	"tandem/internal/voice/b2bua"
+	"tandem/internal/voice/siptx"
+)
+
+// This file sends re-INVITEs and UPDATEs within a dialog that is up (RFC 3261
+// §14.1, RFC 3311 §5.1): offers that the call makes, and refreshes.
+
+// mostTries bounds how often one proposal is sent while the peer wants to be asked
+// again.
+const mostTries = 4
+
+// proposal is a re-INVITE or an UPDATE of ours.
+type proposal struct {
+	method sip.RequestMethod
+	header []sip.Header // beyond what each has
+	body   []byte       // our offer; nil on an UPDATE that only refreshes
+	// over is told the final response, or an error if nothing was sent or the
+	// connection broke: the session is as it was. It is told once, unless the
+	// dialog ends first or the peer's own offer takes the place of ours.
+	over func(*sip.Response, error)
+
+	tries int
+	seq   uint32
+	made  *dialog     // as the 2xx found it, for the ACK of each
+	limit *time.Timer // runs until the final response
+}
+
+// outbox is what a leg has to propose; leg.mu guards it.
+type outbox struct {
+	due   []*proposal // not sent, or to be sent again
+	out   *proposal   // without final response
+	pause *time.Timer // nothing is sent before it has run out
+}
+
+// Offer makes the peer an offer within the call (b2bua.Leg). It is always a
+// re-INVITE: an UPDATE must be answered at once, without asking anybody, and
+// RFC 3311 §5.1 recommends the re-INVITE in a confirmed dialog.
+func (l *leg) Offer(body []byte) {
+	l.propose(&proposal{method: sip.INVITE, body: body, over: func(res *sip.Response, err error) {
+		if err == nil && res.StatusCode/100 == 2 {
+			if answer, _ := description(res); answer != nil {
+				l.tell(b2bua.Event{Kind: b2bua.EvAgreed, Body: answer})
+				return
+			}
+		}
+		l.tell(b2bua.Event{Kind: b2bua.EvDeclined})
+	}})
+}
+
+// propose sends p as soon as nothing else is open in the dialog.
+func (l *leg) propose(p *proposal) {
+	l.mu.Lock()
+	if l.phase != ending && l.phase != gone { // whose end the call is told of
+		l.due = append(l.due, p)
+	}
+	l.mu.Unlock()
+	l.proceed()
+}
+
+// proceed sends what is due, unless something is open: an INVITE of either side
+// without its ACK (RFC 3261 §14.1), an offer that has no answer (RFC 3264 §4).
+func (l *leg) proceed() {
+	l.mu.Lock()
+	if len(l.due) == 0 || l.out != nil || l.pause != nil || l.phase != talking || l.asked || l.again != nil {
+		l.mu.Unlock()
+		return
+	}
+	p := l.due[0]
+	l.due, l.out = l.due[1:], p
+	l.dlg.seq++
+	p.tries++
+	p.seq, p.made = l.dlg.seq, nil
+	req, hop := l.dlg.within(p.method, p.seq), l.dlg.hop(l.ours)
+	l.mu.Unlock()
+	req.AppendHeader(l.contact())
+	req.AppendHeader(sip.NewHeader("Allow", allowed))
+	for _, h := range p.header {
+		req.AppendHeader(h)
+	}
+	if p.body != nil {
+		ct := sdpType
+		req.AppendHeader(&ct)
+		req.SetBody(p.body)
+	}
+	tx, err := l.ua.tx.Request(req, hop, func(o siptx.Outcome) { l.onProposed(p, o) })
+	if err != nil {
+		l.onProposed(p, siptx.Outcome{Err: err})
+		return
+	}
+	l.hurry(p, tx)
+}
+
+// hurry has a re-INVITE cancelled that is not answered in time. Its final response
+// comes all the same, be it 200, and is the end of it.
+func (l *leg) hurry(p *proposal, tx *siptx.ClientTx) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.out == p && p.method == sip.INVITE {
+		p.limit = time.AfterFunc(l.ua.o.Thought, func() {
+			if err := tx.Cancel(); err != nil {
+				l.log.Debug("cancel of a re-invite not sent", "error", err.Error())
+			}
+		})
+	}
+}
+
+// onProposed takes what a proposal brings.
+func (l *leg) onProposed(p *proposal, o siptx.Outcome) {
+	if o.Err == nil && o.Res.StatusCode < 200 {
+		return
+	}
+	l.acknowledge(p, o)
+	l.mu.Lock()
+	first := l.out == p
+	if first {
+		l.out = nil
+		if p.limit != nil {
+			p.limit.Stop()
+		}
+	}
+	up := l.phase == talking
+	wait, again := time.Duration(0), false
+	if first && up && o.Err == nil && p.tries < mostTries {
+		wait, again = askAgain(o.Res, l.invite == nil)
+	}
+	if again {
+		l.due = slices.Insert(l.due, 0, p)
+		l.pause = time.AfterFunc(wait, l.resume)
+	}
+	l.mu.Unlock()
+	switch {
+	case !first || again || !up:
+		return
+	case errors.Is(o.Err, siptx.ErrTimeout), o.Err == nil && (o.Res.StatusCode == 408 || o.Res.StatusCode == 481):
+		l.bye() // RFC 3261 §12.2.1.2
+		l.tell(b2bua.Event{Kind: b2bua.EvHungUp, Cause: masking.CauseFailed})
+		return
+	}
+	p.over(o.Res, o.Err)
+	l.proceed()
+}
+
+// acknowledge takes the new target of a 2xx and sends an ACK for each 2xx to an
+// INVITE, even when the dialog ends already (RFC 3261 §13.2.2.4, §14.1).
+func (l *leg) acknowledge(p *proposal, o siptx.Outcome) {
+	if o.Err != nil || o.Res.StatusCode/100 != 2 {
+		return
+	}
+	l.mu.Lock()
+	if p.made == nil {
+		if c := o.Res.Contact(); reachable(c) {
+			l.dlg.target = c.Address
+		}
+		l.dlg.learn(o.Res)
+		made := l.dlg
+		made.seq = p.seq
+		p.made = &made
+	}
+	made := *p.made
+	l.mu.Unlock()
+	if p.method == sip.INVITE {
+		l.sendAck(made)
+	}
+}
+
+// resume goes on when a pause is over.
+func (l *leg) resume() {
+	l.mu.Lock()
+	l.pause = nil
+	l.mu.Unlock()
+	l.proceed()
+}
+
+// yield drops our offers that have not been sent: the peer makes one. The call
+// hears of that one, and not of ours any more. The caller holds l.mu.
+func (l *leg) yield() {
+	l.due = slices.DeleteFunc(l.due, func(p *proposal) bool { return p.body != nil })
+	if len(l.due) == 0 && l.pause != nil {
+		l.pause.Stop()
+		l.pause = nil
+	}
+}
+
+// drop forgets all proposals when the leg is gone. The caller holds l.mu.
+func (b *outbox) drop() {
+	if b.pause != nil {
+		b.pause.Stop()
+	}
+	if b.out != nil && b.out.limit != nil {
+		b.out.limit.Stop()
+	}
+	*b = outbox{}
+}
+
+// clashes reports whether a re-INVITE or UPDATE of the peer meets one of ours that
+// is not answered (RFC 3261 §14.2, RFC 3311 §5.2). The caller holds l.mu.
+func (b *outbox) clashes(method sip.RequestMethod, offers bool) bool {
+	if b.out == nil {
+		return false
+	}
+	return method == sip.INVITE && b.out.method == sip.INVITE || (offers || method == sip.INVITE) && b.out.body != nil
+}
+
+// askAgain reports whether a refusal means that the same may be asked later, and
+// how much later: 491 because both sides asked at once, 500 because something was
+// open over there (RFC 3261 §14.2). owner is who chose the dialog's Call-ID.
+func askAgain(res *sip.Response, owner bool) (wait time.Duration, again bool) {
+	switch res.StatusCode {
+	case 491:
+		return glareWait(owner), true
+	case 500:
+		after := value(res, "Retry-After") // a comment or parameters may follow the seconds
+		seconds, err := strconv.Atoi(after[:len(after)-len(strings.TrimLeft(after, "0123456789"))])
+		return time.Duration(seconds) * time.Second, err == nil && seconds >= 0 && seconds <= 10
+	}
+	return 0, false
+}
+
+// glareWait is how long to wait after a 491, in units of 10 ms: 2.1 to 4 s for who
+// chose the Call-ID, else up to 2 s (RFC 3261 §14.1).
+func glareWait(owner bool) time.Duration {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	n := binary.BigEndian.Uint64(b[:])
+	if owner {
+		return time.Duration(210+n%191) * 10 * time.Millisecond
+	}
+	return time.Duration(n%201) * 10 * time.Millisecond
+}
