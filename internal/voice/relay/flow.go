@@ -27,6 +27,7 @@ type flow struct {
 	payloads [128]uint8       // number that arrives → number that leaves, above 127 = drop
 	tables   *[128]*[256]byte // of Remote.Tables; nil = none
 
+	resumed   bool   // nothing has been sent since a restart; see resume
 	aligned   bool   // the shifts below are for source; else they mean nothing
 	source    uint32 // the sender's SSRC
 	sequences uint16 // added to the sender's sequence numbers
@@ -72,6 +73,9 @@ func (f *flow) rewrite(b []byte, h header, clock uint32, now time.Duration) []by
 // for a packet that comes after one that was to follow it and for which the
 // shifts were changed: its number is another's.
 func (f *flow) number(h header, clock uint32, now time.Duration) (sequence uint16, timestamp uint32, ok bool) {
+	if f.resumed {
+		f.resume(h)
+	}
 	if !f.aligned || h.ssrc != f.source {
 		f.align(h, clock, now)
 	}
@@ -119,6 +123,9 @@ func (f *flow) part() { f.aligned = false }
 // skip leaves a packet out: the next one takes its number, so that the receiver
 // does not count as lost what was never meant for it.
 func (f *flow) skip(h header) {
+	if f.resumed {
+		return // how far we had come is not known: it is lost like what came before
+	}
 	if f.aligned && h.ssrc == f.source && int16(h.sequence+f.sequences-f.sequence) > 0 {
 		f.sequences--
 		f.room = 0

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -141,6 +142,35 @@ func (p *ports) take(now time.Duration) (uint16, bool) {
 	p.free[i] = p.free[last]
 	p.free = p.free[:last]
 	return port, true
+}
+
+// reopen binds the pair of a session that another process had. On an error the
+// port rests: the session's peer may send there.
+func (p *ports) reopen(port uint16, now time.Duration) (*pair, error) {
+	if port == 0 || port%2 != 0 {
+		return nil, ErrNoPorts
+	}
+	if p.ranged && !p.takeOne(port, now) {
+		return nil, ErrNoPorts
+	}
+	sockets, err := p.bind(port)
+	if err != nil {
+		p.retire(port, now)
+		return nil, err
+	}
+	return sockets, nil
+}
+
+// takeOne removes a port from the free ones, if it is one of them.
+func (p *ports) takeOne(port uint16, now time.Duration) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.wake(now)
+	i := slices.Index(p.free, port)
+	if i >= 0 {
+		p.free = slices.Delete(p.free, i, i+1)
+	}
+	return i >= 0
 }
 
 // wake frees the ports that have rested. The caller holds mu.

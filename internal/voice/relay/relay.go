@@ -144,22 +144,28 @@ func (e *Engine) Open() (*Session, error) {
 		return nil, fmt.Errorf("open media of side B: %w", err)
 	}
 	s := newSession(e, a, b)
+	if err := e.begin(s); err != nil {
+		e.ports.unused(a.port)
+		e.ports.unused(b.port)
+		return nil, err
+	}
+	return s, nil
+}
+
+// begin lets the sockets of a session be read. On an error they are closed.
+func (e *Engine) begin(s *Session) (err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.closed {
-		a.close()
-		b.close()
-		return nil, ErrClosed
+	if err = ErrClosed; !e.closed {
+		s.reader, err = e.driver.start(s)
 	}
-	if s.reader, err = e.driver.start(s); err != nil {
-		for _, p := range []*pair{a, b} {
-			p.close()
-			e.ports.unused(p.port)
-		}
-		return nil, fmt.Errorf("read media: %w", err)
+	if err != nil {
+		s.ends[A].close()
+		s.ends[B].close()
+		return fmt.Errorf("read media: %w", err)
 	}
 	e.sessions[s] = struct{}{}
-	return s, nil
+	return nil
 }
 
 // Spare reports whether there are ports to spare: a quarter of them is free. Who has

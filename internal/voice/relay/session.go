@@ -79,6 +79,9 @@ type SideStats struct {
 // peer is what we know of who is at a side.
 type peer struct {
 	send, open bool // of Remote.Send, Remote.Receive
+	// unsure says that the session was resumed and the peer has not been heard
+	// since: it may be gone, and its address another's.
+	unsure     bool
 	rtpSource  source
 	rtcpSource source
 	clock      [128]uint32
@@ -242,7 +245,7 @@ func (s *Session) usable(a netip.AddrPort) error {
 // aimRTP sets where the other side's packets go, in one step: a packet must not
 // meet a moment without an address. The caller holds mu.
 func (n *end) aimRTP() {
-	if to := n.rtpSource.target(); n.send && to.IsValid() {
+	if to := n.rtpSource.target(); n.send && to.IsValid() && n.sure(&n.rtpSource) {
 		n.rtpTo.Store(newDestination(n.rtp, to))
 	} else {
 		n.rtpTo.Store(nil)
@@ -252,12 +255,15 @@ func (n *end) aimRTP() {
 // aimRTCP sets where our reports go; a hold does not stop them (RFC 3264
 // §5.1). The caller holds mu.
 func (n *end) aimRTCP() {
-	if to := n.rtcpSource.target(); to.IsValid() {
+	if to := n.rtcpSource.target(); to.IsValid() && n.sure(&n.rtcpSource) {
 		n.rtcpTo.Store(newDestination(n.rtcp, to))
 	} else {
 		n.rtcpTo.Store(nil)
 	}
 }
+
+// sure reports whether what is for the peer may be sent. The caller holds mu.
+func (n *end) sure(of *source) bool { return !n.unsure || of.locked.IsValid() }
 
 // pass forwards one packet that came to a side at now. It is sent under the
 // side's mu, so that it leaves in the order of its number even when the engine

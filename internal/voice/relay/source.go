@@ -29,6 +29,9 @@ type source struct {
 	// way from there must not be learned again, until patience has passed.
 	left  netip.AddrPort
 	until time.Duration
+	// before is what was locked before a restart: it, or another address with the
+	// same SSRC, is learned again and no other. Zero: nothing was.
+	before netip.AddrPort
 }
 
 // signal takes the address of a description. The same address as before, as
@@ -36,6 +39,9 @@ type source struct {
 func (s *source) signal(addr netip.AddrPort, now time.Duration) {
 	if addr == s.signalled {
 		return
+	}
+	if s.signalled.IsValid() {
+		s.before = netip.AddrPort{}
 	}
 	s.signalled = addr
 	if s.locked == addr {
@@ -61,6 +67,8 @@ func (s *source) admit(from netip.AddrPort, ssrc uint32, now time.Duration) (ok,
 			return false, false
 		}
 	case from == s.left && from != s.signalled && now < s.until:
+		return false, false
+	case s.before.IsValid() && from != s.before && ssrc != s.ssrc:
 		return false, false
 	}
 	s.locked, s.ssrc, s.last = from, ssrc, now
