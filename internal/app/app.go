@@ -69,6 +69,7 @@ type App struct {
 	relay    *relay.Engine
 	exchange *b2bua.Exchange
 	agent    *sipua.Agent
+	ladders  *sipua.Ladders
 	plane    *control.Plane
 	recorder *record.Recorder
 	sounds   sounds
@@ -196,7 +197,8 @@ func (a *App) openVoice(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.journal = callflow.NewJournal(callflow.JournalOptions{Store: a.store, Clock: a.o.Clock, Log: a.log, Node: node})
+	a.ladders = sipua.NewLadders(func(id masking.CallID) { a.journal.Seen(id) })
+	a.journal = callflow.NewJournal(callflow.JournalOptions{Store: a.store, Clock: a.o.Clock, Log: a.log, Node: node, Ladders: a.ladders})
 	a.onStop(a.journal.Close)
 	lost, err := a.journal.CloseLost(ctx, nil)
 	if err != nil {
@@ -217,7 +219,7 @@ func (a *App) openVoice(ctx context.Context) error {
 	a.exchange = b2bua.New(b2bua.Options{Director: countingDirector{director, a.metrics}, Journal: countingJournal{a.journal, a.metrics},
 		Trunks: outgoing{a}, Media: media{a.relay, a.library, a.recorder}, Log: a.log, Node: node, Clock: a.o.Clock, Timing: a.o.CallWaits})
 	a.agent, err = sipua.New(sipua.Options{Log: a.log, Clock: a.o.Clock, NewCallID: a.newCallID, OnInvite: a.exchange.Incoming,
-		Draining: a.exchange.Draining, Advertise: a.o.Config.SIPAdvertise, Timers: a.o.SIPTimers, Trace: a.o.Trace})
+		Draining: a.exchange.Draining, Advertise: a.o.Config.SIPAdvertise, Timers: a.o.SIPTimers, Trace: a.o.Trace, Ladders: a.ladders})
 	if err != nil {
 		return err
 	}
@@ -280,7 +282,7 @@ func (a *App) openControl(context.Context) error {
 		return err
 	}
 	a.plane, err = control.New(control.Options{Store: a.store, Clock: a.o.Clock, Random: rand.Reader, Calls: a.exchange, Log: a.log, TokenKey: key,
-		Languages: a.library.Languages(), StrangerSecret: a.strangerSecret, Announcements: announcements{a.library}, Sounds: a.sounds})
+		Languages: a.library.Languages(), StrangerSecret: a.strangerSecret, Announcements: announcements{a.library}, Sounds: a.sounds, Ladders: a.ladders})
 	return err
 }
 

@@ -58,14 +58,16 @@ func House() Rules {
 			"blob":            nothing,
 
 			"control":       domain("store"),
-			"web/api":       domain("control", "web/auth", "web/ratelimit", "blob"),
+			"web/api":       domain("control", "web/auth", "web/ratelimit", "blob", "ladder"),
 			"web/auth":      domain(),
 			"web/console":   domain("web/auth"),
 			"web/ratelimit": nothing,
 
+			"ladder": {"e164"},
+
 			"voice/callflow": domain("store"),
 			"voice/b2bua":    domain("voice/sdp", "voice/g711"),
-			"voice/sipua":    domain("voice/b2bua", "voice/siptx", "voice/sdp"),
+			"voice/sipua":    domain("voice/b2bua", "voice/siptx", "voice/sdp", "ladder"),
 			"voice/siptx":    nothing,
 			"voice/sdp":      {"voice/g711"},
 			"voice/g711":     nothing,

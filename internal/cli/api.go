@@ -58,7 +58,8 @@ func (p *program) api(use, short string) *apiGroup {
 type verb struct {
 	use, short, example string
 	args                cobra.PositionalArgs
-	columns             []string // of a list; nil: the answer is one thing
+	columns             []string                               // of a list; nil: the answer is one thing
+	draw                func(io.Writer, json.RawMessage) error // writes the answer its own way
 	// run makes the requests. What the last one was answered is printed.
 	run func(ctx context.Context, s *session, args []string) error
 }
@@ -74,7 +75,7 @@ func (g *apiGroup) add(v verb) *cobra.Command {
 		if err := v.run(cmd.Context(), s, args); err != nil {
 			return explained(err)
 		}
-		return s.print(v.columns)
+		return s.print(v)
 	}
 	g.cmd.AddCommand(cmd)
 	return cmd
@@ -222,7 +223,7 @@ func changed[T any](cmd *cobra.Command, flag string, value *T) *T {
 }
 
 // print writes the last answer.
-func (s *session) print(columns []string) error {
+func (s *session) print(v verb) error {
 	var answer struct {
 		Response json.RawMessage `json:"response"`
 	}
@@ -232,14 +233,16 @@ func (s *session) print(columns []string) error {
 	switch {
 	case s.format == formatJSON:
 		return printJSON(s.out, answer.Response)
-	case columns == nil:
+	case v.draw != nil:
+		return v.draw(s.out, answer.Response)
+	case v.columns == nil:
 		return printOne(s.out, answer.Response)
 	}
 	var list page
 	if err := json.Unmarshal(answer.Response, &list); err != nil {
 		return errAnswer
 	}
-	if err := printTable(s.out, list.Items, columns); err != nil {
+	if err := printTable(s.out, list.Items, v.columns); err != nil {
 		return err
 	}
 	if list.NextCursor != "" {

@@ -136,6 +136,8 @@ func TestEachVerbIsTheRequestOfTheContract(t *testing.T) {
 			`{"pin_fallback":true,"stranger_policy":{"action":"forward","forward_to":"+919900000001"}}`},
 		{tenant, "settings update --pin-length 6 --recording-retention-days 0", "PUT", "/v1/tenants/acme/settings",
 			`{"pin_length":6,"recording_retention_days":0}`},
+		{tenant, "call show call_1", "GET", "/v1/tenants/acme/calls/call_1", ""},
+		{operator, "calls show call_1", "GET", "/v1/admin/calls/call_1", ""},
 		{tenant, "calls get call_1", "GET", "/v1/tenants/acme/calls/call_1", ""},
 	} {
 		a := &answering{status: 200, body: `{"response":{"items":[],"next_cursor":""}}`}

@@ -63,6 +63,7 @@ func (p *program) callCommand() *cobra.Command {
 		untilSaid := r.say != "" && !flags.Changed("seconds")
 		return p.call(cmd.Context(), r, untilSaid)
 	}
+	cmd.AddCommand(p.callShow())
 	return cmd
 }
 

@@ -43,6 +43,10 @@ func printOne(w io.Writer, response json.RawMessage) error {
 	if err != nil {
 		return err
 	}
+	return printFields(w, fields)
+}
+
+func printFields(w io.Writer, fields []field) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, f := range fields {
 		_, _ = fmt.Fprintf(t, "%s\t%s\n", plain(f.name), cell(f.value)) // kept until Flush, which tells

@@ -180,6 +180,7 @@ func (p *program) callsCommand() *cobra.Command {
 			}
 			return err
 		}})
+	g.show()
 	g.cmd.AddCommand(g.recordingCommand())
 	var liveAt *client.Page
 	live := g.add(verb{use: "live", short: "List the calls that are up, of all tenants, numbers hidden (operator)", args: exactly(),

@@ -221,6 +221,11 @@ func (c *Client) LiveCalls(ctx context.Context, p Page) (List[CallRecord], error
 	return do[List[CallRecord]](ctx, c, asOperator, request{method: http.MethodGet, path: admin("calls"), query: p.query()})
 }
 
+// AnyCall reads one call of any tenant, numbers hidden.
+func (c *Client) AnyCall(ctx context.Context, sid string) (CallRecord, error) {
+	return do[CallRecord](ctx, c, asOperator, request{method: http.MethodGet, path: admin("calls", sid)})
+}
+
 // EndAllocation ends a tenant's allocation for the operator.
 func (c *Client) EndAllocation(ctx context.Context, tenant, id string, terminate bool, calls ...Call) (Allocation, error) {
 	return do[Allocation](ctx, c, asOperator, request{method: http.MethodDelete, path: admin("tenants", tenant, "greenvn", id), query: terminated(terminate), calls: calls})

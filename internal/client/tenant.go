@@ -105,6 +105,7 @@ type CallRecord struct {
 	CustomField      string    `json:"custom_field"`
 	RecordingURL     string    `json:"recording_url"`
 	Legs             []CallLeg `json:"legs"`
+	Ladder           *Ladder   `json:"ladder"` // of a single call
 	GreenPinID       string    `json:"greenpin_id"`
 	VN               string    `json:"vn"`
 }
@@ -118,6 +119,36 @@ type CallLeg struct {
 	SIPStatus   int64  `json:"sip_status"`
 	Cause       string `json:"cause"`
 	RingSeconds int64  `json:"ring_seconds"`
+}
+
+// Ladder is what the server saw of a call's SIP messages, numbers hidden.
+type Ladder struct {
+	Legs     []LadderLeg     `json:"legs"`
+	Messages []LadderMessage `json:"messages"`
+	LeftOut  int64           `json:"left_out"`
+}
+
+// LadderLeg is one dialog: a is the caller's, b1 the first attempt to ring somebody.
+type LadderLeg struct {
+	Leg       string `json:"leg"`
+	Trunk     string `json:"trunk"`
+	Transport string `json:"transport"`
+}
+
+// LadderMessage is one SIP message.
+type LadderMessage struct {
+	Offset    float64  `json:"offset_ms"`
+	Leg       string   `json:"leg"`
+	Direction string   `json:"direction"`
+	Again     bool     `json:"again"`
+	Message   string   `json:"message"`
+	Method    string   `json:"method"`
+	Status    int64    `json:"status"`
+	CSeq      int64    `json:"cseq"`
+	Number    string   `json:"number"`
+	Digit     bool     `json:"digit"`
+	Fields    []string `json:"fields"`
+	SDP       string   `json:"sdp"`
 }
 
 // CallFilter narrows a list of calls; zero fields do not.

@@ -31,6 +31,13 @@ type Calls interface {
 	AllocationEnded(id masking.AllocationID, terminate bool)
 }
 
+// Ladders are those of calls that are up or not yet written.
+type Ladders interface {
+	// Ladder gives what was seen of a call so far (package ladder), whole if no more
+	// comes; nil: nothing is known of it.
+	Ladder(masking.CallID) (seen []byte, whole bool)
+}
+
 // Announcements are what the voice plane says, for tenants who say it themselves.
 type Announcements interface {
 	// Check tells why a file cannot be played, in words for its owner.
@@ -68,6 +75,7 @@ type Options struct {
 	StrangerSecret func(masking.TenantID) string
 	Announcements  Announcements // nil: there are none to replace
 	Sounds         Sounds        // nil: no recording can be listened to or removed
+	Ladders        Ladders       // nil: those that are written only
 }
 
 // Plane is the control plane, by subject. Its parts may be used by any goroutine.
@@ -105,7 +113,7 @@ func New(o Options) (*Plane, error) {
 		Tokens:      &Tokens{c, o.TokenKey},
 		Numbers:     &Numbers{c},
 		Trunks:      &Trunks{c},
-		Records:     &Records{c},
+		Records:     &Records{c, o.Ladders},
 		Recordings:  &Recordings{c, o.Sounds},
 		Prompts:     &Prompts{c, o.Announcements},
 	}, nil

@@ -9,7 +9,10 @@ import (
 )
 
 // Records are what happened: calls and events.
-type Records struct{ *core }
+type Records struct {
+	*core
+	ladders Ladders
+}
 
 // CallStatus narrows a list of calls.
 type CallStatus string
@@ -37,13 +40,20 @@ type RecordedCall struct {
 	Recording *masking.Recording
 }
 
-// Call reads one call of a tenant.
+// Call reads one call of a tenant, with its ladder as it is now. The operator reads
+// that of any with "".
 func (s *Records) Call(ctx context.Context, t masking.TenantID, id masking.CallID) (c RecordedCall, err error) {
+	// What is still kept outside the store is newer than what the store has, and goes
+	// only when the store has all of it: so it is asked first.
+	var up []byte
+	if s.ladders != nil {
+		up, _ = s.ladders.Ladder(id)
+	}
 	err = s.view(ctx, "read a call", func(ctx context.Context, tx store.Reader) error {
 		if c.Call, err = tx.Call(ctx, t, id); err != nil || !c.Recorded {
 			return err
 		}
-		r, err := tx.Recording(ctx, t, id)
+		r, err := tx.Recording(ctx, c.Tenant, id)
 		switch {
 		case err == nil:
 			c.Recording = &r
@@ -52,6 +62,9 @@ func (s *Records) Call(ctx context.Context, t masking.TenantID, id masking.CallI
 		}
 		return err
 	})
+	if err == nil && up != nil {
+		c.Ladder = up
+	}
 	return c, err
 }
 

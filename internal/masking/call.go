@@ -48,6 +48,7 @@ type Call struct {
 	Refusal       Refusal // with CauseRejected
 	Recorded      bool    // a recording of it was begun
 	Attempts      []Attempt
+	Ladder        []byte // its SIP messages, as package ladder has them; nil in lists
 }
 
 // Moment is a step in a call's life that is written down.

@@ -216,7 +216,9 @@ type StoredEvent struct {
 
 // CallReader reads call records and events.
 type CallReader interface {
+	// Call is one call of the tenant, of any tenant with "", and its ladder.
 	Call(ctx context.Context, tenant masking.TenantID, id masking.CallID) (masking.Call, error)
+	// Calls are without their ladders.
 	Calls(ctx context.Context, f CallFilter) ([]masking.Call, error)
 	// OpenCalls are the calls of a node that have no end yet.
 	OpenCalls(ctx context.Context, node string) ([]masking.Call, error)
@@ -245,6 +247,9 @@ type CallWriter interface {
 	// EndCall writes the end and the talk seconds, only if the call has no end
 	// yet, and forgets its state; changed tells which. A call known as recorded stays so. The caller writes the terminal event if it did.
 	EndCall(ctx context.Context, c masking.Call) (changed bool, err error)
+	// WriteLadder writes the ladder of a call in place of the one its record has. A
+	// call without a record stays without.
+	WriteLadder(ctx context.Context, id masking.CallID, ladder []byte) error
 	// AppendEvent writes an event to the outbox, once: an event whose id is there
 	// is there already, since the commit that wrote it was durable and its answer
 	// was lost.

@@ -71,6 +71,7 @@ func newStage(t *testing.T, s setting) *stage {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		noNumberInALadder(st)
 		if err := st.World.Close(5 * time.Second); err != nil {
 			t.Error(err)
 		}

@@ -231,6 +231,32 @@ type Call struct {
 	Allocation string `json:"greenvn_id"`
 	Pin        string `json:"greenpin_id"`
 	Legs       []Leg  `json:"legs"` // only of a single call
+	Ladder     Ladder `json:"ladder"`
+}
+
+// Ladder is a call's SIP messages, as the API shows them.
+type Ladder struct {
+	Legs     []LadderLeg `json:"legs"`
+	Messages []struct {
+		Offset    float64  `json:"offset_ms"`
+		Leg       string   `json:"leg"`
+		Direction string   `json:"direction"`
+		Again     bool     `json:"again"`
+		Message   string   `json:"message"`
+		Method    string   `json:"method"`
+		Status    int      `json:"status"`
+		Number    string   `json:"number"`
+		Digit     bool     `json:"digit"`
+		Fields    []string `json:"fields"`
+		SDP       string   `json:"sdp"`
+	} `json:"messages"`
+}
+
+// LadderLeg is one leg in a ladder.
+type LadderLeg struct {
+	Leg       string `json:"leg"`
+	Trunk     string `json:"trunk"`
+	Transport string `json:"transport"`
 }
 
 // Leg is one attempt to ring a number, as the API shows it.

@@ -82,9 +82,13 @@ func (c attemptsCol) Scan(src any) error {
 	return nil
 }
 
-// Call reads one call of the tenant.
+// Call reads one call of the tenant, or of any tenant.
 func (r *reader) Call(ctx context.Context, tenant masking.TenantID, id masking.CallID) (c masking.Call, err error) {
-	err = r.row(ctx, `SELECT `+callColumns+` FROM call k WHERE k.id = ? AND k.tenant = ?`, []any{id, tenant}, callDest(&c)...)
+	err = r.row(ctx, `SELECT `+callColumns+`, k.ladder FROM call k WHERE k.id = ? AND (? = '' OR k.tenant = ?)`, []any{id, tenant, tenant},
+		append(callDest(&c), &c.Ladder)...)
+	if len(c.Ladder) == 0 {
+		c.Ladder = nil
+	}
 	return c, absent(err)
 }
 
@@ -174,11 +178,11 @@ func (t *tx) BeginCall(ctx context.Context, c masking.Call) (fresh bool, err err
 		return false, err
 	}
 	n, err := t.exec(ctx, `INSERT INTO call (id, tenant, allocation, virtual_number, caller, callee, direction, custom_field, node,
-		started_at, answered_at, ended_at, ring_time, talk_time, cause, refusal, attempts, recorded)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
+		started_at, answered_at, ended_at, ring_time, talk_time, cause, refusal, attempts, recorded, ladder)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
 		c.ID, c.Tenant, c.Allocation, c.VirtualNumber.E164(), c.Caller.E164(), c.Callee.E164(), c.Direction, c.CustomField, c.Node,
 		millis(c.StartedAt), millis(c.AnsweredAt), millis(c.EndedAt), c.RingTime.Milliseconds(), c.TalkTime.Milliseconds(),
-		c.Cause, c.Refusal, attempts, c.Recorded)
+		c.Cause, c.Refusal, attempts, c.Recorded, blobOf(c.Ladder))
 	if err != nil {
 		return false, inserted("a call with this id", err)
 	}
@@ -261,10 +265,24 @@ func (t *tx) writeEnd(ctx context.Context, c masking.Call) (allocation masking.A
 		return "", err
 	}
 	err = t.row(ctx, `UPDATE call SET callee = ?, direction = ?, ended_at = ?, ring_time = ?, talk_time = ?, cause = ?, refusal = ?, attempts = ?,
-		recorded = MAX(recorded, ?) WHERE id = ? AND tenant = ? AND ended_at = 0 AND (answered_at <> 0 OR ? = 0) RETURNING allocation`,
+		recorded = MAX(recorded, ?), ladder = ? WHERE id = ? AND tenant = ? AND ended_at = 0 AND (answered_at <> 0 OR ? = 0) RETURNING allocation`,
 		[]any{c.Callee.E164(), c.Direction, millis(c.EndedAt), c.RingTime.Milliseconds(), c.TalkTime.Milliseconds(),
-			c.Cause, c.Refusal, attempts, c.Recorded, c.ID, c.Tenant, millis(c.AnsweredAt)}, &allocation)
+			c.Cause, c.Refusal, attempts, c.Recorded, blobOf(c.Ladder), c.ID, c.Tenant, millis(c.AnsweredAt)}, &allocation)
 	return allocation, err
+}
+
+// WriteLadder writes the ladder of a call that has a record.
+func (t *tx) WriteLadder(ctx context.Context, id masking.CallID, ladder []byte) error {
+	_, err := t.exec(ctx, `UPDATE call SET ladder = ? WHERE id = ?`, blobOf(ladder), id)
+	return err
+}
+
+// blobOf writes nothing as an empty blob, which is not NULL.
+func blobOf(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
 }
 
 // checkCall tells a call that has no record from one with nothing to change.

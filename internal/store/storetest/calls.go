@@ -23,6 +23,7 @@ func callTests() []test {
 		{"ACallWithoutARecordIsNotFound", callUnknown},
 		{"ACallWithoutAnAllocationCountsNowhere", callOfStranger},
 		{"ListsOfCallsAreNewestFirstAndNarrowed", callLists},
+		{"TheLadderOfACallIsKeptWithItsRecordAndNotListed", callLadder},
 		{"OpenCallsAreThoseOfTheNodeWithoutAnEnd", openCalls},
 	}
 }
@@ -60,6 +61,36 @@ func callRoundTrip(b *bench) {
 		_, err := tx.BeginCall(ctx, lost)
 		return err
 	})
+}
+
+func callLadder(b *bench) {
+	b.acme()
+	a := b.created(Allocation("acme", AllocationID(1), Virtual(1), People(1), People(2)), Start())
+	begun, _, ended := steps(a, CallID(1))
+	ended.Ladder = []byte{1, 2, 0, 255}
+	refused := Call(a, CallID(2), Person(9))
+	refused.EndedAt, refused.Cause, refused.Ladder = Start(), masking.CauseRejected, []byte{7}
+	b.update(func(ctx context.Context, tx store.Tx) error {
+		_, err := tx.BeginCall(ctx, begun)
+		_, err2 := tx.EndCall(ctx, ended)
+		_, err3 := tx.BeginCall(ctx, refused)
+		return errors.Join(err, err2, err3)
+	})
+	equal(b, b.call(ended.ID).Ladder, ended.Ladder)
+	equal(b, b.call(refused.ID).Ladder, refused.Ladder)
+	b.update(func(ctx context.Context, tx store.Tx) error {
+		return errors.Join(tx.WriteLadder(ctx, ended.ID, []byte{3}), tx.WriteLadder(ctx, CallID(3), []byte{4}))
+	})
+	equal(b, b.call(ended.ID).Ladder, []byte{3})
+	listed := get(b, func(ctx context.Context, tx store.Reader) ([]masking.Call, error) {
+		return tx.Calls(ctx, store.CallFilter{Tenant: "acme", Limit: 10})
+	})
+	for _, c := range listed {
+		equal(b, c.Ladder, nil)
+	}
+	equal(b, len(listed), 2)
+	ofAny := get(b, func(ctx context.Context, tx store.Reader) (masking.Call, error) { return tx.Call(ctx, "", ended.ID) })
+	equal(b, ofAny, b.call(ended.ID))
 }
 
 // call reads a call of acme.

@@ -251,6 +251,14 @@ func (tx *memoryTx) EndCall(_ context.Context, c masking.Call) (bool, error) {
 	return true, tx.write(c.ID, "ended")
 }
 
+func (tx *memoryTx) WriteLadder(_ context.Context, id masking.CallID, ladder []byte) error {
+	if c, there := tx.rows.calls[id]; there {
+		c.Ladder = ladder
+		tx.rows.calls[id] = c
+	}
+	return tx.write(id, "ladder")
+}
+
 func (tx *memoryTx) Call(_ context.Context, tenant masking.TenantID, id masking.CallID) (masking.Call, error) {
 	if c, there := tx.rows.calls[id]; there && c.Tenant == tenant {
 		return c, nil

@@ -29,9 +29,29 @@ const (
 
 // Moments that only the journal knows.
 const (
-	rejected = masking.Moment(-1 - iota) // the one of a call that was not routed
-	kept                                 // of a call that talks: what it takes to take it up again
+	rejected masking.Moment = -1 - iota // the one moment of a call that was not routed
+	kept                                // of a call that talks: what it takes to take it up again
+	allSeen                             // the last message of a call, later than its end was written
 )
+
+// Ladders give what was seen of a call's messages (voice/sipua). They keep it until it
+// is written, or as long as the call is up.
+type Ladders interface {
+	// Keep says that the call has a record.
+	Keep(masking.CallID)
+	// Take gives the ladder; whole if no more comes. Else Journal.Seen is told once it
+	// is.
+	Take(masking.CallID) (ladder []byte, whole bool)
+	// Forget says that the ladder is written.
+	Forget(masking.CallID)
+}
+
+// noLadders is for who has none.
+type noLadders struct{}
+
+func (noLadders) Keep(masking.CallID)                {}
+func (noLadders) Take(masking.CallID) ([]byte, bool) { return nil, true }
+func (noLadders) Forget(masking.CallID)              {}
 
 // Journal writes calls down in the order in which it is told, many in one
 // transaction. Telling it never waits: a call's audio and signalling go on while
@@ -39,6 +59,7 @@ const (
 type Journal struct {
 	strangers strangers
 	store     store.Store
+	ladders   Ladders
 	clock     func() time.Time
 	log       *slog.Logger
 	node      string
@@ -71,20 +92,24 @@ type refusal struct {
 	at   time.Time
 }
 
-// JournalOptions are what a Journal works with; all are required, Seal only for
-// Keep and Left.
+// JournalOptions are what a Journal works with; all but Ladders are required, Seal
+// only for Keep and Left.
 type JournalOptions struct {
-	Store store.Store
-	Clock func() time.Time
-	Log   *slog.Logger
-	Node  string
-	Seal  cipher.AEAD // with random nonces: one that bears billions of them
+	Store   store.Store
+	Clock   func() time.Time
+	Log     *slog.Logger
+	Node    string
+	Seal    cipher.AEAD // with random nonces: one that bears billions of them
+	Ladders Ladders     // nil = records without
 }
 
 // NewJournal makes a Journal and starts its writer; Close ends it.
 func NewJournal(o JournalOptions) *Journal {
+	if o.Ladders == nil {
+		o.Ladders = noLadders{}
+	}
 	ctx, abort := context.WithCancel(context.Background())
-	j := &Journal{store: o.Store, clock: o.Clock, log: o.Log, node: o.Node, seal: o.Seal,
+	j := &Journal{store: o.Store, ladders: o.Ladders, clock: o.Clock, log: o.Log, node: o.Node, seal: o.Seal,
 		wake: make(chan struct{}, 1), stops: make(chan struct{}), abort: abort, done: make(chan struct{})}
 	j.stop = sync.OnceFunc(func() { close(j.stops) })
 	go j.write(ctx)
@@ -93,7 +118,16 @@ func NewJournal(o JournalOptions) *Journal {
 
 // Note writes a moment of a call down, without waiting.
 func (j *Journal) Note(m masking.Moment, c masking.Call, zone *time.Location) {
+	if m == masking.Began || m == masking.Ended { // one that was taken up again does not begin
+		j.ladders.Keep(c.ID)
+	}
 	j.add(entry{moment: m, call: c, zone: zone, at: j.clock()})
+}
+
+// Seen says that the last message is through of a call whose end was written before.
+// It does not wait.
+func (j *Journal) Seen(id masking.CallID) {
+	j.add(entry{moment: allSeen, call: masking.Call{ID: id}, at: j.clock()})
 }
 
 func (j *Journal) refused(r refusal) {
@@ -105,6 +139,7 @@ func (j *Journal) refused(r refusal) {
 		j.unsaid.Add(1)
 		return
 	}
+	j.ladders.Keep(r.ask.Call)
 	j.add(entry{moment: rejected, at: r.at, refusal: &r})
 }
 
@@ -114,6 +149,11 @@ func (e entry) callID() masking.CallID {
 		return e.refusal.ask.Call
 	}
 	return e.call.ID
+}
+
+// last reports whether a ladder is written with e, if it is whole by then.
+func (e entry) last() bool {
+	return e.moment == masking.Ended || e.moment == rejected || e.moment == allSeen
 }
 
 func (j *Journal) add(e entry) {
@@ -220,6 +260,11 @@ func (j *Journal) peek() []entry {
 func (j *Journal) drop(i, k int) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	for _, e := range j.queue[i:k] {
+		if e.last() {
+			j.ladders.Forget(e.callID())
+		}
+	}
 	j.queue = slices.Delete(j.queue, i, k)
 	j.length.Store(int64(len(j.queue)))
 }
@@ -325,7 +370,13 @@ func (j *Journal) apply(ctx context.Context, tx store.Tx, e entry) error {
 		r := runningRecording(e.call)
 		r.StartedAt = e.at
 		return tx.BeginRecording(ctx, r)
+	case allSeen:
+		if ladder, _ := j.ladders.Take(e.call.ID); ladder != nil {
+			return tx.WriteLadder(ctx, e.call.ID, ladder)
+		}
+		return nil
 	case masking.Ended:
+		e.call.Ladder, _ = j.ladders.Take(e.call.ID)
 		changed, err := tx.EndCall(ctx, e.call)
 		if err != nil || !changed {
 			return err
@@ -364,6 +415,7 @@ func (j *Journal) applyRefusal(ctx context.Context, tx store.Tx, e entry) error 
 	e.call = masking.Call{ID: r.ask.Call, Tenant: route.Tenant.ID, Allocation: r.plan.Allocation.ID,
 		VirtualNumber: r.ask.Called, Caller: r.ask.Caller, CustomField: r.plan.Allocation.CustomField, Node: j.node,
 		StartedAt: r.ask.Received, EndedAt: r.at, Cause: masking.CauseRejected, Refusal: why}
+	e.call.Ladder, _ = j.ladders.Take(r.ask.Call)
 	e.zone = route.Tenant.Settings.Zone
 	fresh, err := tx.BeginCall(ctx, e.call)
 	if err != nil || !fresh {

@@ -393,3 +393,52 @@ func TestTheEntryThatShowsThatTheStoreWritesIsWrittenOnce(t *testing.T) {
 		}
 	})
 }
+
+// seenCalls are ladders of which more comes after they are taken first.
+type seenCalls struct {
+	mu     sync.Mutex
+	takes  map[masking.CallID]int
+	whole  bool
+	kept   []masking.CallID
+	forgot []masking.CallID
+}
+
+func (s *seenCalls) Keep(id masking.CallID) { s.note(&s.kept, id) }
+
+func (s *seenCalls) Forget(id masking.CallID) { s.note(&s.forgot, id) }
+
+func (s *seenCalls) note(list *[]masking.CallID, id masking.CallID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	*list = append(*list, id)
+}
+
+func (s *seenCalls) Take(id masking.CallID) ([]byte, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.takes[id]++
+	return []byte{byte(s.takes[id])}, s.whole
+}
+
+func TestALadderIsWrittenWithTheEndAndAgainWhenMoreHasComeSince(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, seen := newMemory(), &seenCalls{takes: map[masking.CallID]int{}, whole: true}
+		j := NewJournal(JournalOptions{Store: m, Clock: time.Now, Node: "n1", Log: slog.New(slog.DiscardHandler), Ladders: seen})
+		c := record(1)
+		live(j, c, time.UTC)
+		time.Sleep(time.Second)
+		if got := m.rows.calls[c.ID].Ladder; len(got) != 1 || got[0] != 1 {
+			t.Errorf("with the end: %v", got)
+		}
+		j.Seen(c.ID)
+		if err := j.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := m.rows.calls[c.ID].Ladder; len(got) != 1 || got[0] != 2 {
+			t.Errorf("with what came later: %v", got)
+		}
+		if !slices.Equal(seen.kept, []masking.CallID{c.ID, c.ID}) || !slices.Equal(seen.forgot, []masking.CallID{c.ID, c.ID}) {
+			t.Errorf("kept %v, forgot %v", seen.kept, seen.forgot)
+		}
+	})
+}

@@ -26,7 +26,7 @@ func (l *Layer) receive(raw []byte, from flow) {
 	m, bad := parse(raw)
 	switch {
 	case bad != nil:
-		l.traceIn(raw, from, false)
+		l.traceIn(raw, from, false, nil)
 		l.refuse(bad, from)
 	case m.res != nil:
 		l.onResponse(m, raw, from)
@@ -46,13 +46,13 @@ func (l *Layer) recovered(where string) {
 	}
 }
 
-func (l *Layer) traceIn(raw []byte, from flow, again bool) {
+func (l *Layer) traceIn(raw []byte, from flow, again bool, begun *ServerTx) {
 	if again {
 		l.count.again.Add(1)
 	}
 	if l.o.Trace != nil {
 		l.o.Trace(Traced{Retransmission: again, Network: from.network(), Local: from.local(),
-			Remote: from.remote, Raw: raw, At: time.Now()})
+			Remote: from.remote, Raw: raw, At: time.Now(), Server: begun})
 	}
 }
 
@@ -61,13 +61,13 @@ func (l *Layer) onResponse(m *message, raw []byte, from flow) {
 	tx := l.clients[clientKey{m.branch, m.cseq.MethodName}]
 	l.mu.Unlock()
 	if tx == nil {
-		l.traceIn(raw, from, false)
+		l.traceIn(raw, from, false, nil)
 		if m.vias == 1 { // with more it is not for us (§8.1.3.3)
 			l.stray(m.res, from.remote)
 		}
 		return
 	}
-	l.traceIn(raw, from, tx.seen(m.res))
+	l.traceIn(raw, from, tx.seen(m.res), nil)
 	if m.vias != 1 || m.via.Port != tx.via.Port || !strings.EqualFold(m.via.Host, tx.via.Host) {
 		l.count.stray.Add(1) // §18.1.2: a sent-by that is not ours is discarded
 		return
@@ -84,7 +84,7 @@ func (l *Layer) onAck(m *message, raw []byte, from flow) {
 	l.mu.Lock()
 	tx := l.servers[m.serverKey(sip.INVITE)]
 	l.mu.Unlock()
-	l.traceIn(raw, from, tx != nil && tx.confirmed())
+	l.traceIn(raw, from, tx != nil && tx.confirmed(), nil)
 	if tx == nil || tx.acked() {
 		l.o.Handler.OnAck(m.req)
 	}
@@ -92,7 +92,11 @@ func (l *Layer) onAck(m *message, raw []byte, from flow) {
 
 func (l *Layer) onRequest(m *message, raw []byte, from flow) {
 	tx, verdict := l.admit(m, from)
-	l.traceIn(raw, from, verdict == admitKnown)
+	var begun *ServerTx
+	if verdict == admitNew {
+		begun = tx
+	}
+	l.traceIn(raw, from, verdict == admitKnown, begun)
 	switch verdict {
 	case admitKnown:
 		tx.again()

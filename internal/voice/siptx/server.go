@@ -37,6 +37,10 @@ type ServerTx struct {
 	merge  mergeKey // zero if the request has a To tag
 	next   machine
 
+	// Note is the TU's own. It may be set where Options.Trace is told of the
+	// request, and read from OnRequest on.
+	Note any
+
 	mu       sync.Mutex
 	flow     flow // where responses go
 	state    state

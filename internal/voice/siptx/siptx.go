@@ -102,6 +102,7 @@ type Traced struct {
 	Local, Remote  netip.AddrPort
 	Raw            []byte // valid during the call only
 	At             time.Time
+	Server         *ServerTx // of a request that begins one; else nil
 }
 
 // A Handler is the TU. Its methods run on the goroutine that read the message

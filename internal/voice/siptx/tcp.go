@@ -354,7 +354,7 @@ func (c *conn) broken(head []byte) {
 		bad.code, bad.head = sip.StatusBadRequest, string(head)
 	}
 	from := flow{conn: c, remote: c.key.remote}
-	c.l.traceIn(head, from, false)
+	c.l.traceIn(head, from, false, nil)
 	c.l.refuse(bad, from)
 }
 

@@ -34,6 +34,7 @@ type Options struct {
 	Draining  func() bool        // while true OPTIONS gets 503; nil = never
 	Advertise netip.Addr         // what Via and Contact say; zero = the listening address
 	Timers    siptx.Timers
+	Ladders   *Ladders           // nil = of its own, for nobody
 	Trace     func(siptx.Traced) // sees every message; nil = none
 	// Silence is how long a trunk may leave an INVITE without any response
 	// before another is tried; 0 = 4 s.
@@ -74,6 +75,9 @@ func New(o Options) (*Agent, error) {
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}
+	if o.Ladders == nil {
+		o.Ladders = NewLadders(nil)
+	}
 	if o.Silence == 0 {
 		o.Silence = 4 * time.Second
 	}
@@ -85,7 +89,7 @@ func New(o Options) (*Agent, error) {
 	_, _ = rand.Read(ua.key) // never fails (crypto/rand)
 	var err error
 	ua.tx, err = siptx.New(siptx.Options{Log: o.Log, Timers: o.Timers, Accept: ua.admits, Check: ua.check,
-		Trace: o.Trace, Handler: ua, Advertise: o.Advertise})
+		Trace: ua.trace, Handler: ua, Advertise: o.Advertise})
 	return ua, err
 }
 
@@ -199,6 +203,11 @@ func (ua *Agent) admits(addr netip.Addr) bool {
 
 func (ua *Agent) remember(l *leg) {
 	ua.guests.change(l, 1)
+	var begun *story
+	if l.invite != nil {
+		begun, _ = l.invite.Note.(*story)
+	}
+	l.rung = ua.o.Ladders.join(begun, l.call, l.dlg.callID, l.dlg.localTag, l.trunk.Name, l.origin.Network)
 	ua.mu.Lock()
 	defer ua.mu.Unlock()
 	ua.legs[legKey{l.dlg.callID, l.dlg.localTag}] = l
@@ -210,6 +219,7 @@ func (ua *Agent) remember(l *leg) {
 
 func (ua *Agent) forget(l *leg) {
 	ua.guests.change(l, -1)
+	ua.o.Ladders.leave(l.rung, l.dlg.callID, l.refused)
 	ua.mu.Lock()
 	defer ua.mu.Unlock()
 	delete(ua.legs, legKey{l.dlg.callID, l.dlg.localTag})

@@ -39,6 +39,9 @@ type leg struct {
 	done   func()                // gives back what the leg holds of its trunk
 	invite *siptx.ServerTx       // incoming legs: the INVITE
 	origin siptx.Target          // where the INVITE came from or went to
+	rung   *rung                 // in the call's ladder; never changes
+
+	refused bool // incoming legs: by us; its ACK may still come. Set before leave
 
 	mu     sync.Mutex
 	phase  phase

@@ -122,12 +122,20 @@ func (ua *Agent) incoming(tx *siptx.ServerTx, req *sip.Request) {
 		return
 	}
 	now := ua.o.Clock()
-	in := b2bua.Invite{Offer: offer, Hops: hopsLeft(req), Ask: masking.Ask{Call: ua.o.NewCallID(), Trunk: trunk.Name,
+	in := b2bua.Invite{Offer: offer, Hops: hopsLeft(req), Ask: masking.Ask{Call: ua.callOf(tx), Trunk: trunk.Name,
 		Called: called(req, trunk), Caller: caller(req, trunk), Received: now}}
 	l := ua.newIncoming(tx, req, trunk, in.Call)
 	in.Leg = l
 	_ = ua.respond(tx, response(req, 100, "Trying", "", nil, nil))
 	ua.o.OnInvite(in)
+}
+
+// callOf is the call that an INVITE begins; its ladder has begun with it.
+func (ua *Agent) callOf(invite *siptx.ServerTx) masking.CallID {
+	if s, ok := invite.Note.(*story); ok {
+		return s.id
+	}
+	return ua.o.NewCallID()
 }
 
 // hopsLeft is the Max-Forwards of the other leg, so that a loop over our own

@@ -22,6 +22,7 @@ func (w *way) Dial(d b2bua.Dial) b2bua.Leg {
 	l.Bind(d.Inbox, d.Hidden)
 	if !w.state.take(w.trunk, time.Now()) {
 		l.phase = gone
+		ua.o.Ladders.leave(ua.o.Ladders.join(nil, d.Call, "", "", w.trunk.Name, l.origin.Network), "", false) // an attempt without messages
 		l.tell(b2bua.Event{Kind: b2bua.EvFailed, Cause: masking.CauseFailed, Retry: true})
 		l.tell(b2bua.Event{Kind: b2bua.EvGone})
 		return l

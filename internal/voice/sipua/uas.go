@@ -28,6 +28,7 @@ func (ua *Agent) newIncoming(tx *siptx.ServerTx, req *sip.Request, trunk masking
 // for its answer then can never give one: the layer was closed, or the connection
 // broke. Every other leg has got beyond its INVITE.
 func (l *leg) inviteOver(error) {
+	l.ua.o.Ladders.settle(l.rung, l.dlg.callID)
 	l.mu.Lock()
 	waiting := l.phase == early
 	l.mu.Unlock()
@@ -95,7 +96,8 @@ func (l *leg) refuseInvite(why b2bua.Reason) {
 	if hung { // RFC 3261 §15.1.2
 		status, phrase = 487, "Request Terminated"
 	}
-	_ = l.ua.respond(l.invite, response(l.invite.Request(), status, phrase, l.dlg.localTag, nil, nil)) // logged there
+	err := l.ua.respond(l.invite, response(l.invite.Request(), status, phrase, l.dlg.localTag, nil, nil)) // logged there
+	l.refused = err == nil
 	l.leave()
 }
 

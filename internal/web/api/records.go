@@ -15,14 +15,14 @@ import (
 // call callback where it has them.
 type CallRecord struct {
 	CallSID          masking.CallID       `json:"call_sid"`
-	TenantID         masking.TenantID     `json:"tenant_id,omitempty" doc:"only in the operator's list"`
-	Node             string               `json:"node,omitempty" doc:"only in the operator's list: which node carries it"`
+	TenantID         masking.TenantID     `json:"tenant_id,omitempty" doc:"only for the operator"`
+	Node             string               `json:"node,omitempty" doc:"only for the operator: which node carries it"`
 	GreenVNID        masking.AllocationID `json:"greenvn_id,omitempty" doc:"left out when no allocation matched"`
 	GreenVN          string               `json:"greenvn,omitempty" doc:"the virtual number that was called; of a GreenPin allocation's call vn instead"`
 	GreenPinID       masking.AllocationID `json:"greenpin_id,omitempty" doc:"when a PIN opened the allocation"`
 	VN               string               `json:"vn,omitempty" doc:"the virtual number of a GreenPin allocation's call"`
-	From             string               `json:"from,omitempty" doc:"left out when withheld; hidden in the operator's list"`
-	To               string               `json:"to,omitempty" doc:"who was rung last, or answered; hidden in the operator's list"`
+	From             string               `json:"from,omitempty" doc:"left out when withheld; hidden from the operator"`
+	To               string               `json:"to,omitempty" doc:"who was rung last, or answered; hidden from the operator"`
 	Direction        masking.Direction    `json:"direction,omitempty" enum:"from_to,to_from"`
 	Status           control.CallStatus   `json:"status" enum:"live,ended"`
 	CallType         masking.CallType     `json:"call_type" enum:"completed,incomplete,client-hangup,call-attempt"`
@@ -38,6 +38,7 @@ type CallRecord struct {
 	RecordingURL     string               `json:"recording_url,omitempty" doc:"only if it was recorded: path of the sound"`
 	Recording        *CallRecording       `json:"recording,omitempty" doc:"only of a single call that was recorded"`
 	Legs             []CallLeg            `json:"legs,omitempty" doc:"each attempt to ring a number; only of a single call"`
+	Ladder           *CallLadder          `json:"ladder,omitempty" doc:"its SIP messages; only of a single call"`
 }
 
 // CallLeg is one attempt to ring one number over one trunk.
@@ -87,15 +88,22 @@ type EventsInput struct {
 	Until string `query:"until" doc:"events before this time (RFC 3339)"`
 }
 
+// AnyCallInput is the operator's request of one call.
+type AnyCallInput struct {
+	CallSID string `path:"call_sid"`
+}
+
 // LiveInput is the request of the operator's list of calls.
 type LiveInput struct{ Paged }
 
 // records declares the operations on what happened.
 func (r *router) records() {
 	operation[CallsInput, list[CallRecord]](r, tenantOp("GET", "/calls", "calls-list", "List calls, newest first"), r.calls)
-	operation[CallInput, CallRecord](r, tenantOp("GET", "/calls/{call_sid}", "calls-get", "Get a call with its legs"), r.call)
+	operation[CallInput, CallRecord](r, tenantOp("GET", "/calls/{call_sid}", "calls-get", "Get a call with its legs and its SIP ladder"), r.call)
 	operation[EventsInput, list[EventRecord]](r, tenantOp("GET", "/events", "events-list", "Replay events, oldest first"), r.events)
 	operation[LiveInput, list[CallRecord]](r, operatorOp("GET", "/calls", "admin-calls-live", "List the calls that are up"), r.live)
+	operation[AnyCallInput, CallRecord](r, operatorOp("GET", "/calls/{call_sid}", "admin-calls-get",
+		"Get a call of any tenant with its SIP ladder, numbers hidden"), r.anyCall)
 }
 
 func (s *server) calls(ctx context.Context, in *CallsInput) (control.Answer, error) {
@@ -147,13 +155,33 @@ func (s *server) call(ctx context.Context, in *CallInput) (control.Answer, error
 	if err != nil {
 		return control.Answer{}, err
 	}
-	v := callRecord(c.Call, t.Settings.Zone)
+	v := oneCall(c.Call, t.Settings.Zone)
 	v.Recording = callRecording(c.Recording)
+	return render(http.StatusOK, v), nil
+}
+
+// anyCall shows the operator a call. Whose numbers they are is the tenant's business.
+func (s *server) anyCall(ctx context.Context, in *AnyCallInput) (control.Answer, error) {
+	id, err := (&CallInput{CallSID: in.CallSID}).id()
+	if err != nil {
+		return control.Answer{}, err
+	}
+	c, err := s.Plane.Records.Call(ctx, "", id)
+	if err != nil {
+		return control.Answer{}, err
+	}
+	return render(http.StatusOK, oneCall(c.Call, time.UTC).hide(c.Call)), nil
+}
+
+// oneCall is a call with what lists leave out.
+func oneCall(c masking.Call, zone *time.Location) CallRecord {
+	v := callRecord(c, zone)
 	for _, a := range c.Attempts {
 		v.Legs = append(v.Legs, CallLeg{To: a.Target.E164(), Trunk: a.Trunk, Rang: a.Rang, Answered: a.Answered,
 			SIPStatus: int64(a.Status), Cause: a.Cause, RingSeconds: int64(a.Ring / time.Second)})
 	}
-	return render(http.StatusOK, v), nil
+	v.Ladder = callLadder(c.Ladder)
+	return v
 }
 
 // live shows the operator which calls are up. Whose numbers they are is the
@@ -167,12 +195,7 @@ func (s *server) live(ctx context.Context, in *LiveInput) (control.Answer, error
 	if err != nil {
 		return control.Answer{}, err
 	}
-	present := func(c masking.Call) CallRecord {
-		v := callRecord(c, time.UTC)
-		v.TenantID, v.Node, v.CustomField, v.RecordingURL = c.Tenant, c.Node, "", ""
-		v.From, v.To = c.Caller.Hidden(), c.Callee.Hidden()
-		return v
-	}
+	present := func(c masking.Call) CallRecord { return callRecord(c, time.UTC).hide(c) }
 	return render(http.StatusOK, newList(page, present, more, callCursor)), nil
 }
 
