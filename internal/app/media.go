@@ -91,9 +91,17 @@ func (s *session) LastHeard() [2]time.Time {
 	return [2]time.Time{b2bua.A: last[relay.A], b2bua.B: last[relay.B]}
 }
 
-func (s *session) Reopen(side b2bua.Side) error {
-	s.streams[side] = b2bua.Stream{}
-	return s.s.Reopen(relaySide(side))
+func (s *session) Seat() (b2bua.Seat, error) {
+	seat, err := s.m.engine.Seat()
+	if err != nil {
+		return nil, err
+	}
+	return seat, nil
+}
+
+func (s *session) Take(seat b2bua.Seat) error {
+	s.streams[b2bua.B] = b2bua.Stream{}
+	return s.s.Take(relay.B, seat.(*relay.Seat))
 }
 
 // kinds are the tones by their names as sounds.

@@ -44,6 +44,7 @@ type Plan struct {
 	Caller        e164.Number
 	Direction     Direction
 	Targets       []e164.Number // in hunt order; never the caller's own number
+	Together      bool          // all are rung at once
 	RingEach      time.Duration
 	RingTotal     time.Duration
 }

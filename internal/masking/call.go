@@ -26,6 +26,9 @@ const (
 	CauseNodeLost        Cause = "node_lost"        // the node that carried it died
 	CauseLeakBlocked     Cause = "leak_blocked"     // the tripwire stopped a message
 	CauseRejected        Cause = "rejected"         // never routed; see Refusal
+
+	// Of an attempt alone: another number that rang at the same time was quicker.
+	CauseElsewhere Cause = "answered_elsewhere"
 )
 
 // Call is the record of one incoming call, from its INVITE to its end.

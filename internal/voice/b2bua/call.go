@@ -34,14 +34,14 @@ type call struct {
 	finished   bool             // the record is closed
 	up         map[end]struct{} // legs that are not gone
 	until      time.Time        // no further number is rung from here on
-	b          Leg              // the present attempt
-	attempt    int              // its number, from 1; events of earlier ones are stale
-	trunks     []Trunk          // not tried yet for the present number
-	targets    []e164.Number
-	since      time.Time   // when the present attempt began
-	rang       bool        // the caller has been told
-	gaveUp     atomic.Bool // the caller has, by CANCEL
-	taken      bool        // the caller's leg was answered before anybody else's
+	branches   []*branch        // the numbers that are rung now
+	won        *branch          // whose phone was taken; nil before
+	b          Leg              // its leg
+	attempt    int              // the number of the attempt dialled last, from 1
+	targets    []e164.Number    // not rung yet
+	rang       bool             // the caller has been told
+	gaveUp     atomic.Bool      // the caller has, by CANCEL
+	taken      bool             // the caller's leg was answered before anybody else's
 	pin        pinEntry
 	farewell   Reason // of Parting
 	announces  bool   // one of the announcements that there may be at once
@@ -195,7 +195,7 @@ func (c *call) begin() State {
 func (c *call) setOut() State {
 	c.targets, c.until = c.plan.Targets, time.Now().Add(c.plan.RingTotal)
 	c.arm(EvTotalTime, c.plan.RingTotal)
-	return c.hunt(true)
+	return c.hunt()
 }
 
 // refuse ends a call that rings nobody, without a word.
@@ -217,6 +217,10 @@ func (c *call) handle(e Event) {
 	if c.stale(e) {
 		return
 	}
+	if b := c.branch(e); b != nil && e.Kind == EvOffered { // our own offer is open
+		b.leg.RefuseOffer()
+		return
+	}
 	do := next(c.state, e.Kind)
 	switch do {
 	case takeKey, judge, awaitKeys, deny, ringBack, tape, passKey, part:
@@ -226,15 +230,14 @@ func (c *call) handle(e Event) {
 			l.RefuseOffer()
 		}
 	case ring:
-		c.ringCaller()
+		c.ringCaller(c.branch(e))
 		c.state = Ringing
 	case connect:
-		c.state = c.connect(e.Body)
+		c.state = c.connect(e)
 	case hunt:
-		c.endAttempt(e)
-		c.state = c.hunt(e.Kind == EvRingTime || !e.Retry || c.attemptRang())
+		c.state = c.huntOn(e)
 	case giveUp:
-		c.endAttempt(e)
+		c.drop(masking.CauseNoAnswer)
 		c.state = c.exhausted()
 	case hangUp:
 		c.hangUp(e)
@@ -305,7 +308,7 @@ func (c *call) stale(e Event) bool {
 	case EvAllocEnded, EvTerminate:
 		return e.Allocation != c.plan.Allocation.ID
 	case EvRinging, EvAnswered, EvFailed:
-		return e.Side != B || e.Attempt != c.attempt
+		return c.branch(e) == nil
 	case EvCancelled: // of an INVITE that was answered it changes nothing (RFC 3261 §9.2)
 		return e.Side != A || c.taken
 	case EvPlayed:
@@ -314,10 +317,12 @@ func (c *call) stale(e Event) bool {
 	return e.Side == B && !c.present(e)
 }
 
-// present reports whether e tells of the attempt that is out now, or talks.
-func (c *call) present(e Event) bool { return c.b != nil && e.Attempt == c.attempt }
+// present reports whether e tells of an attempt that is out now, or talks.
+func (c *call) present(e Event) bool {
+	return c.branch(e) != nil || c.won != nil && e.Attempt == c.won.attempt
+}
 
-// leg is the present leg of a side; nil for B between two attempts.
+// leg is the leg of a side; nil for B before somebody has answered.
 func (c *call) leg(s Side) Leg {
 	if s == A {
 		return c.in.Leg
@@ -327,8 +332,8 @@ func (c *call) leg(s Side) Leg {
 
 // ringCaller tells the caller once that it rings; a second number that rings
 // changes nothing for him.
-func (c *call) ringCaller() {
-	c.record.Attempts[len(c.record.Attempts)-1].Rang = true
+func (c *call) ringCaller(b *branch) {
+	c.record.Attempts[b.entry].Rang = true
 	if c.rang {
 		return
 	}
@@ -337,11 +342,6 @@ func (c *call) ringCaller() {
 		c.in.Leg.Ring()
 	}
 	c.note(masking.Rang)
-}
-
-func (c *call) attemptRang() bool {
-	n := len(c.record.Attempts)
-	return n > 0 && c.record.Attempts[n-1].Rang
 }
 
 // hangUp ends both legs for the reason that e gives.
@@ -384,8 +384,10 @@ func (c *call) finish(cause masking.Cause, toCaller Reason) {
 		c.contain(c.closeMedia)
 		return
 	}
-	if c.answeredAt.IsZero() && c.b != nil {
-		c.closeAttempt(cause, 0)
+	if c.answeredAt.IsZero() {
+		for _, b := range c.ringing() {
+			c.closeAttempt(b, cause, 0)
+		}
 	}
 	c.record.Cause, c.record.Refusal, c.record.EndedAt = cause, toCaller.Refusal, c.x.o.Clock()
 	if c.answeredAt.IsZero() {
@@ -394,8 +396,8 @@ func (c *call) finish(cause masking.Cause, toCaller Reason) {
 		c.record.TalkTime = time.Since(c.answeredAt)
 	}
 	c.contain(c.release)
-	if c.b != nil {
-		c.contain(func() { c.b.End(Reason{Cause: cause}) })
+	for _, b := range c.ringing() {
+		c.contain(func() { c.endBranch(b, cause) })
 	}
 	c.contain(func() { c.in.Leg.End(toCaller) })
 	c.contain(c.closeMedia)

@@ -18,6 +18,7 @@ type fakeMedia struct {
 	mu       sync.Mutex
 	fail     bool
 	scarce   bool   // there is none to spare
+	full     bool   // no seat can be taken
 	port     uint16 // given last
 	sessions []*fakeSession
 }
@@ -69,17 +70,17 @@ type fakeSession struct {
 	media *fakeMedia
 	trace *trace
 
-	mu       sync.Mutex
-	ports    [2]uint16
-	heard    [2]time.Time
-	peers    [2][]Stream
-	says     [2]*Words // now
-	said     [2][]Words
-	hears    [2]func(byte)
-	reopened [2]int
-	records  int
-	closed   int
-	misuse   string // what nobody may ask of a session
+	mu      sync.Mutex
+	ports   [2]uint16
+	heard   [2]time.Time
+	peers   [2][]Stream
+	says    [2]*Words // now
+	said    [2][]Words
+	hears   [2]func(byte)
+	seats   []*fakeSeat
+	records int
+	closed  int
+	misuse  string // what nobody may ask of a session
 }
 
 func (s *fakeSession) Local(side Side) netip.AddrPort {
@@ -103,18 +104,55 @@ func (s *fakeSession) LastHeard() [2]time.Time {
 	return s.heard
 }
 
-func (s *fakeSession) Reopen(side Side) error {
+// fakeSeat is an address that may become that of side B.
+type fakeSeat struct {
+	media *fakeMedia
+	port  uint16
+	taken bool
+	shut  int
+}
+
+func (t *fakeSeat) Local() netip.AddrPort {
+	return netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), t.port)
+}
+
+func (t *fakeSeat) Close() {
+	t.media.mu.Lock()
+	defer t.media.mu.Unlock()
+	t.shut++
+}
+
+func (s *fakeSession) Seat() (Seat, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.use("Reopen")
+	s.use("Seat")
 	s.media.mu.Lock()
 	defer s.media.mu.Unlock()
 	if s.media.fail {
-		return errors.New("no port is free")
+		return nil, errors.New("no port is free")
 	}
-	s.ports[side], s.peers[side], s.says[side] = s.media.nextPort(), nil, nil
-	s.reopened[side]++
-	s.trace.add("reopen %s", sideNames[side])
+	seat := &fakeSeat{media: s.media, port: s.media.nextPort()}
+	s.seats = append(s.seats, seat)
+	return seat, nil
+}
+
+func (s *fakeSession) Take(seat Seat) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.use("Take")
+	s.media.mu.Lock()
+	defer s.media.mu.Unlock()
+	t := seat.(*fakeSeat)
+	if t.taken || t.shut > 0 {
+		s.misuse = "a seat that is given up was taken"
+	}
+	if s.media.full {
+		t.shut++
+		return errors.New("no place for another socket")
+	}
+	t.taken = true
+	s.ports[B], s.peers[B], s.says[B] = t.port, nil, nil
+	s.trace.add("take a seat")
 	return nil
 }
 
@@ -252,8 +290,15 @@ func (s *fakeSession) fault() string {
 		return "a session was not closed once"
 	case s.records > 1:
 		return "a call was recorded twice"
-	case s.reopened[A] > 0:
-		return "the caller's address was changed"
+	}
+	taken := 0
+	for _, t := range s.seats {
+		if t.taken {
+			taken++
+		}
+		if t.taken == (t.shut > 0) || t.shut > 1 || taken > 1 {
+			return "a seat was not given up once"
+		}
 	}
 	return ""
 }

@@ -2,6 +2,7 @@ package b2bua
 
 import (
 	"errors"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -33,19 +34,19 @@ func (c *call) readOffer() error {
 	return nil
 }
 
-// openMedia opens a relay for the attempt that begins and makes its offer.
+// openMedia opens a relay for an attempt that begins and makes its offer.
 // Every attempt has ports of its own, so that what one number's phone still
-// sends never reaches the call with the next.
+// sends never reaches the call with another.
 //
 // A caller who was answered keeps his; he is offered to the callee with what was
 // agreed with him, in either law of G.711.
-func (c *call) openMedia() (offer []byte, err error) {
+func (c *call) openMedia(b *branch) (offer []byte, err error) {
 	from := c.sides[A].theirs
 	switch {
 	case !c.taken:
-		c.media, err = c.x.o.Media.Open()
+		b.media, err = c.x.o.Media.Open()
 	case c.attempt > 0:
-		err = c.media.Reopen(B)
+		b.seat, err = c.media.Seat()
 	}
 	if err != nil {
 		return nil, err
@@ -53,15 +54,30 @@ func (c *call) openMedia() (offer []byte, err error) {
 	if c.taken {
 		from = sdp.BothLaws(c.sides[A].ours)
 	}
-	c.sides[B] = negotiated{}
-	return c.say(B, func(l sdp.Local) ([]byte, error) { return sdp.Anchor(bothWays(from), l), nil })
+	b.side = negotiated{}
+	return c.describe(&b.side, c.local(b), B, func(l sdp.Local) ([]byte, error) { return sdp.Anchor(bothWays(from), l), nil })
 }
 
-// say makes a description for a side and remembers it. Its version rises only
-// when the content changes (RFC 3264 §8).
+// local is where the phone of a branch is to send.
+func (c *call) local(b *branch) netip.AddrPort {
+	switch {
+	case b.media != nil:
+		return b.media.Local(B)
+	case b.seat != nil:
+		return b.seat.Local()
+	}
+	return c.media.Local(B)
+}
+
+// say makes a description for a side and remembers it.
 func (c *call) say(s Side, build func(sdp.Local) ([]byte, error)) ([]byte, error) {
-	n := &c.sides[s]
-	local := sdp.Local{Addr: c.media.Local(s), SessionID: sessionID(c.in.Received, s), Version: n.version}
+	return c.describe(&c.sides[s], c.media.Local(s), s, build)
+}
+
+// describe makes a description for a side that sends to at, and remembers it in n.
+// Its version rises only when the content changes (RFC 3264 §8).
+func (c *call) describe(n *negotiated, at netip.AddrPort, s Side, build func(sdp.Local) ([]byte, error)) ([]byte, error) {
+	local := sdp.Local{Addr: at, SessionID: sessionID(c.in.Received, s), Version: n.version}
 	body, err := build(local)
 	if err != nil {
 		return nil, err
@@ -97,32 +113,68 @@ func bothWays(d *sdp.Description) *sdp.Description {
 // anything, one apart for each side.
 func sessionID(received time.Time, s Side) uint64 { return uint64(received.UnixNano())&^1 | uint64(s) }
 
-// connect joins the sides with the callee's answer and takes the caller up.
-func (c *call) connect(answer []byte) State {
-	if c.taken {
-		c.hush(A)
+// connect joins the sides with the callee's answer and takes the caller up. All
+// others that ring are told no more.
+func (c *call) connect(e Event) State {
+	if err := c.take(c.branch(e)); err != nil {
+		return c.unfit(err)
 	}
-	body, err := c.agree(answer)
+	body, err := c.agree(e.Body)
 	if err != nil {
-		c.log.Info("the callee's answer cannot be carried", "reason", err.Error())
-		c.finish(masking.CauseFailed, Reason{Cause: masking.CauseFailed})
-		return Ending
+		return c.unfit(err)
 	}
 	c.disarm()
 	c.answeredAt = time.Now()
 	c.quiet = c.answeredAt
 	c.record.AnsweredAt = c.x.o.Clock()
 	c.record.RingTime = c.answeredAt.Sub(c.began)
-	last := &c.record.Attempts[len(c.record.Attempts)-1]
-	last.Answered, last.Status, last.Cause, last.Ring = true, 200, "", time.Since(c.since)
+	c.record.Callee = c.won.target
+	last := &c.record.Attempts[c.won.entry]
+	last.Answered, last.Status, last.Cause, last.Ring = true, 200, "", time.Since(c.won.since)
 	c.record.Recorded = c.plan.Allocation.Record && !c.plan.Tenant.Settings.RecordingNotice
 	if !c.taken {
 		c.in.Leg.Answer(body)
 	}
+	c.drop(masking.CauseElsewhere)
 	c.note(masking.Answered)
 	c.startTape()
 	c.arm(EvMediaCheck, c.x.o.Timing.MediaChecks)
 	return Talking
+}
+
+// take makes the phone of a branch the other side of the call.
+func (c *call) take(b *branch) error {
+	c.branches = slices.DeleteFunc(c.branches, func(o *branch) bool { return o == b })
+	c.won, c.b, c.sides[B] = b, b.leg, b.side
+	if !c.taken {
+		c.media = b.media
+		return nil
+	}
+	c.hush(A)
+	seat := b.seat
+	if seat == nil {
+		return nil
+	}
+	b.seat = nil
+	return c.media.Take(seat)
+}
+
+// unfit gives up a phone whose answer cannot be carried: the call goes on with
+// the others that ring, if there are any.
+func (c *call) unfit(err error) State {
+	c.log.Info("the callee's answer cannot be carried", "reason", err.Error())
+	if len(c.branches) == 0 {
+		c.finish(masking.CauseFailed, Reason{Cause: masking.CauseFailed})
+		return Ending
+	}
+	b := c.won
+	c.closeAttempt(b, masking.CauseFailed, 0)
+	c.won, c.b, c.sides[B] = nil, nil, negotiated{}
+	if !c.taken {
+		c.media = nil
+	}
+	c.endBranch(b, masking.CauseFailed)
+	return c.hunting()
 }
 
 // agree reads the callee's answer and makes the caller's of it.

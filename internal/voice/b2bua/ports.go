@@ -213,8 +213,10 @@ type Session interface {
 	Connect(Side, Stream) error
 	// LastHeard is when RTP last came from each side; zero if never.
 	LastHeard() [2]time.Time
-	// Reopen gives a side a new address and forgets its peer.
-	Reopen(Side) error
+	// Seat gives an address for somebody who may become side B; others may too.
+	Seat() (Seat, error)
+	// Take makes whoever was given a seat side B, in place of what it was before.
+	Take(Seat) error
 	// Say says something to a side in place of what the other side sends, from
 	// when it is connected until all is said or Hush.
 	Say(Side, Words)
@@ -226,6 +228,15 @@ type Session interface {
 	// Record keeps what both sides say to each other from now until Close.
 	Record(masking.CallID, masking.TenantID)
 	// Close ends the relay and gives back its ports.
+	Close()
+}
+
+// Seat is an address of which it is not yet known whether it becomes that of a
+// side.
+type Seat interface {
+	// Local is where its peer should send RTP.
+	Local() netip.AddrPort
+	// Close gives it up. One that was taken is its session's.
 	Close()
 }
 

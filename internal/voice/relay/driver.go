@@ -26,6 +26,7 @@ type reader interface {
 type socket interface {
 	port() uint16
 	send(b []byte, to *destination) error // from any goroutine; never waits long
+	drain()                               // throws away what has come; nobody reads it yet
 	close()
 }
 

@@ -26,6 +26,18 @@ func (c udpSocket) send(b []byte, to *destination) error {
 	return err
 }
 
+func (c udpSocket) drain() {
+	// A deadline that has passed would keep even what is there from being read.
+	_ = c.SetReadDeadline(time.Now().Add(time.Millisecond)) // fails only once closed: so does the read
+	buf := make([]byte, 1)
+	for range mostDrained {
+		if _, _, err := c.ReadFromUDPAddrPort(buf); err != nil {
+			break
+		}
+	}
+	_ = c.SetReadDeadline(time.Time{})
+}
+
 func (c udpSocket) close() { _ = c.Close() } // fails only when closed before
 
 func (portable) listen(at netip.AddrPort) (socket, error) {

@@ -31,6 +31,15 @@ func (p *pair) close() {
 	p.rtcp.close()
 }
 
+func (p *pair) drain() {
+	p.rtp.drain()
+	p.rtcp.drain()
+}
+
+// mostDrained is how many packets of a socket are thrown away before it is read:
+// more than its buffer holds. Whoever sends faster than that is not waited for.
+const mostDrained = 4096
+
 // ports hands out port pairs. An even number is in exactly one of three
 // places: free, out with a session, or resting. While it rests no socket of
 // ours is bound to it, so that what a dead call's peer still sends is lost.

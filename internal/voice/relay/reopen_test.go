@@ -131,9 +131,23 @@ func TestAReopenThatFailsChangesNothing(t *testing.T) {
 		if after := [2]netip.AddrPort{c.Local(A), c.Local(B)}; after != before || e.Stats().Quarantined != 0 {
 			t.Errorf("%v became %v", before, after)
 		}
+	})
+}
+
+func TestASeatThatCannotBeTakenIsGivenBack(t *testing.T) {
+	withEachEngine(t, func(t *testing.T, kind string) {
+		e := engine(t, Options{Engine: kind})
+		c := newCall(t, e)
+		seat, err := e.Seat()
+		if err != nil {
+			t.Fatal(err)
+		}
 		c.Close()
-		if err := c.Reopen(B); !errors.Is(err, ErrClosed) {
+		if err := c.Take(B, seat); !errors.Is(err, ErrClosed) {
 			t.Errorf("after Close: %v", err)
+		}
+		if st := e.Stats(); st.Quarantined != 3 || !unbound(seat.Local()) {
+			t.Errorf("%+v", st)
 		}
 	})
 }
@@ -219,4 +233,56 @@ func whole(t *testing.T, conn *net.UDPConn, stop <-chan struct{}) {
 		last = h
 		n++
 	}
+}
+
+// Reopen gives a side another peer, as for a second number that is rung.
+func (c call) Reopen(side Side) error {
+	seat, err := c.engine.Seat()
+	if err != nil {
+		return err
+	}
+	return c.Take(side, seat)
+}
+
+func TestWhatCameToASeatBeforeItWasTakenIsLost(t *testing.T) {
+	withEachEngine(t, func(t *testing.T, kind string) {
+		e := engine(t, Options{Engine: kind})
+		c := newCall(t, e)
+		seat, err := e.Seat()
+		if err != nil {
+			t.Fatal(err)
+		}
+		second := newPhone(t, "127.0.0.3")
+		for i := range uint16(20) {
+			second.send(seat.Local(), packet(8, i, 160*uint32(i), 7, []byte("early")))
+		}
+		if err := c.Take(B, seat); err != nil || c.Local(B) != seat.Local() {
+			t.Fatal(err, c.Local(B))
+		}
+		c.connect(B, second.remote())
+		second.send(c.Local(B), packet(8, 20, 3200, 7, []byte("talk")))
+		if _, got := c.a.media(); string(got) != "talk" {
+			t.Errorf("the caller hears %q", got)
+		}
+		seat.Close() // it is the session's
+		second.send(c.Local(B), packet(8, 21, 3360, 7, []byte("more")))
+		if _, got := c.a.media(); string(got) != "more" {
+			t.Errorf("the caller hears %q", got)
+		}
+	})
+}
+
+func TestASeatThatIsNotTakenRests(t *testing.T) {
+	withEachEngine(t, func(t *testing.T, kind string) {
+		e := engine(t, Options{Engine: kind})
+		seat, err := e.Seat()
+		if err != nil {
+			t.Fatal(err)
+		}
+		seat.Close()
+		seat.Close()
+		if st := e.Stats(); st.Quarantined != 1 || !unbound(seat.Local()) {
+			t.Errorf("%+v", st)
+		}
+	})
 }

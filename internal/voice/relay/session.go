@@ -56,7 +56,7 @@ type Activity struct {
 	Last   [2]time.Time // by Side
 }
 
-// SideStats is what one side sent and got, since Reopen if there was one.
+// SideStats is what one side sent and got, since Take if there was one.
 type SideStats struct {
 	PacketsIn, BytesIn   uint64        // admitted RTP and its media bytes, before any drop below
 	PacketsOut, BytesOut uint64        // sent to this side
@@ -121,7 +121,7 @@ type end struct {
 	ear      Ear     // nil = none
 	recorder Tap     // nil = none
 	shown    Packet  // what the taps are given: a packet of its own would have to be allocated
-	past     Totals  // of peers before Reopen
+	past     Totals  // of peers before Take
 }
 
 // Session is the media of one call. Its methods may be called from any
@@ -132,7 +132,7 @@ type Session struct {
 	ends   [2]end
 	reader reader // set by Engine.Open
 
-	mu     sync.Mutex // signalling: Connect, Play, Reopen and Close, one at a time; guards the ports
+	mu     sync.Mutex // signalling: Connect, Play, Take and Close, one at a time; guards the ports
 	closed bool
 	once   sync.Once
 	final  [2]SideStats
@@ -391,33 +391,59 @@ func (s *Session) totals() Totals {
 	return t
 }
 
-// Reopen gives a side a new port pair and forgets its peer, so that nothing the
-// peer still sends can reach the call: for a second number that is rung for a
-// caller who was answered already. Local is then another address, and Connect
-// begins anew; until it does, the other side's packets are held. What is said
-// to the side ends as by Silence. Its taps stay.
+// A Seat is a port pair for a peer of whom it is not known yet whether he becomes
+// a side of a session: of several numbers that are rung for a caller who was
+// answered already, each has one. Nothing reads it.
+type Seat struct {
+	engine *Engine
+	pair   *pair
+	once   sync.Once
+}
+
+// Seat gives a port pair that may be taken later. ErrNoPorts if there is none.
+func (e *Engine) Seat() (*Seat, error) {
+	p, err := e.ports.open(e.Elapsed())
+	if err != nil {
+		return nil, fmt.Errorf("open media of a seat: %w", err)
+	}
+	return &Seat{engine: e, pair: p}, nil
+}
+
+// Local is the RTP address of the seat.
+func (t *Seat) Local() netip.AddrPort { return netip.AddrPortFrom(t.engine.advertise, t.pair.port) }
+
+// Close lets the ports of a seat rest that no session has taken.
+func (t *Seat) Close() {
+	t.once.Do(func() {
+		t.pair.close()
+		t.engine.ports.retire(t.pair.port, t.engine.Elapsed())
+	})
+}
+
+// Take gives a side the ports of a seat and forgets its peer, so that nothing the
+// peer still sends can reach the call. Local is then the seat's address, and
+// Connect begins anew; until it does, the other side's packets are held. What is
+// said to the side ends as by Silence. Its taps stay. What has come to the seat
+// so far is lost: it was sent before the talk.
 //
 // The other side notices nothing: its stream goes on under the same SSRC, and
-// what is said to it too. On an error nothing has changed; ErrNoPorts is one.
-func (s *Session) Reopen(side Side) error {
+// what is said to it too. On an error the seat is closed and nothing else has
+// changed.
+func (s *Session) Take(side Side, t *Seat) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
-		return ErrClosed
+	e, err := s.engine, ErrClosed
+	if !s.closed {
+		t.pair.drain()
+		old := s.ends[side].port
+		if err = s.reader.reopen(side, t.pair); err == nil {
+			t.once.Do(func() {}) // it is the session's now
+			e.ports.retire(old, e.Elapsed())
+			return nil
+		}
 	}
-	e := s.engine
-	fresh, err := e.ports.open(e.Elapsed())
-	if err != nil {
-		return fmt.Errorf("reopen media of side %v: %w", side, err)
-	}
-	old := s.ends[side].port
-	if err := s.reader.reopen(side, fresh); err != nil {
-		fresh.close()
-		e.ports.unused(fresh.port)
-		return fmt.Errorf("reopen media of side %v: %w", side, err)
-	}
-	e.ports.retire(old, e.Elapsed())
-	return nil
+	t.Close()
+	return fmt.Errorf("take a seat for side %v: %w", side, err)
 }
 
 // part takes leave of a side's peer.

@@ -107,4 +107,14 @@ func (fd rawSocket) receive(b []byte, from *rawAddr) (int, unix.Errno) {
 	return int(n), e
 }
 
+func (fd rawSocket) drain() {
+	var b [1]byte
+	var from rawAddr
+	for range mostDrained {
+		if _, e := fd.receive(b[:], &from); e != 0 && e != unix.EINTR {
+			return
+		}
+	}
+}
+
 func (fd rawSocket) close() { _ = unix.Close(int(fd)) } // an error leaves nothing to do: the descriptor is gone

@@ -23,7 +23,7 @@ type Speech struct {
 	// silence.
 	Loop bool
 	// Done is called once when Audio has been said to its end, and never if
-	// Silence, another Play, Reopen or Close came first. All speech of the engine
+	// Silence, another Play, Take or Close came first. All speech of the engine
 	// waits for it, so it must not wait itself. May be nil.
 	Done func()
 }
