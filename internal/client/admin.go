@@ -17,6 +17,7 @@ type TenantChange struct {
 	Name             string     `json:"name,omitempty"`
 	Timezone         string     `json:"timezone,omitempty"`
 	RateLimit        *RateLimit `json:"rate_limit,omitempty"`
+	MaxCalls         *int64     `json:"max_calls,omitempty"`
 	MaxDuration      int64      `json:"max_duration,omitempty"` // seconds
 	RingSeconds      int64      `json:"ring_seconds,omitempty"`
 	RingTotalSeconds int64      `json:"ring_total_seconds,omitempty"`
@@ -43,6 +44,7 @@ type Tenant struct {
 	Name             string    `json:"name"`
 	Timezone         string    `json:"timezone"`
 	RateLimit        RateLimit `json:"rate_limit"`
+	MaxCalls         int64     `json:"max_calls"` // up at once; 0 = any number
 	MaxDuration      int64     `json:"max_duration"`
 	RingSeconds      int64     `json:"ring_seconds"`
 	RingTotalSeconds int64     `json:"ring_total_seconds"`

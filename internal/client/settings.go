@@ -13,6 +13,11 @@ type Settings struct {
 	MaxDuration            int64          `json:"max_duration"` // seconds
 	RingSeconds            int64          `json:"ring_seconds"`
 	RingTotalSeconds       int64          `json:"ring_total_seconds"`
+	RingStrategy           string         `json:"ring_strategy"`
+	MaxCallSeconds         int64          `json:"max_call_seconds"`
+	EndCallsWithAllocation bool           `json:"end_calls_with_allocation"`
+	MaxAllocationCalls     int64          `json:"max_allocation_calls"`
+	MaxCallerRate          int64          `json:"max_caller_calls_per_minute"`
 	PINLength              int64          `json:"pin_length"`
 	PINFallback            bool           `json:"pin_fallback"`
 	StrangerPolicy         StrangerPolicy `json:"stranger_policy"`
@@ -36,6 +41,11 @@ type SettingsChange struct {
 	MaxDuration            *int64          `json:"max_duration,omitempty"`
 	RingSeconds            *int64          `json:"ring_seconds,omitempty"`
 	RingTotalSeconds       *int64          `json:"ring_total_seconds,omitempty"`
+	RingStrategy           *string         `json:"ring_strategy,omitempty"`
+	MaxCallSeconds         *int64          `json:"max_call_seconds,omitempty"`
+	EndCallsWithAllocation *bool           `json:"end_calls_with_allocation,omitempty"`
+	MaxAllocationCalls     *int64          `json:"max_allocation_calls,omitempty"`
+	MaxCallerRate          *int64          `json:"max_caller_calls_per_minute,omitempty"`
 	PINLength              *int64          `json:"pin_length,omitempty"`
 	PINFallback            *bool           `json:"pin_fallback,omitempty"`
 	StrangerPolicy         *StrangerPolicy `json:"stranger_policy,omitempty"`

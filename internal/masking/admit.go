@@ -102,15 +102,16 @@ func Admit(r Route, caller e164.Number, now time.Time) (Plan, error) {
 	return Plan{}, RefusedStranger
 }
 
-// plan rings the side of a that the direction leads to.
+// plan rings the side of a that the direction leads to, as the tenant wants it.
 func (r Route) plan(a Allocation, caller e164.Number, d Direction) Plan {
 	targets := a.To
 	if d == ToCalls {
 		targets = a.From
 	}
 	targets = slices.DeleteFunc(slices.Clone(targets), func(n e164.Number) bool { return n == caller })
-	return Plan{Tenant: r.Tenant, Allocation: a, VirtualNumber: a.VirtualNumber, Caller: caller, Direction: d, Targets: targets,
-		RingEach: r.Tenant.Settings.RingEach, RingTotal: r.Tenant.Settings.RingTotal}
+	s := r.Tenant.Settings
+	return Plan{Tenant: r.Tenant, Allocation: a, VirtualNumber: a.VirtualNumber, Caller: caller, Direction: d,
+		Targets: s.Ring.Order(targets, a.Turn(d)), Together: s.Ring == Simultaneous, RingEach: s.RingEach, RingTotal: s.RingTotal}
 }
 
 func seconds(d time.Duration) string { return strconv.FormatInt(int64(d/time.Second), 10) }

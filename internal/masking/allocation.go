@@ -69,6 +69,8 @@ type Allocation struct {
 	EndedAt        time.Time // zero: not ended by anybody; see Status for expiry
 	EndReason      EndReason
 	Tally          Tally
+	ToTurn         Turn // of calls that ring To
+	FromTurn       Turn // of calls that ring From
 }
 
 // Tally counts the calls of an allocation.

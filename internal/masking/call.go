@@ -26,6 +26,7 @@ const (
 	CauseNodeLost        Cause = "node_lost"        // the node that carried it died
 	CauseLeakBlocked     Cause = "leak_blocked"     // the tripwire stopped a message
 	CauseRejected        Cause = "rejected"         // never routed; see Refusal
+	CauseMaxTime         Cause = "max_call_time"    // the talk lasted as long as its tenant lets one
 
 	// Of an attempt alone: another number that rang at the same time was quicker.
 	CauseElsewhere Cause = "answered_elsewhere"

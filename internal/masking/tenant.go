@@ -2,6 +2,7 @@ package masking
 
 import (
 	"regexp"
+	"slices"
 	"time"
 )
 
@@ -12,6 +13,8 @@ const (
 	MaxParties      = 10
 	MaxCustomField  = 256 // characters, not bytes
 	MaxRetention    = 3650 * 24 * time.Hour
+	MostCalls       = 1_000_000
+	MostTalk        = 24 * time.Hour
 )
 
 // Tenant is a customer of the operator: his own numbers, tokens, allocations.
@@ -31,6 +34,13 @@ type Settings struct {
 	MaxDuration time.Duration // the longest life of an allocation
 	RingEach    time.Duration // how long one number rings
 	RingTotal   time.Duration // how long a caller hears ringing in all
+	Ring        RingStrategy
+
+	MaxCalls           int           // up at once; 0 = any number
+	MaxAllocationCalls int           // up at once through one allocation; 0 = any number
+	MaxCallerRate      int           // calls of one caller in a minute; 0 = any number
+	MaxCall            time.Duration // how long a talk may last
+	EndWithAllocation  bool          // talks end with their allocation, a minute after a warning
 
 	Country            string // ISO 3166-1 alpha-2: whose tones a caller hears
 	Language           string // of the announcements: ISO 639-1
@@ -58,6 +68,8 @@ func DefaultSettings(zone *time.Location) Settings {
 		MaxDuration: MaxDuration,
 		RingEach:    20 * time.Second,
 		RingTotal:   60 * time.Second,
+		Ring:        Sequential,
+		MaxCall:     4 * time.Hour,
 		Country:     "IN",
 		Language:    "en",
 		PINLength:   MinPINLength,
@@ -76,6 +88,16 @@ func (s Settings) Check() error {
 		return invalid(CodeInvalidField, "ring_seconds", "ring_seconds must be 5 to 180")
 	case s.RingTotal < s.RingEach || s.RingTotal > 600*time.Second:
 		return invalid(CodeInvalidField, "ring_total_seconds", "ring_total_seconds must be at least ring_seconds and at most 600")
+	case !slices.Contains(RingStrategies, s.Ring):
+		return invalid(CodeInvalidField, "ring_strategy", `ring_strategy must be "sequential", "simultaneous", "round_robin" or "sticky_last"`)
+	case s.MaxCalls < 0 || s.MaxCalls > MostCalls:
+		return invalid(CodeInvalidField, "max_calls", "max_calls must be 0 to 1000000")
+	case s.MaxAllocationCalls < 0 || s.MaxAllocationCalls > MostCalls:
+		return invalid(CodeInvalidField, "max_allocation_calls", "max_allocation_calls must be 0 to 1000000")
+	case s.MaxCallerRate < 0 || s.MaxCallerRate > MostCalls:
+		return invalid(CodeInvalidField, "max_caller_calls_per_minute", "max_caller_calls_per_minute must be 0 to 1000000")
+	case s.MaxCall < time.Minute || s.MaxCall > MostTalk:
+		return invalid(CodeInvalidField, "max_call_seconds", "max_call_seconds must be 60 to 86400")
 	case !twoLetters(s.Country, 'A'):
 		return invalid(CodeInvalidField, "country", "country must be two capital letters (ISO 3166-1), such as IN")
 	case !twoLetters(s.Language, 'a'):

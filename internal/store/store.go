@@ -164,7 +164,7 @@ type AllocationReader interface {
 // AllocationWriter changes allocations.
 type AllocationWriter interface {
 	InsertAllocation(ctx context.Context, a masking.Allocation) error
-	// UpdateAllocation writes everything but the tally and the creation.
+	// UpdateAllocation writes everything but the tally, the turns and the creation.
 	UpdateAllocation(ctx context.Context, a masking.Allocation) error
 }
 
@@ -231,14 +231,16 @@ type CallReader interface {
 
 // CallWriter writes call records and events.
 type CallWriter interface {
-	// BeginCall inserts the record and counts the call in its allocation's
-	// tally, both only if the record is new; fresh tells which.
+	// BeginCall inserts the record, counts the call in its allocation's tally and
+	// makes its callee the one who began the turn of its direction, all only if the
+	// record is new; fresh tells which.
 	BeginCall(ctx context.Context, c masking.Call) (fresh bool, err error)
-	// MatchCall writes whose call it is (allocation, direction, custom field) and counts it in the allocation's tally,
+	// MatchCall writes whose call it is (allocation, direction, custom field) and counts it as BeginCall does,
 	// both only if the record is open and belongs to no allocation; changed tells
 	// which.
 	MatchCall(ctx context.Context, c masking.Call) (changed bool, err error)
-	// AnswerCall writes the answer, and that it is recorded if so, and counts it, both only if the call is
+	// AnswerCall writes the answer, and that it is recorded if so, counts it, and makes its callee the one
+	// who answered in the turn of its direction, all only if the call is
 	// neither answered nor ended; changed tells which.
 	AnswerCall(ctx context.Context, c masking.Call) (changed bool, err error)
 	// KeepCallState keeps what it takes to take the call up again, in place of what

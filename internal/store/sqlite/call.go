@@ -189,8 +189,25 @@ func (t *tx) BeginCall(ctx context.Context, c masking.Call) (fresh bool, err err
 	if n == 0 || c.Allocation == "" {
 		return n == 1, nil
 	}
-	_, err = t.exec(ctx, `UPDATE allocation SET calls = calls + 1 WHERE id = ?`, c.Allocation)
-	return err == nil, err
+	return true, t.countCall(ctx, c)
+}
+
+// countCall counts a call in its allocation, and notes whom it is to ring first.
+func (t *tx) countCall(ctx context.Context, c masking.Call) error {
+	if c.Callee.IsZero() {
+		_, err := t.exec(ctx, `UPDATE allocation SET calls = calls + 1 WHERE id = ?`, c.Allocation)
+		return err
+	}
+	_, err := t.exec(ctx, `UPDATE allocation SET calls = calls + 1, `+rungSide(c.Direction)+`_began = ? WHERE id = ?`, c.Callee.E164(), c.Allocation)
+	return err
+}
+
+// rungSide begins the names of the columns about the side that a direction leads to.
+func rungSide(d masking.Direction) string {
+	if d == masking.ToCalls {
+		return "from"
+	}
+	return "to"
 }
 
 // MatchCall gives a call without an allocation the one whose PIN was entered, and
@@ -208,8 +225,7 @@ func (t *tx) MatchCall(ctx context.Context, c masking.Call) (changed bool, err e
 	if n == 0 {
 		return false, t.checkCall(ctx, c)
 	}
-	_, err = t.exec(ctx, `UPDATE allocation SET calls = calls + 1 WHERE id = ?`, c.Allocation)
-	return err == nil, err
+	return true, t.countCall(ctx, c)
 }
 
 // AnswerCall writes the answer of a call, once.
@@ -229,7 +245,8 @@ func (t *tx) AnswerCall(ctx context.Context, c masking.Call) (changed bool, err 
 	if err != nil || allocation == "" {
 		return err == nil, err
 	}
-	_, err = t.exec(ctx, `UPDATE allocation SET connected = connected + 1 WHERE id = ?`, allocation)
+	_, err = t.exec(ctx, `UPDATE allocation SET connected = connected + 1, `+rungSide(c.Direction)+`_answered = ? WHERE id = ?`,
+		c.Callee.E164(), allocation)
 	return err == nil, err
 }
 

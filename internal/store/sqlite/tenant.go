@@ -11,7 +11,8 @@ import (
 
 const tenantColumns = `t.id, t.account_sid, t.name, t.zone, t.rate_per_second, t.rate_burst,
 	t.max_duration, t.ring_each, t.ring_total, t.created_at, t.country, t.language, t.pin_length, t.pin_fallback,
-	t.stranger_action, t.stranger_forward, t.stranger_url, t.recording_notice, t.recording_retention`
+	t.stranger_action, t.stranger_forward, t.stranger_url, t.recording_notice, t.recording_retention,
+	t.ring_strategy, t.max_calls, t.max_allocation_calls, t.max_caller_rate, t.max_call, t.end_with_allocation`
 
 // tenantDest are the destinations of tenantColumns.
 func (r *reader) tenantDest(t *masking.Tenant) []any {
@@ -20,7 +21,9 @@ func (r *reader) tenantDest(t *masking.Tenant) []any {
 		durationCol{&s.MaxDuration}, durationCol{&s.RingEach}, durationCol{&s.RingTotal}, timeCol{&t.CreatedAt},
 		&s.Country, &s.Language, &s.PINLength, &s.PINFallback,
 		actionCol(&s.Strangers.Action), numberCol{&s.Strangers.Forward}, &s.Strangers.URL,
-		&s.RecordingNotice, durationCol{&s.RecordingRetention}}
+		&s.RecordingNotice, durationCol{&s.RecordingRetention},
+		wordCol[masking.RingStrategy]{&s.Ring, "ring strategy", masking.RingStrategies},
+		&s.MaxCalls, &s.MaxAllocationCalls, &s.MaxCallerRate, durationCol{&s.MaxCall}, &s.EndWithAllocation}
 }
 
 // settingsArgs are a tenant's settings without the zone, in the order of the
@@ -29,7 +32,8 @@ func settingsArgs(s masking.Settings) []any {
 	return []any{s.RateLimit.PerSecond, s.RateLimit.Burst,
 		s.MaxDuration.Milliseconds(), s.RingEach.Milliseconds(), s.RingTotal.Milliseconds(),
 		s.Country, s.Language, s.PINLength, s.PINFallback,
-		s.Strangers.Action, s.Strangers.Forward.E164(), s.Strangers.URL, s.RecordingNotice, s.RecordingRetention.Milliseconds()}
+		s.Strangers.Action, s.Strangers.Forward.E164(), s.Strangers.URL, s.RecordingNotice, s.RecordingRetention.Milliseconds(),
+		s.Ring, s.MaxCalls, s.MaxAllocationCalls, s.MaxCallerRate, s.MaxCall.Milliseconds(), s.EndWithAllocation}
 }
 
 func actionCol(to *masking.StrangerAction) wordCol[masking.StrangerAction] {
@@ -114,8 +118,9 @@ func (t *tx) InsertTenant(ctx context.Context, v masking.Tenant) error {
 	}
 	_, err = t.exec(ctx, `INSERT INTO tenant (id, account_sid, name, zone, created_at, rate_per_second, rate_burst,
 		max_duration, ring_each, ring_total, country, language, pin_length, pin_fallback,
-		stranger_action, stranger_forward, stranger_url, recording_notice, recording_retention)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		stranger_action, stranger_forward, stranger_url, recording_notice, recording_retention,
+		ring_strategy, max_calls, max_allocation_calls, max_caller_rate, max_call, end_with_allocation)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		append([]any{v.ID, v.AccountSID, v.Name, zone, millis(v.CreatedAt)}, settingsArgs(v.Settings)...)...)
 	return inserted("a tenant with this id or account SID", err)
 }
@@ -129,7 +134,8 @@ func (t *tx) UpdateTenant(ctx context.Context, v masking.Tenant) error {
 	args := append([]any{v.AccountSID, v.Name, zone}, settingsArgs(v.Settings)...)
 	n, err := t.exec(ctx, `UPDATE tenant SET account_sid = ?, name = ?, zone = ?, rate_per_second = ?, rate_burst = ?,
 		max_duration = ?, ring_each = ?, ring_total = ?, country = ?, language = ?, pin_length = ?, pin_fallback = ?,
-		stranger_action = ?, stranger_forward = ?, stranger_url = ?, recording_notice = ?, recording_retention = ?
+		stranger_action = ?, stranger_forward = ?, stranger_url = ?, recording_notice = ?, recording_retention = ?,
+		ring_strategy = ?, max_calls = ?, max_allocation_calls = ?, max_caller_rate = ?, max_call = ?, end_with_allocation = ?
 		WHERE id = ?`, append(args, v.ID)...)
 	return exactlyOne(n, inserted("a tenant with this account SID", err))
 }

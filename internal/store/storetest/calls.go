@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"tandem/internal/e164"
 	"tandem/internal/masking"
 	"tandem/internal/store"
 )
@@ -18,6 +19,7 @@ func callTests() []test {
 		{"ACallIsReadAsWrittenAndOnlyByItsTenant", callRoundTrip},
 		{"EachStepOfACallCountsOnceHoweverOftenItIsTold", callCountsOnce},
 		{"ConcurrentReportsOfOneCallCountOnce", callCountsOnceConcurrently},
+		{"WhoBeganAndWhoAnsweredIsKeptForTheNextCallOfTheDirection", callTurns},
 		{"AnEndTellsOfAnAnswerThatWasNeverWritten", endBringsAnswer},
 		{"NothingChangesAfterTheEnd", nothingAfterEnd},
 		{"ACallWithoutARecordIsNotFound", callUnknown},
@@ -146,6 +148,54 @@ func callCountsOnce(b *bench) {
 		b.Fatalf("a late BeginCall: %v, %v", fresh, err)
 	}
 	equal(b, b.call(begun.ID), ended)
+}
+
+func callTurns(b *bench) {
+	b.acme()
+	a := b.created(Allocation("acme", AllocationID(1), Virtual(1), People(1, 2), People(3, 4)), Start())
+	expect := func(to, from masking.Turn) {
+		b.Helper()
+		got := b.allocation(a.ID)
+		equal(b, got.ToTurn, to)
+		equal(b, got.FromTurn, from)
+	}
+	did := func(step func(store.Tx, context.Context, masking.Call) (bool, error), c masking.Call) {
+		b.Helper()
+		if _, err := b.report(step, c); err != nil {
+			b.Fatal(err)
+		}
+	}
+	begun, answered, ended := steps(a, CallID(1))
+	begun.Callee, begun.Direction = Person(4), masking.FromCalls
+	answered.Direction, ended.Direction = masking.FromCalls, masking.FromCalls
+	did(store.Tx.BeginCall, begun)
+	expect(masking.Turn{Began: Person(4)}, masking.Turn{})
+	did(store.Tx.AnswerCall, answered)
+	did(store.Tx.EndCall, ended)
+	expect(masking.Turn{Began: Person(4), Answered: Person(3)}, masking.Turn{})
+
+	back := Call(a, CallID(2), Person(3))
+	back.Callee, back.Direction = Person(2), masking.ToCalls
+	did(store.Tx.BeginCall, back)
+	back.EndedAt, back.Cause = Start(), masking.CauseNoAnswer
+	did(store.Tx.EndCall, back)
+	did(store.Tx.BeginCall, begun) // told again: it is not the last
+	expect(masking.Turn{Began: Person(4), Answered: Person(3)}, masking.Turn{Began: Person(2)})
+
+	refused := Call(a, CallID(3), Person(1)) // rings nobody
+	refused.Callee, refused.EndedAt, refused.Cause = e164.Number{}, Start(), masking.CauseRejected
+	did(store.Tx.BeginCall, refused)
+	asked := Call(a, CallID(4), Person(1))
+	asked.Allocation, asked.Callee = "", e164.Number{}
+	did(store.Tx.BeginCall, asked)
+	expect(masking.Turn{Began: Person(4), Answered: Person(3)}, masking.Turn{Began: Person(2)})
+	asked.Allocation, asked.Callee, asked.Direction = a.ID, Person(3), masking.FromCalls
+	did(store.Tx.MatchCall, asked)
+	expect(masking.Turn{Began: Person(3), Answered: Person(3)}, masking.Turn{Began: Person(2)})
+	changed := b.allocation(a.ID)
+	changed.To, changed.ToTurn = People(4), masking.Turn{}
+	b.update(func(ctx context.Context, tx store.Tx) error { return tx.UpdateAllocation(ctx, changed) })
+	expect(masking.Turn{Began: Person(3), Answered: Person(3)}, masking.Turn{Began: Person(2)})
 }
 
 func callCountsOnceConcurrently(b *bench) {

@@ -60,7 +60,8 @@ func tenantUpdate(b *bench) {
 	t.Settings = masking.Settings{Zone: london, RateLimit: masking.RateLimit{PerSecond: 7, Burst: 9}, MaxDuration: time.Hour,
 		RingEach: 5500 * time.Millisecond, RingTotal: time.Minute, Country: "GB", Language: "hi", PINLength: 8, PINFallback: true,
 		Strangers:       masking.StrangerPolicy{Action: masking.AskWebhook, Forward: Person(1), URL: "https://acme.example/calls?a=1"},
-		RecordingNotice: true, RecordingRetention: 90 * 24 * time.Hour}
+		RecordingNotice: true, RecordingRetention: 90 * 24 * time.Hour,
+		Ring: masking.StickyLast, MaxCalls: 500, MaxAllocationCalls: 2, MaxCallerRate: 6, MaxCall: 90 * time.Minute, EndWithAllocation: true}
 	b.update(func(ctx context.Context, tx store.Tx) error {
 		changed := t
 		changed.CreatedAt = Start().Add(time.Hour)

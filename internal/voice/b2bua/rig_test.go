@@ -87,6 +87,8 @@ type kind string
 // The kinds. Those who are let through ring Bob, Carol and Dave.
 const (
 	routed    kind = "routed"
+	together  kind = "all rung at once"
+	pinned    kind = "asked for a PIN, then all rung at once"
 	taped     kind = "recorded"
 	noticed   kind = "recorded after a notice"
 	asked     kind = "asked for a PIN"
@@ -98,16 +100,21 @@ const (
 	unheard   kind = "left to a server that is away"
 )
 
-var kinds = []kind{routed, taped, noticed, asked, announced, rejected, forwarded, consulted, sentAsk, unheard}
+var kinds = []kind{routed, together, pinned, taped, noticed, asked, announced, rejected, forwarded, consulted, sentAsk, unheard}
 
 // newKind is an exchange for a call of a kind.
 func newKind(t *testing.T, k kind) *exchange {
 	f := newGreenPin(t, bob, carol)
 	f.director.lengths = []int{4, 6, 8} // so that the right one is whole only by # or in time
 	switch k {
-	case routed, taped, noticed:
+	case pinned:
+		f.director.route.Tenant.Settings.Ring = masking.Simultaneous
+	case routed, together, taped, noticed:
 		f = newExchange(t, bob, carol)
-		f.director.route.Found[0].Record = k != routed
+		if k == together {
+			f.director.route.Tenant.Settings.Ring = masking.Simultaneous
+		}
+		f.director.route.Found[0].Record = k == taped || k == noticed
 		f.director.route.Tenant.Settings.RecordingNotice = k == noticed
 	case announced, rejected, forwarded:
 		action := map[kind]masking.StrangerAction{announced: masking.Announce, rejected: masking.Reject, forwarded: masking.Forward}

@@ -85,7 +85,7 @@ var table = [states]map[EventKind]step{
 	},
 	Dialing: {
 		EvRinging:    {ring, []State{Ringing}},
-		EvAnswered:   {connect, []State{Talking, Ending}},
+		EvAnswered:   {connect, []State{Talking, Dialing, Ending}},
 		EvFailed:     {hunt, []State{Dialing, Parting, Ending}},
 		EvRingTime:   {hunt, []State{Dialing, Parting, Ending}},
 		EvTotalTime:  {giveUp, []State{Parting, Ending}},
@@ -101,8 +101,9 @@ var table = [states]map[EventKind]step{
 		EvGone:       {countOut, []State{Dialing, Ending}},
 	},
 	Ringing: {
-		EvAnswered:   {connect, []State{Talking, Ending}},
-		EvFailed:     {hunt, []State{Dialing, Parting, Ending}},
+		EvRinging:    {ring, []State{Ringing}},
+		EvAnswered:   {connect, []State{Talking, Ringing, Dialing, Ending}},
+		EvFailed:     {hunt, []State{Ringing, Dialing, Parting, Ending}},
 		EvRingTime:   {hunt, []State{Dialing, Parting, Ending}},
 		EvTotalTime:  {giveUp, []State{Parting, Ending}},
 		EvCancelled:  {hangUp, []State{Ending}},

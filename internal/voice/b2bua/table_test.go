@@ -89,21 +89,23 @@ type way struct {
 var ways = map[State][]way{
 	Asking: {{asked, nil}, {asked, typing("482")}, {asked, typing(rightPIN)}, {asked, typing("1#2#" + rightPIN[:5])},
 		{asked, []Event{silence}}},
-	Dialing: {{routed, nil}, {routed, []Event{fails}}, {routed, []Event{rings, fails}}, {asked, typing(rightPIN + "#")},
+	Dialing: {{together, nil}, {together, []Event{rings, fails}}, {pinned, typing(rightPIN + "#")}, {routed, nil}, {routed, []Event{fails}}, {routed, []Event{rings, fails}}, {asked, typing(rightPIN + "#")},
 		{asked, typing(rightPIN+"#", fails)}},
-	Ringing: {{routed, []Event{rings}}, {routed, []Event{rings, fails, {Kind: EvRinging, Side: B, Attempt: 2}}},
+	Ringing: {{together, []Event{rings}}, {together, []Event{rings, {Kind: EvRinging, Side: B, Attempt: 2}}},
+		{pinned, typing(rightPIN+"#", rings)}, {routed, []Event{rings}}, {routed, []Event{rings, fails, {Kind: EvRinging, Side: B, Attempt: 2}}},
 		{asked, typing(rightPIN+"#", fails, Event{Kind: EvRinging, Side: B, Attempt: 2})}},
-	Talking: {{routed, []Event{answers}}, {routed, []Event{rings, fails, answersToo}}, {asked, typing(rightPIN+"#", answers)},
+	Talking: {{together, []Event{answersToo}}, {together, []Event{fails, answersToo}}, {pinned, typing(rightPIN+"#", answersToo)},
+		{routed, []Event{answers}}, {routed, []Event{rings, fails, answersToo}}, {asked, typing(rightPIN+"#", answers)},
 		{noticed, []Event{answers}}},
 	Parting: {{announced, nil}, {asked, typing("1#2#3#")}, {asked, typing(rightPIN+"#", fails, failsToo)}},
-	Ending: {{routed, []Event{hangsUp}}, {routed, []Event{answers, hangsUp}}, {routed, []Event{answers, hangsUp, goneA}},
+	Ending: {{together, []Event{hangsUp}}, {routed, []Event{hangsUp}}, {routed, []Event{answers, hangsUp}}, {routed, []Event{answers, hangsUp, goneA}},
 		{asked, []Event{hangsUp}}, {rejected, nil}},
 	Over: {{routed, []Event{hangsUp, goneA, goneB}}, {asked, []Event{goneA}}},
 }
 
 // variants are the events of a kind that a call can meet.
 func variants(c *call) []Event {
-	all := []Event{goneB} // of the first number's leg
+	all := []Event{goneB, fails, {Kind: EvAnswered, Side: B, Attempt: 1, Body: []byte("?")}} // of the first number's leg
 	for k := range eventKinds {
 		for _, s := range []Side{A, B} {
 			e := Event{Kind: k, Side: s, Allocation: c.plan.Allocation.ID}

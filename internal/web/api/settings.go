@@ -20,6 +20,11 @@ type Settings struct {
 	MaxDuration            int64          `json:"max_duration" doc:"the longest life of an allocation, in seconds"`
 	RingSeconds            int64          `json:"ring_seconds" doc:"how long one number rings"`
 	RingTotalSeconds       int64          `json:"ring_total_seconds" doc:"how long a caller hears ringing in all"`
+	RingStrategy           string         `json:"ring_strategy" enum:"sequential,simultaneous,round_robin,sticky_last" doc:"in which order the numbers of a side are rung"`
+	MaxCallSeconds         int64          `json:"max_call_seconds" doc:"how long a talk may last; both sides are warned a minute before its end"`
+	EndCallsWithAllocation bool           `json:"end_calls_with_allocation" doc:"a talk ends when its allocation expires; both sides are warned a minute before"`
+	MaxAllocationCalls     int64          `json:"max_allocation_calls" doc:"calls up at once through one allocation; 0: any number"`
+	MaxCallerRate          int64          `json:"max_caller_calls_per_minute" doc:"calls of one caller in a minute; 0: any number"`
 	PINLength              int64          `json:"pin_length" doc:"digits of a new PIN, while its number is not too full for it"`
 	PINFallback            bool           `json:"pin_fallback" doc:"GreenVN allocations get PINs for calls from another phone"`
 	StrangerPolicy         StrangerPolicy `json:"stranger_policy"`
@@ -48,6 +53,11 @@ type SettingsBody struct {
 	MaxDuration            *int64              `json:"max_duration,omitempty" minimum:"1" maximum:"14688000" doc:"seconds"`
 	RingSeconds            *int64              `json:"ring_seconds,omitempty" minimum:"5" maximum:"180" doc:"at first 20"`
 	RingTotalSeconds       *int64              `json:"ring_total_seconds,omitempty" minimum:"5" maximum:"600" doc:"at first 60"`
+	RingStrategy           *string             `json:"ring_strategy,omitempty" enum:"sequential,simultaneous,round_robin,sticky_last" doc:"at first sequential"`
+	MaxCallSeconds         *int64              `json:"max_call_seconds,omitempty" minimum:"60" maximum:"86400" doc:"at first 14400"`
+	EndCallsWithAllocation *bool               `json:"end_calls_with_allocation,omitempty"`
+	MaxAllocationCalls     *int64              `json:"max_allocation_calls,omitempty" minimum:"0" maximum:"1000000"`
+	MaxCallerRate          *int64              `json:"max_caller_calls_per_minute,omitempty" minimum:"0" maximum:"1000000"`
 	PINLength              *int64              `json:"pin_length,omitempty" minimum:"4" maximum:"8" doc:"at first 4"`
 	PINFallback            *bool               `json:"pin_fallback,omitempty"`
 	StrangerPolicy         *StrangerPolicyBody `json:"stranger_policy,omitempty" doc:"replaced as a whole; at first announce"`
@@ -105,7 +115,9 @@ func shownSettings(c control.Configured) SettingsShown {
 func presentSettings(s masking.Settings) Settings {
 	return Settings{Timezone: s.Zone.String(), Country: s.Country, Language: s.Language,
 		MaxDuration: int64(s.MaxDuration / time.Second), RingSeconds: int64(s.RingEach / time.Second),
-		RingTotalSeconds: int64(s.RingTotal / time.Second), PINLength: int64(s.PINLength), PINFallback: s.PINFallback,
+		RingTotalSeconds: int64(s.RingTotal / time.Second), RingStrategy: string(s.Ring),
+		MaxCallSeconds: int64(s.MaxCall / time.Second), EndCallsWithAllocation: s.EndWithAllocation,
+		MaxAllocationCalls: int64(s.MaxAllocationCalls), MaxCallerRate: int64(s.MaxCallerRate), PINLength: int64(s.PINLength), PINFallback: s.PINFallback,
 		StrangerPolicy: presentStrangers(s.Strangers), RecordingAnnouncement: s.RecordingNotice,
 		RecordingRetentionDays: int64(s.RecordingRetention / day)}
 }
@@ -135,6 +147,13 @@ func (b SettingsBody) adjust(s *masking.Settings) error {
 	setSeconds(&s.MaxDuration, b.MaxDuration)
 	setSeconds(&s.RingEach, b.RingSeconds)
 	setSeconds(&s.RingTotal, b.RingTotalSeconds)
+	if b.RingStrategy != nil {
+		s.Ring = masking.RingStrategy(*b.RingStrategy)
+	}
+	setSeconds(&s.MaxCall, b.MaxCallSeconds)
+	set(&s.EndWithAllocation, b.EndCallsWithAllocation)
+	setInt(&s.MaxAllocationCalls, b.MaxAllocationCalls)
+	setInt(&s.MaxCallerRate, b.MaxCallerRate)
 	setInt(&s.PINLength, b.PINLength)
 	set(&s.PINFallback, b.PINFallback)
 	set(&s.RecordingNotice, b.RecordingAnnouncement)

@@ -22,6 +22,7 @@ type Tenant struct {
 	AccountSID masking.AccountSID `json:"account_sid"`
 	Name       string             `json:"name"`
 	RateLimit  RateLimit          `json:"rate_limit"`
+	MaxCalls   int64              `json:"max_calls" doc:"calls up at once; 0: any number"`
 	Settings
 	CreatedAt string `json:"created_at" format:"date-time"`
 }
@@ -48,6 +49,7 @@ type NewTenantBody struct {
 type TenantBody struct {
 	Name      *string        `json:"name,omitempty" maxLength:"128"`
 	RateLimit *RateLimitBody `json:"rate_limit,omitempty"`
+	MaxCalls  *int64         `json:"max_calls,omitempty" minimum:"0" maximum:"1000000" doc:"calls up at once; 0: any number"`
 	SettingsBody
 }
 
@@ -162,13 +164,14 @@ func (b TenantBody) adjust(s *masking.Settings) error {
 		setInt(&s.RateLimit.PerSecond, rate.PerSecond)
 		setInt(&s.RateLimit.Burst, rate.Burst)
 	}
+	setInt(&s.MaxCalls, b.MaxCalls)
 	return b.SettingsBody.adjust(s)
 }
 
 func presentTenant(t masking.Tenant) Tenant {
 	s := t.Settings
 	return Tenant{TenantID: t.ID, AccountSID: t.AccountSID, Name: t.Name, Settings: presentSettings(s),
-		RateLimit: RateLimit{PerSecond: int64(s.RateLimit.PerSecond), Burst: int64(s.RateLimit.Burst)},
+		RateLimit: RateLimit{PerSecond: int64(s.RateLimit.PerSecond), Burst: int64(s.RateLimit.Burst)}, MaxCalls: int64(s.MaxCalls),
 		CreatedAt: masking.Stamp(t.CreatedAt, s.Zone)}
 }
 

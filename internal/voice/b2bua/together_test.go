@@ -1,0 +1,189 @@
+package b2bua
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tandem/internal/e164"
+	"tandem/internal/masking"
+)
+
+// newTogether is an exchange whose numbers are rung all at once.
+func newTogether(t *testing.T, to ...e164.Number) *exchange {
+	f := newExchange(t, to...)
+	f.director.route.Tenant.Settings.Ring = masking.Simultaneous
+	return f
+}
+
+func TestAllNumbersRingAtOnceAndTheFirstToAnswerHasTheCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newTogether(t, bob, carol, dave)
+		f.slow = true
+		f.call()
+		if f.dials() != 3 || f.b(1).dial.To != bob || f.b(2).dial.To != carol || f.b(3).dial.To != dave {
+			t.Fatalf("%v", f.trace.all())
+		}
+		f.tell(f.b(2), Event{Kind: EvRinging})
+		f.tell(f.b(1), Event{Kind: EvRinging})
+		wait(3 * time.Second)
+		f.tell(f.b(3), Event{Kind: EvAnswered, Body: []byte(answerOfB)})
+		if len(f.caller.answers) != 1 || f.caller.rings != 1 || f.trace.count("note rang") != 1 {
+			t.Fatalf("%v", f.trace.all())
+		}
+		for _, loser := range []*fakeLeg{f.b(1), f.b(2)} {
+			if loser.end() != (Reason{Cause: masking.CauseElsewhere}) {
+				t.Errorf("%s was ended with %+v", loser.name, loser.ends)
+			}
+			loser.say(Event{Kind: EvAnswered, Body: []byte(offerOfA)}) // too late; the leg itself acknowledges it and hangs up
+			loser.vanish()
+		}
+		synctest.Wait()
+		if len(f.caller.answers) != 1 || f.b(3).ended() {
+			t.Fatalf("%v", f.trace.all())
+		}
+		for i, s := range f.media.sessions {
+			if open := i == 2; (s.closed == 0) != open {
+				t.Errorf("the media of attempt %d was closed %d times", i+1, s.closed)
+			}
+		}
+		f.tell(f.b(3), Event{Kind: EvHungUp})
+		f.b(3).vanish()
+		r := f.ended()
+		want := []masking.Attempt{
+			{Target: bob, Trunk: "one", Rang: true, Cause: masking.CauseElsewhere, Ring: 3 * time.Second},
+			{Target: carol, Trunk: "one", Rang: true, Cause: masking.CauseElsewhere, Ring: 3 * time.Second},
+			{Target: dave, Trunk: "one", Answered: true, Status: 200, Ring: 3 * time.Second},
+		}
+		if !slices.Equal(r.Attempts, want) || r.Callee != dave || r.Cause != masking.CauseCalleeHungUp {
+			t.Errorf("record %+v", r)
+		}
+	})
+}
+
+func TestNumbersThatRingAtOnceHaveAddressesOfTheirOwn(t *testing.T) {
+	for _, k := range []kind{together, pinned} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newKind(t, k)
+			f.call()
+			if k == pinned {
+				f.keys(rightPIN + "#")
+			}
+			seen := map[string]bool{}
+			for i := range f.dials() {
+				seen[audioOf(t, string(f.b(i+1).dial.Offer)).Addr.String()] = true
+			}
+			if len(seen) != 2 {
+				t.Errorf("%s: offered %v", k, seen)
+			}
+			f.tell(f.b(2), Event{Kind: EvAnswered, Body: []byte(answerOfB)})
+			s := f.session()
+			if k == pinned {
+				s = f.media.sessions[0]
+			}
+			if got := audioOf(t, string(f.b(2).dial.Offer)).Addr; got != s.Local(B) || s.peer(B).RTP.String() != "203.0.113.20:50000" {
+				t.Errorf("%s: offered %v, the relay takes %v and sends to %v", k, got, s.Local(B), s.peer(B).RTP)
+			}
+			f.tell(f.caller, Event{Kind: EvHungUp})
+			f.ended()
+		})
+	}
+}
+
+func TestWhenNobodyOfThoseRungAtOnceAnswersTheCallerIsToldTheMostTelling(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newTogether(t, bob, carol, dave)
+		f.call()
+		f.tell(f.b(1), Event{Kind: EvRinging})
+		f.tell(f.b(2), Event{Kind: EvFailed, Status: 486, Cause: masking.CauseBusy})
+		f.tell(f.b(3), Event{Kind: EvFailed, Status: 404, Cause: masking.CauseUnreachable})
+		if f.caller.ended() || f.dials() != 3 {
+			t.Fatalf("%v", f.trace.all())
+		}
+		wait(20*time.Second - time.Millisecond)
+		if f.b(1).ended() {
+			t.Fatal("ended too early")
+		}
+		wait(time.Millisecond)
+		r := f.ended()
+		causes := []masking.Cause{r.Attempts[0].Cause, r.Attempts[1].Cause, r.Attempts[2].Cause}
+		if r.Cause != masking.CauseBusy || !slices.Equal(causes, []masking.Cause{masking.CauseNoAnswer, masking.CauseBusy, masking.CauseUnreachable}) || r.Callee != bob {
+			t.Errorf("record %+v", r)
+		}
+	})
+}
+
+func TestOneOfThoseRungAtOnceIsTriedOverAnotherTrunkByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newTogether(t, bob, carol)
+		f.trunks.trunks = append(f.trunks.trunks, &fakeTrunk{name: "two", ex: f})
+		f.call()
+		f.tell(f.b(2), Event{Kind: EvFailed, Status: 503, Cause: masking.CauseFailed, Retry: true})
+		if f.dials() != 3 || f.b(3).dial.To != carol || f.b(3).trunk != "two" || f.b(1).ended() {
+			t.Fatalf("%v", f.trace.all())
+		}
+		f.tell(f.b(3), Event{Kind: EvAnswered, Body: []byte(answerOfB)})
+		f.tell(f.caller, Event{Kind: EvHungUp})
+		if r := f.ended(); r.Callee != carol || len(r.Attempts) != 3 || !r.Attempts[2].Answered || r.Attempts[2].Trunk != "two" || r.Attempts[0].Cause != masking.CauseElsewhere {
+			t.Errorf("record %+v", r)
+		}
+	})
+}
+
+func TestAnAnswerThatCannotBeCarriedLeavesTheOthersRinging(t *testing.T) {
+	for _, k := range []kind{together, pinned} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newKind(t, k)
+			f.call()
+			if k == pinned {
+				f.keys(rightPIN + "#")
+			}
+			f.tell(f.b(2), Event{Kind: EvAnswered, Body: []byte(offerOfWords)})
+			if f.b(2).end().Cause != masking.CauseFailed || f.b(1).ended() {
+				t.Fatalf("%s: %v", k, f.trace.all())
+			}
+			f.tell(f.b(1), Event{Kind: EvAnswered, Body: []byte(answerOfB)})
+			f.tell(f.caller, Event{Kind: EvHungUp})
+			if r := f.ended(); r.Callee != bob || r.Attempts[1].Cause != masking.CauseFailed || r.Cause != masking.CauseCallerHungUp {
+				t.Errorf("%s: record %+v", k, r)
+			}
+		})
+	}
+}
+
+func TestWhateverEndsACallEndsAllThatRing(t *testing.T) {
+	for name, c := range map[string]struct {
+		do   func(*exchange)
+		want masking.Cause
+	}{
+		"the caller":     {func(f *exchange) { f.tell(f.caller, Event{Kind: EvCancelled}) }, masking.CauseCallerCancelled},
+		"the allocation": {func(f *exchange) { f.AllocationEnded("gvn_1", false) }, masking.CauseAllocationEnded},
+		"the tripwire":   {func(f *exchange) { f.tell(f.b(2), Event{Kind: EvBlocked}) }, masking.CauseLeakBlocked},
+		"time":           {func(*exchange) { wait(time.Minute) }, masking.CauseNoAnswer},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newTogether(t, bob, carol, dave)
+				f.call()
+				c.do(f)
+				if r := f.ended(); r.Cause != c.want || r.Attempts[0].Cause != c.want || r.Attempts[2].Cause != c.want {
+					t.Errorf("record %+v", r)
+				}
+			})
+		})
+	}
+}
+
+// A callee's phone must not learn of the others that ring.
+func TestNumbersThatRingAtOnceAreHiddenFromEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newTogether(t, bob, carol)
+		f.call()
+		if got := f.b(1).hidden; !slices.Equal(got, []e164.Number{alice, carol}) {
+			t.Errorf("hidden %v", masking.Texts(got))
+		}
+		f.tell(f.caller, Event{Kind: EvCancelled})
+		f.ended()
+	})
+}
