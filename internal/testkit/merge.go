@@ -93,7 +93,9 @@ func refuses(s phone.Step) bool {
 }
 
 // begins reports whether a message starts something by a phone's own choice.
-func begins(s phone.Step) bool { return s.Out && status(s) == "" && method(s) != "ACK" }
+func begins(s phone.Step) bool {
+	return s.Out && status(s) == "" && method(s) != "ACK" && method(s) != "PRACK"
+}
 
 // waits reports whether the next message of a leg is passed on from a message that
 // is not yet drawn. A failure of an INVITE waits for all that the other legs still

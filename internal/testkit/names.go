@@ -48,6 +48,7 @@ var (
 	tagParam    = regexp.MustCompile(`;tag=[^;,\s>]+`)
 	mediaLine   = regexp.MustCompile(`^(m=[a-z]+) ([1-9][0-9]*) `)
 	originLine  = regexp.MustCompile(`^(o=\S+) (\d+) (\d+) `)
+	numberLine  = regexp.MustCompile(`^(RSeq|RAck): (\d+)`)
 	rtcpLine    = regexp.MustCompile(`^(a=rtcp):(\d+)`)
 )
 
@@ -67,6 +68,9 @@ func (n *names) message(leg string, s phone.Step) string {
 		}
 		if i > 0 && name == "call-id" {
 			line = "Call-ID: call-" + leg
+		}
+		if m := numberLine.FindStringSubmatch(line); i > 0 && m != nil {
+			line = m[1] + ": " + n.of("rseq", m[2]) + line[len(m[0]):]
 		}
 		b.WriteString(n.line(line) + "\n")
 	}

@@ -29,6 +29,10 @@ var flows = []flow{
 		text: "The caller is told what tells most of what the numbers said: busy."},
 	{name: "early-media", title: "The callee's network sends early media", play: playEarlyMedia,
 		text: "A 183 with a description makes the caller's phone ring, no more: what a far network plays could speak the real number (calls.md §1.5)."},
+	{name: "prack", title: "Both sides want provisional responses acknowledged", play: playPrack,
+		text: "Each leg has numbers and PRACKs of its own (RFC 3262). The caller requires it, so that even 180 is repeated until he acknowledges it. The callee answers in his 183, which his 200 need not repeat (RFC 3261 §13.2.1); the ACK bears the CSeq of the INVITE."},
+	{name: "prack-announcement", title: "A stranger whose carrier supports PRACK hears why", play: playPrackedAnnouncement,
+		text: "What he is to hear must not be lost, so the 183 that brings its description is repeated until it is acknowledged. The refusal waits for nothing."},
 	{name: "hold", title: "Hold and resume", play: playHold,
 		text: "An offer within the call is answered from what the other side can do; the other leg hears silence meanwhile."},
 	{name: "stranger", title: "A stranger calls", play: playStranger,
@@ -168,6 +172,30 @@ func playEarlyMedia(st *stage) (*phone.Call, []*phone.Call) {
 	st.must(b.Answered(st.ctx))
 	st.must(a.Hangup(st.ctx))
 	return a, []*phone.Call{b}
+}
+
+var (
+	requires100rel = phone.Header{Name: "Require", Value: "100rel"}
+	supports100rel = phone.Header{Name: "Supported", Value: "100rel"}
+)
+
+func playPrack(st *stage) (*phone.Call, []*phone.Call) {
+	a := st.dial(st.in, alice, func(in *phone.Invite) { in.Headers = []phone.Header{requires100rel} })
+	b := st.called()
+	st.must(b.Ring(phone.Reply{Status: 183, Reliable: true, Early: true}))
+	st.must(a.Ringing(st.ctx))
+	st.must(b.Acknowledged(st.ctx))
+	st.must(b.Ring(phone.Reply{Reliable: true}))
+	st.must(b.Acknowledged(st.ctx))
+	st.must(b.Answer(phone.Reply{}))
+	st.must(a.Answered(st.ctx))
+	st.must(b.Answered(st.ctx))
+	st.must(a.Hangup(st.ctx))
+	return a, []*phone.Call{b}
+}
+
+func playPrackedAnnouncement(st *stage) (*phone.Call, []*phone.Call) {
+	return st.dial(st.in, carol, func(in *phone.Invite) { in.Headers = []phone.Header{supports100rel} }), nil
 }
 
 func playHold(st *stage) (*phone.Call, []*phone.Call) {

@@ -45,6 +45,8 @@ type Call struct {
 	said      []byte // callee: the description given so far, which does not change
 	agreed    agreement
 	invite    *siptx.ClientTx
+	early     map[string]*early // caller: by the far side's tag
+	reliable  reliable          // callee
 	ackBody   []byte
 	unacked   map[uint32]*unacked // 2xx of ours without ACK, by CSeq
 }
@@ -72,7 +74,7 @@ func newTag() string { return rand.Text() }
 func (p *Phone) newCall() *Call {
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails
-	return &Call{p: p, done: make(chan struct{}), changed: make(chan struct{}), unacked: make(map[uint32]*unacked),
+	return &Call{p: p, done: make(chan struct{}), changed: make(chan struct{}), unacked: make(map[uint32]*unacked), early: make(map[string]*early),
 		session: session{id: binary.BigEndian.Uint64(id[:]) >> 2, direction: sdp.SendRecv}}
 }
 

@@ -17,6 +17,7 @@ type Reply struct {
 	Audio    Source   // what we say from now on; nil = what there was, silence at first
 	SDPLines []string // as in Invite; those of the first description count
 	Codecs   []string // likewise
+	Reliable bool     // Ring: the caller has to acknowledge it (RFC 3262), which Acknowledged waits for
 	Early    bool     // Ring: with a description, and Audio is sent at once (early media)
 }
 
@@ -37,7 +38,11 @@ func (c *Call) Ring(r Reply) error {
 		}
 		body(res, typeSDP, c.said)
 	}
-	if err := c.server.Respond(res); err != nil {
+	send := c.server.Respond
+	if r.Reliable {
+		send = c.ringReliably
+	}
+	if err := send(res); err != nil {
 		return err
 	}
 	if r.Early && c.agreed.to.IsValid() {
@@ -50,11 +55,12 @@ func (c *Call) Ring(r Reply) error {
 
 // Answer sends a 2xx and repeats it until the ACK (§13.3.1.4); Answered waits for
 // that. If no ACK comes the call ends with BYE and ErrNoAck. An offer that holds
-// no codec of ours is refused with 488, and Answer returns the error.
+// no codec of ours is refused with 488, and Answer returns the error. A description that
+// was acknowledged before is not said again, and one that was not yet has to be first.
 func (c *Call) Answer(r Reply) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.caller || c.phase != calling {
+	if c.caller || c.phase != calling || c.reliable.open != nil && c.reliable.described {
 		return errState
 	}
 	if r.Status == 0 {
@@ -65,7 +71,9 @@ func (c *Call) Answer(r Reply) error {
 		return err
 	}
 	res := c.respondTo(c.request, r.Status, r.Reason, r.Headers)
-	body(res, typeSDP, c.said)
+	if !c.reliable.agreed {
+		body(res, typeSDP, c.said)
+	}
 	if err := c.server.Respond(res); err != nil {
 		return err
 	}

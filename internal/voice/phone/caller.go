@@ -115,7 +115,7 @@ func (c *Call) onOutcome(o siptx.Outcome) {
 // onProvisional takes 101 to 199. A description in it is an answer in advance: what
 // comes from there is heard.
 func (c *Call) onProvisional(res *sip.Response) {
-	if c.phase != calling {
+	if c.phase != calling || !c.acknowledge(res) {
 		return
 	}
 	c.rang = true
@@ -133,9 +133,10 @@ func (c *Call) onProvisional(res *sip.Response) {
 func (c *Call) onAnswer(res *sip.Response) {
 	switch seq := res.CSeq().SeqNo; {
 	case c.phase == calling:
+		early := c.resume(res)
 		c.dialog.confirm(res)
 		c.phase, c.confirmed = talking, true
-		a, err := c.concludeOffer(res)
+		a, err := c.concludeOffer(res, early)
 		c.ack(&c.dialog, seq, c.ackBody)
 		if c.cancelled { // it crossed our CANCEL (§9.1)
 			c.bye(End{ByUs: true}, nil)
@@ -161,9 +162,13 @@ func (c *Call) onAnswer(res *sip.Response) {
 }
 
 // concludeOffer finishes an offer and answer with a 2xx to an INVITE of ours. If
-// that holds the offer, our answer is left in c.ackBody.
-func (c *Call) concludeOffer(res *sip.Response) (agreement, error) {
+// that holds the offer, our answer is left in c.ackBody. early is the answer that came
+// before the 2xx, if one did.
+func (c *Call) concludeOffer(res *sip.Response, early []byte) (agreement, error) {
 	theirs, offered := described(res, res.GetHeader), c.session.pending
+	if theirs == nil {
+		theirs = early
+	}
 	c.session.pending = false
 	switch {
 	case theirs == nil:

@@ -213,7 +213,7 @@ func (r *reinvite) settle(o siptx.Outcome) error {
 		return nil
 	}
 	c.ackBody = nil
-	a, err := c.concludeOffer(o.Res)
+	a, err := c.concludeOffer(o.Res, nil)
 	r.ackBody = c.ackBody
 	if o.Res.CSeq().MethodName == sip.INVITE {
 		c.ack(&c.dialog, r.seq, r.ackBody)
@@ -307,7 +307,7 @@ func (c *Call) onRequest(tx *siptx.ServerTx, req *sip.Request) {
 	case sip.REFER:
 		c.answer(tx, req, 603)
 	case sip.PRACK:
-		c.answer(tx, req, 481) // we send no provisional that asks for it (RFC 3262 §3)
+		c.onPrack(tx, req)
 	default:
 		c.answer(tx, req, 405)
 	}

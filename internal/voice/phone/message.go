@@ -14,7 +14,7 @@ import (
 type Header struct{ Name, Value string }
 
 // allow is what a phone understands (RFC 3261 §20.5).
-const allow = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, MESSAGE, NOTIFY, REFER"
+const allow = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, MESSAGE, NOTIFY, REFER, PRACK"
 
 // A party is a From or To: who it names, and the tag.
 type party struct {
@@ -225,6 +225,8 @@ func phrase(status int) string {
 		return "Server Internal Error"
 	case 503:
 		return "Service Unavailable"
+	case 504:
+		return "Server Time-out"
 	case 600:
 		return "Busy Everywhere"
 	case 603:

@@ -19,6 +19,7 @@ import (
 	"log/slog"
 	"math"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -285,9 +286,9 @@ func (p *Phone) onInvite(tx *siptx.ServerTx, req *sip.Request) {
 		p.reply(tx, req, 486)
 		return
 	}
-	if req.GetHeader("Require") != nil { // we have no extension to offer (§8.2.2.3)
+	if h := req.GetHeader("Require"); h != nil && !strings.EqualFold(h.Value(), reliably) { // §8.2.2.3
 		res := response(req, 420, "Bad Extension", newTag())
-		res.AppendHeader(sip.NewHeader("Unsupported", req.GetHeader("Require").Value()))
+		res.AppendHeader(sip.NewHeader("Unsupported", h.Value()))
 		p.respond(tx, res)
 		return
 	}

@@ -16,7 +16,7 @@ type dialog struct {
 	callID              string
 	localTag, remoteTag string
 	local, remote       sip.Uri
-	seq                 uint32
+	seq                 uint32 // of our last request
 	remoteSeq           sequence
 	routes              []sip.Uri
 	target              sip.Uri
@@ -61,13 +61,9 @@ func (d *dialog) confirm(res *sip.Response) {
 
 // learn takes what a message of the peer says of the methods that it takes; one
 // without Allow says nothing (RFC 3261 §20.5).
-func (d *dialog) learn(m interface {
-	GetHeaders(name string) []sip.Header
-}) {
-	if list := m.GetHeaders("Allow"); len(list) > 0 {
-		d.updates = slices.ContainsFunc(list, func(h sip.Header) bool {
-			return slices.ContainsFunc(splitList(h.Value()), func(s string) bool { return strings.EqualFold(s, "UPDATE") })
-		})
+func (d *dialog) learn(m header) {
+	if len(m.GetHeaders("Allow")) > 0 {
+		d.updates = lists(m, "Allow", string(sip.UPDATE))
 	}
 }
 
@@ -132,9 +128,7 @@ func reachable(c *sip.ContactHeader) bool {
 }
 
 // recordRoutes are the URIs of Record-Route in the order written.
-func recordRoutes(m interface {
-	GetHeaders(name string) []sip.Header
-}) []sip.Uri {
+func recordRoutes(m header) []sip.Uri {
 	var routes []sip.Uri
 	for _, h := range m.GetHeaders("Record-Route") {
 		if r, ok := h.(*sip.RecordRouteHeader); ok {

@@ -50,14 +50,15 @@ type leg struct {
 	client *siptx.ClientTx // outgoing legs: the INVITE
 	heard  bool            // outgoing legs: a response has come
 	rang   bool
-	early  []earlyDialog   // outgoing legs, until the 2xx
+	early  []earlyDialog   // outgoing legs
 	made   *dialog         // outgoing legs: as the 2xx made it, for the ACK of each further one
 	forks  []string        // outgoing legs: remote tags of further dialogs, hung up
 	silent *time.Timer     // outgoing legs: runs until the first response
 	hung   bool            // the peer has sent BYE before our answer
 	asked  bool            // the call owes the answer to an offer
 	offer  *siptx.ServerTx // the peer's offer within the dialog; nil when it was withdrawn
-	again  *repeater       // our 2xx that waits for its ACK
+	again  *unacked        // our 2xx that waits for its ACK
+	rel    reliable        // incoming legs: what goes out before the answer
 	byeDue bool            // end as soon as the 2xx is acknowledged (RFC 3261 §15)
 	outbox
 }
@@ -101,7 +102,7 @@ func (l *leg) leave() {
 	l.mu.Lock()
 	was := l.phase
 	l.phase = gone
-	again, silent, offer := l.again, l.silent, l.offer
+	again, silent, offer, open := l.again, l.silent, l.offer, l.rel.open
 	l.again, l.offer = nil, nil
 	l.drop()
 	l.mu.Unlock()
@@ -109,6 +110,7 @@ func (l *leg) leave() {
 		return
 	}
 	again.stop()
+	open.stop()
 	if silent != nil {
 		silent.Stop()
 	}
@@ -140,10 +142,8 @@ func (l *leg) ours(addr netip.Addr) bool { return owns(l.trunk, addr) }
 func (l *leg) inDialog(req *sip.Request) (seq *sequence, confirmed bool) {
 	tag := tagOf(req.From().Params)
 	if l.invite == nil && l.made == nil {
-		for i := range l.early {
-			if l.early[i].tag == tag {
-				return &l.early[i].seq, false
-			}
+		if e := l.earlyDialog(tag); e != nil {
+			return &e.dlg.remoteSeq, false
 		}
 		return nil, false
 	}

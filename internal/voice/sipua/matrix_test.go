@@ -193,7 +193,7 @@ var matrix = map[string]map[string]string{
 	"INFO":                 unlessEarly("200"),
 	"INFO with a key":      unlessEarly("200 Digit"),
 	"INFO with ISUP":       unlessEarly("415"),
-	"PRACK":                everywhere("405", "481"),
+	"PRACK":                everywhere("481", "481"),
 	"NOTIFY":               everywhere("405", "481"),
 	"an unknown method":    everywhere("405", "481"),
 	"BYE with Require":     everywhere("420", "420"),

@@ -64,7 +64,7 @@ func (l *leg) judge(method sip.RequestMethod, offers bool) verdict {
 		return wait
 	case method == sip.UPDATE && !offers:
 		return refresh
-	case l.phase == early: // their first offer has no answer yet
+	case l.phase == early && !l.rel.agreed: // their first offer has no answer yet
 		return wait
 	case l.again != nil && method == sip.INVITE: // nor has our 2xx its ACK
 		return wait
@@ -107,6 +107,7 @@ func (l *leg) settle(status int, phrase string, body []byte) bool {
 		l.halt()
 		l.ua.refuse(tx, 500, "Server Internal Error")
 	}
+	l.goOn()
 	l.proceed()
 	return true
 }

@@ -18,7 +18,12 @@ import (
 // Record-Route) goes back to the one who wrote it.
 
 // allowed are the methods that we answer with other than 405.
-const allowed = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO"
+const allowed = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO, PRACK"
+
+// The option tags of the extensions that we do.
+const optionReliable = "100rel" // RFC 3262
+
+const supported = optionReliable
 
 const sdpType = sip.ContentTypeHeader("application/sdp")
 
@@ -48,6 +53,9 @@ func response(req *sip.Request, status int, reason, tag string, contact *sip.Con
 	}
 	if status == 405 || (status/100 == 2 && req.Method != sip.BYE) {
 		res.AppendHeader(sip.NewHeader("Allow", allowed))
+	}
+	if status/100 == 2 && (req.Method == sip.INVITE || req.Method == sip.OPTIONS) { // RFC 3261 §11.2, §13.3.1.4
+		res.AppendHeader(sip.NewHeader("Supported", supported))
 	}
 	if status == 503 {
 		res.AppendHeader(sip.NewHeader("Retry-After", strconv.Itoa(retryAfterSeconds)))
@@ -107,6 +115,7 @@ func (o outgoingInvite) build() *sip.Request {
 	req.AppendHeader(&sip.CSeqHeader{SeqNo: 1, MethodName: sip.INVITE})
 	req.AppendHeader(o.contact)
 	req.AppendHeader(sip.NewHeader("Allow", allowed))
+	req.AppendHeader(sip.NewHeader("Supported", supported))
 	ct := sdpType
 	req.AppendHeader(&ct)
 	req.SetBody(o.body)

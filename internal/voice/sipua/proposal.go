@@ -34,7 +34,6 @@ type proposal struct {
 	over func(*sip.Response, error)
 
 	tries int
-	seq   uint32
 	made  *dialog     // as the 2xx found it, for the ACK of each
 	limit *time.Timer // runs until the final response
 }
@@ -83,8 +82,8 @@ func (l *leg) proceed() {
 	l.due, l.out = l.due[1:], p
 	l.dlg.seq++
 	p.tries++
-	p.seq, p.made = l.dlg.seq, nil
-	req, hop := l.dlg.within(p.method, p.seq), l.dlg.hop(l.ours)
+	p.made = nil
+	req, hop := l.dlg.within(p.method, l.dlg.seq), l.dlg.hop(l.ours)
 	l.mu.Unlock()
 	req.AppendHeader(l.contact())
 	req.AppendHeader(sip.NewHeader("Allow", allowed))
@@ -146,8 +145,8 @@ func (l *leg) onProposed(p *proposal, o siptx.Outcome) {
 	case !first || again || !up:
 		return
 	case errors.Is(o.Err, siptx.ErrTimeout), o.Err == nil && (o.Res.StatusCode == 408 || o.Res.StatusCode == 481):
-		l.bye() // RFC 3261 §12.2.1.2
-		l.tell(b2bua.Event{Kind: b2bua.EvHungUp, Cause: masking.CauseFailed})
+		l.tell(b2bua.Event{Kind: b2bua.EvHungUp, Cause: masking.CauseFailed}) // before the answer to our BYE tells that the leg is gone
+		l.bye()                                                               // RFC 3261 §12.2.1.2
 		return
 	}
 	p.over(o.Res, o.Err)
@@ -167,13 +166,12 @@ func (l *leg) acknowledge(p *proposal, o siptx.Outcome) {
 		}
 		l.dlg.learn(o.Res)
 		made := l.dlg
-		made.seq = p.seq
 		p.made = &made
 	}
 	made := *p.made
 	l.mu.Unlock()
 	if p.method == sip.INVITE {
-		l.sendAck(made)
+		l.sendAck(made, o.Res)
 	}
 }
 

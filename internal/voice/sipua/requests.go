@@ -1,6 +1,7 @@
 package sipua
 
 import (
+	"iter"
 	"strings"
 
 	"github.com/emiago/sipgo/sip"
@@ -29,7 +30,7 @@ func (ua *Agent) OnRequest(tx *siptx.ServerTx, req *sip.Request) {
 			return
 		}
 		ua.capable(tx, newTag())
-	case sip.BYE, sip.UPDATE:
+	case sip.BYE, sip.UPDATE, sip.PRACK:
 		ua.refuse(tx, 481, "Call/Transaction Does Not Exist")
 	default:
 		ua.decline(tx)
@@ -42,7 +43,7 @@ func unfit(req *sip.Request) (status int, phrase string) {
 	if m := req.MaxForwards(); m != nil && m.Val() == 0 && req.Method == sip.INVITE && tagOf(req.To().Params) == "" {
 		return 483, "Too Many Hops"
 	}
-	if len(required(req)) > 0 {
+	if len(unsupported(req)) > 0 {
 		return 420, "Bad Extension"
 	}
 	switch strings.ToLower(req.Recipient.Scheme) {
@@ -52,16 +53,41 @@ func unfit(req *sip.Request) (status int, phrase string) {
 	return 416, "Unsupported URI Scheme"
 }
 
-// required are the extensions that a request cannot do without. We have none.
-func required(req *sip.Request) (tags []string) {
-	for _, h := range req.GetHeaders("Require") {
-		for _, tag := range splitList(h.Value()) {
-			if tag != "" {
-				tags = append(tags, tag)
-			}
+// unsupported are the extensions that a request requires and that we do not do.
+func unsupported(req *sip.Request) (tags []string) {
+	for tag := range listed(req, "Require") {
+		if !strings.EqualFold(tag, optionReliable) {
+			tags = append(tags, tag)
 		}
 	}
 	return tags
+}
+
+// listed goes through the words of a header field that is a list (Require, Supported).
+func listed(m header, name string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, h := range m.GetHeaders(name) {
+			for _, word := range splitList(h.Value()) {
+				if word != "" && !yield(word) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// lists reports whether a word stands in a header field that is a list.
+func lists(m header, name, word string) bool {
+	for w := range listed(m, name) {
+		if strings.EqualFold(w, word) {
+			return true
+		}
+	}
+	return false
+}
+
+type header interface {
+	GetHeaders(name string) []sip.Header
 }
 
 // decline answers a method that we do not do, in a dialog or outside of one.
@@ -89,7 +115,7 @@ func (ua *Agent) refuse(tx *siptx.ServerTx, status int, phrase string) {
 		res.AppendHeader(sip.NewHeader("Accept", string(sdpType)))
 		res.AppendHeader(sip.NewHeader("Accept-Encoding", "identity"))
 	case 420:
-		res.AppendHeader(sip.NewHeader("Unsupported", strings.Join(required(tx.Request()), ", ")))
+		res.AppendHeader(sip.NewHeader("Unsupported", strings.Join(unsupported(tx.Request()), ", ")))
 	case 500:
 		res.AppendHeader(sip.NewHeader("Retry-After", retryAfterGlare()))
 	}
@@ -160,7 +186,7 @@ func (ua *Agent) OnCancel(invite *siptx.ServerTx, _ *sip.Request) {
 	ua.mu.Lock()
 	l := ua.invites[invite]
 	ua.mu.Unlock()
-	if l != nil {
+	if l != nil && !l.recalled() {
 		l.tell(b2bua.Event{Kind: b2bua.EvCancelled})
 	}
 }
@@ -205,6 +231,8 @@ func (l *leg) onRequest(tx *siptx.ServerTx, req *sip.Request) {
 		l.ua.capable(tx, "")
 	case sip.INFO:
 		l.onInfo(tx, req)
+	case sip.PRACK:
+		l.onPrack(tx, req)
 	default:
 		l.ua.decline(tx)
 	}

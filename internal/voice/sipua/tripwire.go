@@ -83,9 +83,10 @@ func inDialog(head []byte) bool {
 	return bytes.Contains(line, []byte(";tag="))
 }
 
-// repeated reports whether a header field says again what the peer wrote.
+// repeated reports whether a header field says again what the peer wrote, or is a
+// number that we have drawn (RSeq) and that may look like any other.
 func repeated(line []byte) bool {
-	for _, name := range []string{"Via:", "From:", "To:", "Call-ID:", "CSeq:", "Record-Route:", "Route:", "Timestamp:", "Unsupported:"} {
+	for _, name := range []string{"Via:", "From:", "To:", "Call-ID:", "CSeq:", "Record-Route:", "Route:", "Timestamp:", "Unsupported:", "RAck:", "RSeq:"} {
 		if bytes.HasPrefix(line, []byte(name)) {
 			return true
 		}

@@ -110,32 +110,6 @@ func (l *leg) inviteFailed(err error, trunk *trunkState) {
 	}
 }
 
-// earlyDialog is what a provisional response makes of an INVITE (RFC 3261 §12.1).
-type earlyDialog struct {
-	tag string
-	seq sequence
-}
-
-// maxForks bounds the dialogs of one INVITE, early or answered, that a leg remembers.
-const maxForks = 16
-
-// onProvisional: any 18x means that the far side is at work on its phone. What
-// it says or plays meanwhile is not passed on (calls.md §1.5).
-func (l *leg) onProvisional(res *sip.Response) {
-	tag, rings := tagOf(res.To().Params), res.StatusCode >= 180 && res.StatusCode < 190
-	l.mu.Lock()
-	if known := slices.ContainsFunc(l.early, func(e earlyDialog) bool { return e.tag == tag }); l.made == nil &&
-		res.StatusCode > 100 && tag != "" && !known && len(l.early) < maxForks {
-		l.early = append(l.early, earlyDialog{tag: tag})
-	}
-	fits := rings && l.phase == early && !l.rang
-	l.rang = l.rang || rings
-	l.mu.Unlock()
-	if fits {
-		l.tell(b2bua.Event{Kind: b2bua.EvRinging})
-	}
-}
-
 // onEarly handles a request of a dialog that our INVITE has made but not yet
 // answered. Our offer is open, so no other can be made (RFC 3311 §5.2, RFC 3261
 // §14.2). A callee must not say BYE yet (§15); one that does has given the call up.
@@ -150,9 +124,12 @@ func (l *leg) onEarly(tx *siptx.ServerTx, req *sip.Request) {
 	case req.Method == sip.UPDATE && !ok:
 		l.ua.refuse(tx, 415, "Unsupported Media Type")
 	case req.Method == sip.UPDATE && body == nil:
-		_ = l.ua.respond(tx, response(req, 200, "OK", "", l.contact(), nil)) // the 2xx will bring the target
+		l.retarget(req)
+		_ = l.ua.respond(tx, response(req, 200, "OK", "", l.contact(), nil)) // logged there
 	case req.Method == sip.UPDATE || req.Method == sip.INVITE:
 		l.ua.refuse(tx, 491, "Request Pending")
+	case req.Method == sip.PRACK: // we have sent nothing that asks for one
+		l.ua.refuse(tx, 481, "Call/Transaction Does Not Exist")
 	default:
 		l.ua.decline(tx)
 	}
@@ -162,7 +139,7 @@ func (l *leg) onEarly(tx *siptx.ServerTx, req *sip.Request) {
 // over, and the call will cancel the INVITE.
 func (l *leg) givenUp(tag string) {
 	l.mu.Lock()
-	l.early = slices.DeleteFunc(l.early, func(e earlyDialog) bool { return e.tag == tag })
+	l.early = slices.DeleteFunc(l.early, func(e earlyDialog) bool { return e.dlg.remoteTag == tag })
 	fits, rang := l.phase == early && len(l.early) == 0, l.rang
 	l.mu.Unlock()
 	if fits {
@@ -194,22 +171,33 @@ func (l *leg) onAnswer(res *sip.Response) {
 	}
 	cancelled := l.phase == ending
 	l.phase = talking
-	l.dlg.confirm(res)
-	for _, e := range l.early {
-		if e.tag == l.dlg.remoteTag {
-			l.dlg.remoteSeq = e.seq
-		}
-	}
+	early := l.inherit(&l.dlg, res)
 	made := l.dlg
-	l.made, l.early = &made, nil
+	l.made = &made
 	l.mu.Unlock()
-	l.sendAck(made)
+	l.sendAck(made, res)
 	if cancelled {
 		l.bye()
 		return
 	}
 	body, _ := description(res)
+	if body == nil {
+		body = early
+	}
 	l.tell(b2bua.Event{Kind: b2bua.EvAnswered, Body: body})
+}
+
+// inherit makes a dialog of a 2xx, which sets its routes and target anew (RFC 3261
+// §13.2.2.4); if it was an early one, the numbers of its requests go on. answer is
+// the description that was agreed in it already, which the 2xx need not repeat. One
+// that does, against RFC 3261 §13.2.1 with another, has the last word: there its
+// media is. The caller holds l.mu.
+func (l *leg) inherit(d *dialog, res *sip.Response) (answer []byte) {
+	if e := l.earlyDialog(tagOf(res.To().Params)); e != nil {
+		d.seq, d.remoteSeq, answer = e.dlg.seq, e.dlg.remoteSeq, e.answer
+	}
+	d.confirm(res)
+	return answer
 }
 
 // onFurther takes a 2xx after the one that made the dialog: the same again is
@@ -221,8 +209,7 @@ func (l *leg) onFurther(res *sip.Response) {
 	if l.made != nil && tag == l.made.remoteTag {
 		made := *l.made
 		l.mu.Unlock()
-		made.seq = res.CSeq().SeqNo // one that comes late may answer a re-INVITE
-		l.sendAck(made)
+		l.sendAck(made, res) // one that comes late may answer a re-INVITE
 		return
 	}
 	known := slices.Contains(l.forks, tag)
@@ -233,18 +220,19 @@ func (l *leg) onFurther(res *sip.Response) {
 		return // no proxy forks that far
 	}
 	fork := l.dlg
+	fork.seq, fork.peer = res.CSeq().SeqNo, l.origin
+	l.inherit(&fork, res)
 	l.mu.Unlock()
-	fork.seq, fork.peer = 1, l.origin
-	fork.confirm(res)
-	l.sendAck(fork)
+	l.sendAck(fork, res)
 	if !known {
 		l.hangUp(fork)
 	}
 }
 
-// sendAck acknowledges a 2xx. d is the dialog as that 2xx made it.
-func (l *leg) sendAck(d dialog) {
-	if err := l.ua.tx.Send(d.within(sip.ACK, d.seq), d.hop(l.ours)); err != nil {
+// sendAck acknowledges a 2xx. d is the dialog as that 2xx made it; the CSeq is that
+// of the INVITE, whatever was sent in the dialog since (RFC 3261 §13.2.2.4).
+func (l *leg) sendAck(d dialog, res *sip.Response) {
+	if err := l.ua.tx.Send(d.within(sip.ACK, res.CSeq().SeqNo), d.hop(l.ours)); err != nil {
 		l.log.Debug("ack not sent", "error", err.Error())
 	}
 }
@@ -255,6 +243,10 @@ func (l *leg) hangUp(d dialog) {
 		l.log.Debug("bye of a fork not sent", "error", err.Error())
 	}
 }
+
+// forgotten is how many requests a dialog may have seen that we know nothing of any
+// more, PRACKs above all: its BYE must come after them.
+const forgotten = 100
 
 // OnStray gets responses that no transaction waits for. A 2xx that comes after a
 // refusal, or when its INVITE was given up long ago, has made a dialog all the
@@ -272,8 +264,8 @@ func (ua *Agent) OnStray(res *sip.Response, src netip.AddrPort) {
 	l := &leg{ua: ua, log: ua.o.Log, trunk: ua.trunks.byAddress(src.Addr())}
 	l.origin = siptx.Target{Network: strings.ToLower(res.Via().Transport), Addr: src}
 	d := dialog{callID: callID, localTag: tag, local: res.From().Address, remote: res.To().Address,
-		seq: res.CSeq().SeqNo, peer: l.origin}
+		seq: res.CSeq().SeqNo + forgotten, peer: l.origin}
 	d.confirm(res)
-	l.sendAck(d)
+	l.sendAck(d, res)
 	l.hangUp(d)
 }

@@ -19,6 +19,7 @@ func (ua *Agent) newIncoming(tx *siptx.ServerTx, req *sip.Request, trunk masking
 		remote: req.From().Address, routes: recordRoutes(req), target: req.Contact().Address, peer: l.origin}
 	l.dlg.remoteSeq.take(req.CSeq().SeqNo)
 	l.dlg.learn(req)
+	l.rel = reliableFor(req)
 	ua.remember(l)
 	tx.OnEnd(l.inviteOver)
 	return l
@@ -47,23 +48,22 @@ func (l *leg) Speak(body []byte) { l.provisional(183, "Session Progress", body) 
 
 // provisional tells the caller something before the final response to his INVITE.
 func (l *leg) provisional(status int, phrase string, body []byte) {
-	if l.invite == nil {
-		return
-	}
-	l.mu.Lock()
-	fits := l.phase == early
-	l.mu.Unlock()
-	if fits {
-		_ = l.ua.respond(l.invite, response(l.invite.Request(), status, phrase, l.dlg.localTag, l.contact(), body))
+	if l.invite != nil {
+		l.inform(response(l.invite.Request(), status, phrase, l.dlg.localTag, l.contact(), body))
 	}
 }
 
-// accept sends 200 and repeats it until its ACK comes.
+// accept sends 200 and repeats it until its ACK comes. It waits for the PRACK of a
+// description, and says nothing more of media if one has been acknowledged: that
+// was our answer (RFC 3261 §13.2.1).
 func (l *leg) accept(body []byte) {
 	l.mu.Lock()
-	fits := l.phase == early && !l.hung
+	fits := l.phase == early && !l.hung && !l.hold(body)
 	if fits {
 		l.phase = answered
+	}
+	if l.rel.agreed {
+		body = nil
 	}
 	l.mu.Unlock()
 	if !fits {
@@ -90,11 +90,14 @@ func (l *leg) accept(body []byte) {
 // repeats it and takes its ACK; the leg has nothing left to do.
 func (l *leg) refuseInvite(why b2bua.Reason) {
 	l.mu.Lock()
-	hung := l.hung
+	hung, late := l.hung, l.rel.late
 	l.mu.Unlock()
 	status, phrase := statusFor(why)
-	if hung { // RFC 3261 §15.1.2
+	switch {
+	case hung: // RFC 3261 §15.1.2
 		status, phrase = 487, "Request Terminated"
+	case late:
+		status, phrase = 504, "Server Time-out"
 	}
 	err := l.ua.respond(l.invite, response(l.invite.Request(), status, phrase, l.dlg.localTag, nil, nil)) // logged there
 	l.refused = err == nil
@@ -138,62 +141,79 @@ func (l *leg) unacknowledged() {
 	if !fits {
 		return
 	}
-	l.bye()
-	if !due {
+	if !due { // told before the answer to our BYE tells that the leg is gone
 		l.tell(b2bua.Event{Kind: b2bua.EvHungUp, Cause: masking.CauseFailed})
 	}
+	l.bye()
 }
 
-// repeater sends a 2xx again, at T1, then doubling up to T2, until it is stopped
-// or 64*T1 have passed (RFC 3261 §13.3.1.4): siptx has no say in a 2xx.
-type repeater struct {
+// unacked is a 2xx of ours that waits for its ACK.
+type unacked struct {
+	repeater
 	seq    uint32
-	offers bool // the 2xx holds an offer of ours, which the ACK answers
-	timer  *time.Timer
+	offers bool // it holds an offer of ours, which the ACK answers
 }
 
-// repeat begins to send a 2xx again; it must be called before the 2xx is first sent.
+// repeat begins to send a 2xx again, at T1, then doubling up to T2, for 64*T1 (RFC
+// 3261 §13.3.1.4): siptx has no say in a 2xx. It must be called before the 2xx is
+// first sent.
 func (l *leg) repeat(tx *siptx.ServerTx, res *sip.Response) {
-	t1, t2 := l.ua.o.Timers.T1, l.ua.o.Timers.T2
+	theirs, _ := description(tx.Request())
+	u := &unacked{seq: tx.Request().CSeq().SeqNo, offers: theirs == nil && len(res.Body()) > 0}
+	u.most = l.ua.o.Timers.T2
+	if u.most == 0 {
+		u.most = 4 * time.Second
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.again = u
+	l.repeatedly(&u.repeater, func() bool { return l.again == u },
+		func() { _ = l.ua.respond(tx, res) }, l.unacknowledged) // logged there, and sent again anyway
+}
+
+// repeater does something again and again.
+type repeater struct {
+	most  time.Duration // the longest interval; 0 = none is too long
+	timer *time.Timer
+}
+
+// repeatedly runs send after T1, then at doubled intervals, while current says so;
+// after 64*T1 it runs over and ends. The caller holds l.mu, and so does the caller of
+// current.
+func (l *leg) repeatedly(r *repeater, current func() bool, send, over func()) {
+	t1 := l.ua.o.Timers.T1
 	if t1 == 0 {
 		t1 = 500 * time.Millisecond
 	}
-	if t2 == 0 {
-		t2 = 4 * time.Second
-	}
-	theirs, _ := description(tx.Request())
-	r := &repeater{seq: tx.Request().CSeq().SeqNo, offers: theirs == nil}
 	wait, left := t1, 64*t1
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.again = r
 	var tick func()
 	tick = func() {
 		l.mu.Lock()
-		current := l.again == r
-		if current {
-			if left -= wait; left > 0 {
-				wait = min(2*wait, t2, left)
-				r.timer = time.AfterFunc(wait, tick)
+		fits := current()
+		left -= wait
+		last := left <= 0
+		if fits && !last {
+			if wait = min(2*wait, left); r.most > 0 {
+				wait = min(wait, r.most)
 			}
+			r.timer = time.AfterFunc(wait, tick)
 		}
-		over := left <= 0
 		l.mu.Unlock()
 		switch {
-		case !current:
-		case over:
-			l.unacknowledged()
+		case !fits:
+		case last:
+			over()
 		default:
-			_ = l.ua.respond(tx, res) // logged there, and sent again anyway
+			send()
 		}
 	}
 	r.timer = time.AfterFunc(wait, tick)
 }
 
-// stop ends the repetition; a nil repeater is at rest already. A tick under way
-// finds that it is no longer the leg's.
-func (r *repeater) stop() {
-	if r != nil {
-		r.timer.Stop()
+// stop ends the repetition; nil is at rest already. A tick under way finds that it
+// is no longer the leg's.
+func (u *unacked) stop() {
+	if u != nil {
+		u.timer.Stop()
 	}
 }
