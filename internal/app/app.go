@@ -76,6 +76,7 @@ type App struct {
 	library  *prompt.Library
 	own      *ownPrompts
 	metrics  *metrics
+	certs    *certificates // nil without SIP over TLS
 }
 
 // Start makes a server and returns when everything listens, or tells in one line
@@ -218,8 +219,12 @@ func (a *App) openVoice(ctx context.Context) error {
 	a.metrics = newMetrics(registry)
 	a.exchange = b2bua.New(b2bua.Options{Director: countingDirector{director, a.metrics}, Journal: countingJournal{a.journal, a.metrics},
 		Trunks: outgoing{a}, Media: media{a.relay, a.library, a.recorder}, Log: a.log, Node: node, Clock: a.o.Clock, Timing: a.o.CallWaits})
+	if a.certs, err = openCertificates(a.o.Config, a.log); err != nil {
+		return err
+	}
 	a.agent, err = sipua.New(sipua.Options{Log: a.log, Clock: a.o.Clock, NewCallID: a.newCallID, OnInvite: a.exchange.Incoming,
-		Draining: a.exchange.Draining, Advertise: a.o.Config.SIPAdvertise, Timers: a.o.SIPTimers, Trace: a.o.Trace, Ladders: a.ladders})
+		Draining: a.exchange.Draining, Advertise: a.o.Config.SIPAdvertise, Timers: a.o.SIPTimers, Trace: a.o.Trace, Ladders: a.ladders,
+		Credentials: a.certs.credentials()})
 	if err != nil {
 		return err
 	}
@@ -336,6 +341,9 @@ func (a *App) openUpkeep(context.Context) error {
 	k := upkeep.Start(a.log,
 		upkeep.Job{Name: "trunks", Every: time.Second, Batch: 1, Run: func(ctx context.Context, _ int) (int, error) {
 			return 0, a.ReloadTrunks(ctx)
+		}},
+		upkeep.Job{Name: "certificates", Every: rereadCertificates, Batch: 1, Run: func(context.Context, int) (int, error) {
+			return 0, a.ReloadCertificates()
 		}},
 		upkeep.Job{Name: "expired allocations", Every: time.Second, Batch: 200, Run: a.plane.Allocations.Sweep},
 		upkeep.Job{Name: "announcements", Every: time.Second, Batch: 1, Run: func(ctx context.Context, _ int) (int, error) {

@@ -283,7 +283,7 @@ func (t *trunkFlags) on(cmd *cobra.Command) {
 	flags.StringSliceVar(&t.sources, "source", nil, "address or network that may send us requests; may be repeated")
 	flags.StringSliceVar(&t.targets, "target", nil, "IP:PORT to send to, in order of preference; may be repeated")
 	flags.StringSliceVar(&t.callerIDs, "caller-id", nil, "virtual number it may show, or a prefix with *; may be repeated (default all)")
-	flags.StringVar(&t.transport, "transport", "", "udp (default) or tcp")
+	flags.StringVar(&t.transport, "transport", "", "udp (default), tcp or tls")
 	flags.StringVar(&t.country, "country", "", "ISO 3166 code, for numbers written nationally")
 	flags.StringVar(&t.format, "number-format", "", "how numbers are sent: e164 +91… (default), plain 91…, national 0…")
 	flags.BoolVar(&t.trustIdentity, "trust-identity", false, "believe P-Asserted-Identity and Remote-Party-ID")

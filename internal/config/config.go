@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -25,7 +26,8 @@ type Config struct {
 	HTTPListen          string            // host:port of the API; port 0 takes a free one
 	OpsListen           string            // host:port of health, metrics and profiles
 	SIPListen           []Listener        // never empty after Load
-	SIPAdvertise        netip.Addr        // invalid when not set; see AdvertisedSIP
+	SIPAdvertise        []netip.Addr      // at most one of an address family
+	SIPTLS              TLS               // of tls:// listeners
 	MediaIP             netip.Addr        // invalid when not set; see AdvertisedMedia
 	MediaPorts          PortRange         // UDP ports for RTP and RTCP
 	AdminToken          Secret            // empty when the server shall make one
@@ -36,17 +38,33 @@ type Config struct {
 	origins             map[string]string // key -> where its value came from
 }
 
+// TLS says what SIP over TLS shows and believes: paths of PEM files.
+type TLS struct {
+	Cert, Key         string // the certificate with what leads to its authority, and its key
+	CA                string // authorities that peers' certificates must lead to; "" = the system's
+	ClientCertsNeeded bool   // whoever connects must show one
+}
+
 // SQLitePath is the database file that DatabaseURL names.
 func (c Config) SQLitePath() string { return strings.TrimPrefix(c.DatabaseURL, sqliteScheme) }
 
-// AdvertisedSIP is the address that Contact and Via name: sip_advertise, else
-// the address of the first SIP listener. Load has refused a listener on all
-// addresses without sip_advertise, so it is never 0.0.0.0 or ::.
+// AdvertisedSIP is the address that Contact and Via name on the first SIP listener:
+// that of sip_advertise of its address family, else its own. Load has refused a
+// listener on all addresses without one, so it is never 0.0.0.0 or ::.
 func (c Config) AdvertisedSIP() netip.Addr {
-	if c.SIPAdvertise.IsValid() || len(c.SIPListen) == 0 {
-		return c.SIPAdvertise
+	if len(c.SIPListen) == 0 {
+		return netip.Addr{}
 	}
-	return c.SIPListen[0].Addr.Addr()
+	return c.advertised(c.SIPListen[0].Addr.Addr())
+}
+
+func (c Config) advertised(listening netip.Addr) netip.Addr {
+	for _, a := range c.SIPAdvertise {
+		if a.Unmap().Is4() == listening.Unmap().Is4() {
+			return a
+		}
+	}
+	return listening
 }
 
 // AdvertisedMedia is the address that SDP names for RTP: media_ip, else what
@@ -111,13 +129,14 @@ func (l *loader) finish() (Config, error) {
 func (l *loader) together(c Config) {
 	if !l.bad["sip_listen"] && !l.bad["sip_advertise"] {
 		for _, listener := range c.SIPListen {
-			if listener.Addr.Addr().IsUnspecified() && !c.SIPAdvertise.IsValid() {
+			if c.advertised(listener.Addr.Addr()).IsUnspecified() {
 				l.fault(l.where("sip_listen"), listener.String()+
-					" listens on every address: set sip_advertise to the one that Contact and Via shall name")
+					" listens on every address: set sip_advertise to the one of its family that Contact and Via shall name")
 				break
 			}
 		}
 	}
+	l.certificates(c)
 	if !l.bad["http_listen"] && !l.bad["ops_listen"] && c.HTTPListen == c.OpsListen && !strings.HasSuffix(c.HTTPListen, ":0") {
 		l.fault(l.where("ops_listen"), "is the same address as http_listen")
 	}
@@ -128,6 +147,23 @@ func (l *loader) together(c Config) {
 			l.fault(l.where("sip_listen"), text+" stands in the list twice")
 		}
 		seen[text] = true
+	}
+}
+
+// SIPOverTLS reports whether SIP is received over TLS. Without, it is not sent over
+// it either.
+func (c Config) SIPOverTLS() bool {
+	return slices.ContainsFunc(c.SIPListen, func(at Listener) bool { return at.Network == "tls" })
+}
+
+// certificates checks what TLS listeners need.
+func (l *loader) certificates(c Config) {
+	switch {
+	case !c.SIPOverTLS() || l.bad["sip_tls_cert"] || l.bad["sip_tls_key"]:
+	case c.SIPTLS.Cert == "" || c.SIPTLS.Key == "":
+		l.fault(l.where("sip_listen"), "tls:// needs a certificate: set sip_tls_cert and sip_tls_key")
+	case c.SIPTLS.ClientCertsNeeded && c.SIPTLS.CA == "":
+		l.fault(l.where("sip_tls_client_certs"), "needs to know whose certificates: set sip_tls_ca")
 	}
 }
 

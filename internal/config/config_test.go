@@ -139,7 +139,7 @@ func TestAllFaultsOfAllSourcesAreReportedAtOnceWithTheirPlaces(t *testing.T) {
 		`TANDEM_LOG_FORMAT: "xml": wants one of auto, text, json`,
 		`TANDEM_MEDIA_IP: "example.com": wants an IP address without a port`,
 		`--verbose: no such setting; the nearest is blob-url`,
-		`--sip-listen: "tls://127.0.0.1:5061": SIP over TLS is not in this build; use udp:// or tcp://`,
+		`flag --sip-listen: sip_listen: tls:// needs a certificate: set sip_tls_cert and sip_tls_key`,
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -175,13 +175,16 @@ func TestWrongValuesAreRefusedWithWhatWouldBeRight(t *testing.T) {
 		{"sip_listen", "127.0.0.1:5060", "wants udp://IP:PORT"},
 		{"sip_listen", "udp://localhost:5060", "wants an IP address and a port"},
 		{"sip_listen", "udp://127.0.0.1", "wants an IP address and a port"},
-		{"sip_listen", "ws://127.0.0.1:5060", "wants udp:// or tcp://"},
+		{"sip_listen", "ws://127.0.0.1:5060", "wants udp://, tcp:// or tls://"},
 		{"sip_listen", "udp://127.0.0.1:5060,", "wants udp://IP:PORT"},
 		{"sip_listen", "udp://127.0.0.1:5060,udp://127.0.0.1:5060", "twice"},
 		{"sip_listen", "udp://0.0.0.0:5060", "set sip_advertise"},
 		{"sip_listen", "tcp://[::]:5060", "set sip_advertise"},
 		{"sip_advertise", "198.51.100.1:5060", "without a port"},
+		{"sip_listen", "tls://127.0.0.1:5061", "set sip_tls_cert and sip_tls_key"},
+		{"sip_tls_client_certs", "maybe", "one of optional, required"},
 		{"sip_advertise", "0.0.0.0", "others can send to"},
+		{"sip_advertise", "192.0.2.1,192.0.2.2", "one address of IPv4, one of IPv6, or both"},
 		{"media_ip", "224.0.0.1", "others can send to"},
 		{"media_ip", "fe80::1%eth0", "zone"},
 		{"media_ports", "20000", "wants FIRST-LAST"},
@@ -401,9 +404,38 @@ func TestTheNamesThatOthersScriptsUseExist(t *testing.T) {
 		names = append(names, f.Env)
 	}
 	want := []string{"TANDEM_DATA_DIR", "TANDEM_DATABASE_URL", "TANDEM_BLOB_URL", "TANDEM_HTTP_LISTEN", "TANDEM_OPS_LISTEN", "TANDEM_SIP_LISTEN",
-		"TANDEM_SIP_ADVERTISE", "TANDEM_MEDIA_IP", "TANDEM_MEDIA_PORTS", "TANDEM_ADMIN_TOKEN", "TANDEM_ADMIN_TOKEN_FILE",
+		"TANDEM_SIP_ADVERTISE", "TANDEM_MEDIA_IP", "TANDEM_MEDIA_PORTS", "TANDEM_SIP_TLS_CERT", "TANDEM_SIP_TLS_KEY",
+		"TANDEM_SIP_TLS_CA", "TANDEM_SIP_TLS_CLIENT_CERTS", "TANDEM_ADMIN_TOKEN", "TANDEM_ADMIN_TOKEN_FILE",
 		"TANDEM_DRAIN_SECONDS", "TANDEM_WEBHOOK_ALLOW_PRIVATE", "TANDEM_LOG_FORMAT", "TANDEM_LOG_LEVEL"}
 	if !slices.Equal(names, want) {
 		t.Errorf("got %q, want %q", names, want)
+	}
+}
+
+func TestTLSNeedsACertificateAndOneThatIsDemandedAnAuthority(t *testing.T) {
+	tls := []string{"TANDEM_SIP_LISTEN=udp://127.0.0.1:5060,tls://[::1]:5061", "TANDEM_SIP_TLS_CERT=/c.pem", "TANDEM_SIP_TLS_KEY=/k.pem"}
+	if c := load(t, config.Sources{Environ: tls}); !c.SIPOverTLS() || c.SIPTLS != (config.TLS{Cert: "/c.pem", Key: "/k.pem"}) {
+		t.Errorf("%+v", c.SIPTLS)
+	}
+	if got := faults(t, config.Sources{Environ: tls[:2]}); len(got) != 1 || !strings.Contains(got[0], "sip_tls_key") {
+		t.Errorf("without a key: %q", got)
+	}
+	demanding := append(tls, "TANDEM_SIP_TLS_CLIENT_CERTS=required")
+	if got := faults(t, config.Sources{Environ: demanding}); len(got) != 1 || !strings.Contains(got[0], "set sip_tls_ca") {
+		t.Errorf("demanding, of anybody: %q", got)
+	}
+	if c := load(t, config.Sources{Environ: append(demanding, "TANDEM_SIP_TLS_CA=/ca.pem")}); !c.SIPTLS.ClientCertsNeeded {
+		t.Errorf("%+v", c.SIPTLS)
+	}
+}
+
+func TestEachFamilyIsAdvertisedByItsOwnAddress(t *testing.T) {
+	listen := "TANDEM_SIP_LISTEN=udp://[::]:5060,udp://0.0.0.0:5060"
+	c := load(t, config.Sources{Environ: []string{listen, "TANDEM_SIP_ADVERTISE=192.0.2.1, 2001:db8::1"}})
+	if got := c.AdvertisedSIP().String(); got != "2001:db8::1" {
+		t.Errorf("the first listener is advertised as %s", got)
+	}
+	if got := faults(t, config.Sources{Environ: []string{listen, "TANDEM_SIP_ADVERTISE=192.0.2.1"}}); len(got) != 1 || !strings.Contains(got[0], "udp://[::]:5060 listens on every address") {
+		t.Errorf("%q", got)
 	}
 }

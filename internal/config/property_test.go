@@ -29,11 +29,15 @@ func values(tokenFile string) map[string]*rapid.Generator[string] {
 		"blob_url": rapid.OneOf(rapid.Map(path, func(p string) string { return "file:" + p }), rapid.Map(port, func(p string) string {
 			return "s3://recordings/of.all?endpoint=http://127.0.0.1:" + p + "&region=ap-south-1"
 		})),
-		"http_listen":   hostPort,
-		"ops_listen":    hostPort,
-		"sip_listen":    rapid.Map(port, func(p string) string { return "tcp://127.0.0.2:" + p + ",udp://[::1]:" + p }),
-		"sip_advertise": ip,
-		"media_ip":      ip,
+		"http_listen":          hostPort,
+		"ops_listen":           hostPort,
+		"sip_listen":           rapid.Map(port, func(p string) string { return "tcp://127.0.0.2:" + p + ",udp://[::1]:" + p }),
+		"sip_advertise":        rapid.OneOf(ip, rapid.Just("192.0.2.1,2001:db8::7")),
+		"media_ip":             ip,
+		"sip_tls_cert":         path,
+		"sip_tls_key":          path,
+		"sip_tls_ca":           path,
+		"sip_tls_client_certs": rapid.Just("required"),
 		"media_ports": rapid.Custom(func(t *rapid.T) string {
 			first := rapid.IntRange(1, 60000).Draw(t, "first")
 			return fmt.Sprintf("%d-%d", first, first+rapid.IntRange(2, 5000).Draw(t, "more"))

@@ -68,6 +68,7 @@ func named(f Field) Field {
 // settings is the one table of everything that can be set.
 func settings() []setting {
 	table := append(storage(), network()...)
+	table = append(table, certificates()...)
 	table = append(table, conduct()...)
 	var all []setting
 	for _, s := range table {
@@ -146,15 +147,15 @@ func network() []setting {
 		},
 		{
 			Field: Field{Key: "sip_listen", Default: "udp://127.0.0.1:5060,tcp://127.0.0.1:5060", List: true,
-				Doc: "Where SIP is received: `udp://IP:PORT` and `tcp://IP:PORT`. `0.0.0.0` or `[::]` needs `sip_advertise`."},
+				Doc: "Where SIP is received: `udp://IP:PORT`, `tcp://IP:PORT` and `tls://IP:PORT`. Requests go out from the first of their kind. `0.0.0.0` (IPv4) or `[::]` (IPv6) needs `sip_advertise`."},
 			set: func(c *Config, v string) (err error) { c.SIPListen, err = parseListeners(v); return err },
 			get: func(c Config) string { return joinListeners(c.SIPListen) },
 		},
 		{
-			Field: Field{Key: "sip_advertise",
-				Doc: "IP address that Contact and Via name, if it is not the first one of `sip_listen` (address translation)."},
-			set: func(c *Config, v string) (err error) { c.SIPAdvertise, err = parseAdvertised(v); return err },
-			get: func(c Config) string { return addrText(c.SIPAdvertise) },
+			Field: Field{Key: "sip_advertise", List: true,
+				Doc: "IP address that Contact and Via name, if it is not the one listened on (address translation); one of IPv4, one of IPv6, or both."},
+			set: func(c *Config, v string) (err error) { c.SIPAdvertise, err = parseFamilies(v); return err },
+			get: func(c Config) string { return addrTexts(c.SIPAdvertise) },
 		},
 		{
 			Field: Field{Key: "media_ip",
@@ -167,6 +168,45 @@ func network() []setting {
 				Doc: "UDP ports for RTP and RTCP, `FIRST-LAST`, two for each leg of a call. `0` takes any free ones."},
 			set: func(c *Config, v string) (err error) { c.MediaPorts, err = ParsePortRange(v); return err },
 			get: func(c Config) string { return c.MediaPorts.String() },
+		},
+	}
+}
+
+func certificates() []setting {
+	return []setting{
+		{
+			Field: Field{Key: "sip_tls_cert",
+				Doc: "Path of the PEM file with the certificate of SIP over TLS and those that lead to its authority; shown to whoever connects, and to trunks that ask for one. It, the key and `sip_tls_ca` are read again within five seconds of a change; connections that stand go on."},
+			set: func(c *Config, v string) error { return setPath(&c.SIPTLS.Cert, v) },
+			get: func(c Config) string { return c.SIPTLS.Cert },
+		},
+		{
+			Field: Field{Key: "sip_tls_key",
+				Doc: "Path of the PEM file with the key of `sip_tls_cert`."},
+			set: func(c *Config, v string) error { return setPath(&c.SIPTLS.Key, v) },
+			get: func(c Config) string { return c.SIPTLS.Key },
+		},
+		{
+			Field: Field{Key: "sip_tls_ca",
+				Doc: "Path of a PEM file with the authorities that the certificates of trunks must lead to; if not set, those of the system."},
+			set: func(c *Config, v string) error { return setPath(&c.SIPTLS.CA, v) },
+			get: func(c Config) string { return c.SIPTLS.CA },
+		},
+		{
+			Field: Field{Key: "sip_tls_client_certs", Default: "optional",
+				Doc: "Whether whoever connects over TLS must show a certificate of `sip_tls_ca`: `optional` or `required`."},
+			set: func(c *Config, v string) error {
+				var word string
+				err := setOneOf(&word, v, "optional", "required")
+				c.SIPTLS.ClientCertsNeeded = word == "required"
+				return err
+			},
+			get: func(c Config) string {
+				if c.SIPTLS.ClientCertsNeeded {
+					return "required"
+				}
+				return "optional"
+			},
 		},
 	}
 }

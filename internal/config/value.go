@@ -6,13 +6,14 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
 
 // A Listener is one address on which SIP is received.
 type Listener struct {
-	Network string         // "udp" or "tcp"
+	Network string         // "udp", "tcp" or "tls"
 	Addr    netip.AddrPort // port 0 takes a free one
 }
 
@@ -34,14 +35,10 @@ func parseListeners(text string) ([]Listener, error) {
 func parseListener(text string) (Listener, error) {
 	scheme, rest, ok := strings.Cut(text, "://")
 	if !ok {
-		return Listener{}, fmt.Errorf("%q: wants udp://IP:PORT or tcp://IP:PORT", text)
+		return Listener{}, fmt.Errorf("%q: wants udp://IP:PORT, tcp://IP:PORT or tls://IP:PORT", text)
 	}
-	switch scheme {
-	case "udp", "tcp":
-	case "tls":
-		return Listener{}, fmt.Errorf("%q: SIP over TLS is not in this build; use udp:// or tcp://", text)
-	default:
-		return Listener{}, fmt.Errorf("%q: wants udp:// or tcp:// in front", text)
+	if scheme != "udp" && scheme != "tcp" && scheme != "tls" {
+		return Listener{}, fmt.Errorf("%q: wants udp://, tcp:// or tls:// in front", text)
 	}
 	addr, err := netip.ParseAddrPort(rest)
 	if err != nil {
@@ -163,6 +160,30 @@ func parseAdvertised(text string) (netip.Addr, error) {
 		return netip.Addr{}, fmt.Errorf("%q: a zone means nothing to another host", text)
 	}
 	return addr, nil
+}
+
+// parseFamilies takes addresses that others shall send to, at most one of a family.
+func parseFamilies(text string) ([]netip.Addr, error) {
+	var list []netip.Addr
+	for part := range strings.SplitSeq(text, ",") {
+		addr, err := parseAdvertised(strings.TrimSpace(part))
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(list, func(other netip.Addr) bool { return other.Unmap().Is4() == addr.Unmap().Is4() }) {
+			return nil, fmt.Errorf("%q: wants one address of IPv4, one of IPv6, or both", text)
+		}
+		list = append(list, addr)
+	}
+	return list, nil
+}
+
+func addrTexts(list []netip.Addr) string {
+	texts := make([]string, len(list))
+	for i, a := range list {
+		texts[i] = addrText(a)
+	}
+	return strings.Join(texts, ",")
 }
 
 func addrText(a netip.Addr) string {

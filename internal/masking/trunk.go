@@ -27,6 +27,7 @@ type Transport string
 const (
 	UDP Transport = "udp"
 	TCP Transport = "tcp"
+	TLS Transport = "tls"
 )
 
 // Trunk is a carrier's connection: where its calls come from and where ours go.
@@ -60,8 +61,8 @@ func (t Trunk) Check() error {
 		return invalid(CodeInvalidField, "name", "name must be 1 to 63 characters of a-z, 0-9, -, _ and ., beginning with a letter or digit")
 	case len(t.Sources) == 0 && len(t.Targets) == 0:
 		return invalid(CodeMissingField, "sources", "a trunk needs sources, targets or both")
-	case t.Transport != UDP && t.Transport != TCP:
-		return invalid(CodeInvalidField, "transport", `transport must be "udp" or "tcp"`)
+	case t.Transport != UDP && t.Transport != TCP && t.Transport != TLS:
+		return invalid(CodeInvalidField, "transport", `transport must be "udp", "tcp" or "tls"`)
 	case !countryPattern.MatchString(t.Country):
 		return invalid(CodeInvalidField, "country", "country must be two capital letters (ISO 3166)")
 	case t.NumberFormat != FormatE164 && t.NumberFormat != FormatPlain && t.NumberFormat != FormatNational:

@@ -46,12 +46,14 @@ func impatient(o *app.Options) { o.SIPTimers = siptx.Timers{T1: 50 * time.Millis
 
 // setting changes the stage before it is built.
 type setting struct {
-	edit     func(*app.Options)
-	in, out  func(*phone.Options)
-	environ  []string // settings of the server
-	network  string
-	sharing  string
-	patience time.Duration // how long the test may take; 0 = a minute
+	edit    func(*app.Options)
+	in, out func(*phone.Options)
+	environ []string // settings of the server
+	network string
+	// networkOut is that of the out carrier, where it is another.
+	networkOut string
+	sharing    string
+	patience   time.Duration // how long the test may take; 0 = a minute
 }
 
 func newStage(t *testing.T, s setting) *stage {
@@ -81,6 +83,9 @@ func newStage(t *testing.T, s setting) *stage {
 	})
 	in := phone.Options{Network: s.network, IP: netip.MustParseAddr("127.0.0.2")}
 	out := phone.Options{Network: s.network, IP: netip.MustParseAddr("127.0.0.3"), OnCall: st.reached}
+	if s.networkOut != "" {
+		out.Network = s.networkOut
+	}
 	if s.in != nil {
 		s.in(&in)
 	}
@@ -89,7 +94,7 @@ func newStage(t *testing.T, s setting) *stage {
 	}
 	st.in, st.out = st.newPhone(in), st.newPhone(out)
 	st.must(st.AddTrunk("carrier-in", map[string]any{"sources": []string{"127.0.0.2/32"}, "transport": s.network}))
-	st.must(st.AddTrunk("carrier-out", map[string]any{"sources": []string{"127.0.0.3/32"}, "transport": s.network,
+	st.must(st.AddTrunk("carrier-out", map[string]any{"sources": []string{"127.0.0.3/32"}, "transport": out.Network,
 		"targets": []string{st.out.Addr().String()}}))
 	if s.sharing == "" {
 		s.sharing = "exclusive"

@@ -16,7 +16,7 @@ const trunkColumns = `name, sources, targets, transport, country, number_format,
 func trunkDest(t *masking.Trunk) []any {
 	return []any{&t.Name, fieldsCol[netip.Prefix]{&t.Sources, "prefix", netip.ParsePrefix},
 		fieldsCol[netip.AddrPort]{&t.Targets, "address", netip.ParseAddrPort},
-		wordCol[masking.Transport]{&t.Transport, "transport", []masking.Transport{masking.UDP, masking.TCP}}, &t.Country,
+		wordCol[masking.Transport]{&t.Transport, "transport", []masking.Transport{masking.UDP, masking.TCP, masking.TLS}}, &t.Country,
 		wordCol[masking.NumberFormat]{&t.NumberFormat, "number format",
 			[]masking.NumberFormat{masking.FormatE164, masking.FormatPlain, masking.FormatNational}},
 		&t.TrustIdentity, &t.Priority, &t.Weight, &t.MaxCalls, &t.MaxCPS,

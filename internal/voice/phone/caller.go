@@ -84,8 +84,8 @@ func (c *Call) call(in Invite) error {
 // contact is where the far side reaches us within a dialog.
 func (p *Phone) contact(user string) sip.Header {
 	uri := sip.Uri{Scheme: "sip", User: user, Host: p.addr.Addr().String(), Port: int(p.addr.Port())}
-	if p.o.Network == "tcp" {
-		uri.UriParams = sip.HeaderParams{{K: "transport", V: "tcp"}}
+	if p.o.Network != "udp" {
+		uri.UriParams = sip.HeaderParams{{K: "transport", V: p.o.Network}}
 	}
 	return sip.NewHeader("Contact", "<"+uri.String()+">"+p.o.ContactParams)
 }

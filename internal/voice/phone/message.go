@@ -93,12 +93,19 @@ func (d *dialog) resolve(uri sip.Uri) siptx.Target {
 		return d.hop
 	}
 	port := uri.Port
+	network := d.hop.Network
+	if transport, ok := uri.UriParams.Get("transport"); ok && network != "tls" {
+		network = strings.ToLower(transport)
+	}
 	if port == 0 {
 		port = 5060
+		if network == "tls" {
+			port = 5061
+		}
 	}
-	to := siptx.Target{Network: d.hop.Network, Addr: netip.AddrPortFrom(ip, uint16(port))}
-	if transport, ok := uri.UriParams.Get("transport"); ok && strings.EqualFold(transport, "tcp") {
-		to.Network = "tcp"
+	to := siptx.Target{Network: network, Addr: netip.AddrPortFrom(ip, uint16(port)), Name: d.hop.Name}
+	if to.Addr.Addr() == d.hop.Addr.Addr() && network == d.hop.Network {
+		to.Over = d.hop.Addr
 	}
 	return to
 }

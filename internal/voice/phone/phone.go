@@ -1,5 +1,5 @@
 // Package phone is a telephone that really speaks SIP and RTP: it calls and is
-// called, by UDP or TCP, says what a Source gives it and keeps what it hears.
+// called, by UDP, TCP or TLS, says what a Source gives it and keeps what it hears.
 //
 // It is what `tandem call` and `tandem demo` use, and what tests put on both sides
 // of Tandem, as the party and as the far carrier. It follows RFC 3261 and 3264 as a
@@ -47,11 +47,14 @@ func (e *StatusError) Error() string { return fmt.Sprintf("phone: refused with s
 
 // Options says how a phone behaves. IP is needed; the rest may be zero.
 type Options struct {
-	Network string // "udp" (default) or "tcp"
+	Network string // "udp" (default), "tcp" or "tls"
 	IP      netip.Addr
 	Port    uint16       // of SIP; 0 = any
 	Log     *slog.Logger // nil = discarded
 	Timers  siptx.Timers
+
+	// Credentials are what a phone on TLS shows and believes; needed there.
+	Credentials *siptx.Credentials
 
 	// OnCall gets each incoming call on a goroutine of its own; it has to return
 	// once the call has ended (Call.Done), since Close waits for it. nil: 486.
@@ -120,7 +123,7 @@ func New(o Options) (*Phone, error) {
 	}
 	p := &Phone{o: o, log: o.Log, stop: make(chan struct{}), ready: make(chan struct{}), calls: make(map[callKey]*Call),
 		invites: make(map[*siptx.ServerTx][]*Call), records: make(map[string]*record)}
-	layer, err := siptx.New(siptx.Options{Log: o.Log, Timers: o.Timers, Trace: p.trace, Handler: handler{p}})
+	layer, err := siptx.New(siptx.Options{Log: o.Log, Timers: o.Timers, Trace: p.trace, Handler: handler{p}, Credentials: p.credentials()})
 	if err != nil {
 		return nil, err
 	}
@@ -132,6 +135,13 @@ func New(o Options) (*Phone, error) {
 	p.addr = addr
 	close(p.ready)
 	return p, nil
+}
+
+func (p *Phone) credentials() func() *siptx.Credentials {
+	if p.o.Credentials == nil {
+		return nil
+	}
+	return func() *siptx.Credentials { return p.o.Credentials }
 }
 
 // Addr is the SIP address of the phone.

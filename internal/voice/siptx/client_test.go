@@ -398,7 +398,9 @@ func TestTheAckForA2xxHasAViaOfItsOwn(t *testing.T) {
 
 func TestOurViaNamesTheAdvertisedHostAndAsksForRport(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, func(o *Options) { o.Advertise = netip.MustParseAddr("203.0.113.5") })
+		r := newRig(t, func(o *Options) {
+			o.Advertise = []netip.Addr{netip.MustParseAddr("2001:db8::5"), netip.MustParseAddr("203.0.113.5")}
+		})
 		defer r.close(t)
 		r.start(t, request(sip.OPTIONS))
 		via := field(r.peer.read(t), "Via")

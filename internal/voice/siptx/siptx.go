@@ -73,9 +73,10 @@ type Options struct {
 	// connections to come. nil = no TLS.
 	Credentials func() *Credentials
 
-	// Advertise replaces the host of the listening address in Via. It is needed to
-	// listen on an unspecified address (0.0.0.0, ::). Zero = the listening address.
-	Advertise netip.Addr
+	// Advertise replaces the host of a listening address in Via, for each address
+	// family that it holds an address of. It is needed to listen on an unspecified
+	// address (0.0.0.0, ::).
+	Advertise []netip.Addr
 
 	// MaxServerTx bounds the live server transactions; a new request beyond it is
 	// answered 503 without keeping state. CANCELs and requests with a To tag (in a
@@ -130,6 +131,9 @@ type Target struct {
 	// Name is the host name that led to Addr, which the certificate of a TLS server
 	// must bear (RFC 5922 §7.3). "" = the address itself.
 	Name string
+	// Over is the far end of another connection of this network that is taken rather
+	// than a new one opened, if it stands: the one that the peer has opened to us.
+	Over netip.AddrPort
 }
 
 // An Outcome is what a client transaction has to tell: a response, or the error
@@ -203,7 +207,7 @@ func (l *Layer) Listen(network string, addr netip.AddrPort) (netip.AddrPort, err
 	if !addr.Addr().IsValid() {
 		return netip.AddrPort{}, errors.New("siptx: listen: no address")
 	}
-	if addr.Addr().IsUnspecified() && !l.o.Advertise.IsValid() {
+	if l.advertised(addr).Addr().IsUnspecified() {
 		return netip.AddrPort{}, fmt.Errorf("siptx: listen on %s: an unspecified address needs Options.Advertise", addr)
 	}
 	switch network {
@@ -220,9 +224,12 @@ func (l *Layer) Listen(network string, addr netip.AddrPort) (netip.AddrPort, err
 	return netip.AddrPort{}, fmt.Errorf("siptx: listen: network %q is none of udp, tcp and tls", network)
 }
 
+// advertised is what others are told of a listening address of ours.
 func (l *Layer) advertised(local netip.AddrPort) netip.AddrPort {
-	if l.o.Advertise.IsValid() {
-		return netip.AddrPortFrom(l.o.Advertise.Unmap(), local.Port())
+	for _, a := range l.o.Advertise {
+		if a.Unmap().Is4() == local.Addr().Is4() {
+			return netip.AddrPortFrom(a.Unmap(), local.Port())
+		}
 	}
 	return local
 }

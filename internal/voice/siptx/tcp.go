@@ -128,15 +128,18 @@ func (l *Layer) takeIn(network string, nc net.Conn) {
 	go c.run()
 }
 
-// connTo returns the connection that key names, dialling if there is none.
-func (l *Layer) connTo(key connKey) (*conn, error) {
+// connTo returns the connection that key names, or else the one whose far end is
+// over; it dials if neither stands.
+func (l *Layer) connTo(key connKey, over netip.AddrPort) (*conn, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
 		return nil, ErrClosed
 	}
-	if c := l.conns[key]; c != nil && !c.closed() {
-		return c, nil
+	for _, k := range []connKey{key, {network: key.network, remote: over}, {network: key.network, remote: over, name: key.name}} {
+		if c := l.conns[k]; c != nil && !c.closed() {
+			return c, nil
+		}
 	}
 	c := l.newConn(key, false)
 	if at, ok := l.bound(key.network, key.remote.Addr()); ok {
@@ -144,23 +147,6 @@ func (l *Layer) connTo(key connKey) (*conn, error) {
 	}
 	go c.run()
 	return c, nil
-}
-
-// Connected reports whether a connection to a target stands, so that nothing has to
-// be dialled.
-func (l *Layer) Connected(to Target) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	c := l.conns[keyOf(to)]
-	return c != nil && !c.closed()
-}
-
-func keyOf(to Target) connKey {
-	key := connKey{network: to.Network, remote: unmap(to.Addr)}
-	if to.Network == "tls" {
-		key.name = to.Name
-	}
-	return key
 }
 
 // newConn enters a connection in the table. The caller holds l.mu and starts run.

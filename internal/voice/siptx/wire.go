@@ -25,7 +25,8 @@ type flow struct {
 	socket *socket // UDP
 	conn   *conn   // TCP, TLS
 	remote netip.AddrPort
-	key    connKey // of the connection that is still to be had
+	key    connKey        // of the connection that is still to be had
+	over   netip.AddrPort // the far end of one that will do as well
 }
 
 func (f flow) network() string {
@@ -90,7 +91,11 @@ func (l *Layer) route(to Target) (f flow, sentBy netip.AddrPort, err error) {
 		if !ok {
 			return flow{}, netip.AddrPort{}, fmt.Errorf("%w: not listening on %s", ErrTransport, to.Network)
 		}
-		return flow{remote: addr, key: keyOf(to)}, sentBy, nil
+		key := connKey{network: to.Network, remote: addr}
+		if to.Network == "tls" {
+			key.name = to.Name
+		}
+		return flow{remote: addr, key: key, over: unmap(to.Over)}, sentBy, nil
 	}
 	return flow{}, netip.AddrPort{}, fmt.Errorf("%w: network %q is none of udp, tcp and tls", ErrTransport, to.Network)
 }
@@ -132,12 +137,11 @@ func (l *Layer) connect(f flow) (flow, error) {
 	if f.socket != nil || f.conn != nil {
 		return f, nil
 	}
-	c, err := l.connTo(f.key)
+	c, err := l.connTo(f.key, f.over)
 	if err != nil {
 		return flow{}, err
 	}
-	f.conn = c
-	return f, nil
+	return flow{conn: c, remote: c.key.remote}, nil
 }
 
 // pushVia makes our Via the only one of req: a user agent's request has no other

@@ -32,10 +32,12 @@ type Options struct {
 	NewCallID func() masking.CallID
 	OnInvite  func(b2bua.Invite) // takes an incoming call; must not block
 	Draining  func() bool        // while true OPTIONS gets 503; nil = never
-	Advertise netip.Addr         // what Via and Contact say; zero = the listening address
+	Advertise []netip.Addr       // what Via and Contact say, one of a family; else the listening address
 	Timers    siptx.Timers
 	Ladders   *Ladders           // nil = of its own, for nobody
 	Trace     func(siptx.Traced) // sees every message; nil = none
+	// Credentials are those of SIP over TLS; nil = it is not spoken.
+	Credentials func() *siptx.Credentials
 	// Silence is how long a trunk may leave an INVITE without any response
 	// before another is tried; 0 = 4 s.
 	Silence time.Duration
@@ -89,19 +91,21 @@ func New(o Options) (*Agent, error) {
 	_, _ = rand.Read(ua.key) // never fails (crypto/rand)
 	var err error
 	ua.tx, err = siptx.New(siptx.Options{Log: o.Log, Timers: o.Timers, Accept: ua.admits, Check: ua.check,
-		Trace: ua.trace, Handler: ua, Advertise: o.Advertise})
+		Trace: ua.trace, Handler: ua, Advertise: o.Advertise, Credentials: o.Credentials})
 	return ua, err
 }
 
-// Listen opens a socket, network "udp" or "tcp", and gives the address it got.
+// Listen opens a socket, network "udp", "tcp" or "tls", and gives the address it got.
 func (ua *Agent) Listen(network string, addr netip.AddrPort) (netip.AddrPort, error) {
 	at, err := ua.tx.Listen(network, addr)
 	if err != nil {
 		return at, err
 	}
 	named := at
-	if ua.o.Advertise.IsValid() {
-		named = netip.AddrPortFrom(ua.o.Advertise.Unmap(), at.Port())
+	for _, a := range ua.o.Advertise {
+		if a.Unmap().Is4() == at.Addr().Is4() {
+			named = netip.AddrPortFrom(a.Unmap(), at.Port())
+		}
 	}
 	ua.mu.Lock()
 	defer ua.mu.Unlock()

@@ -110,15 +110,28 @@ func (d *dialog) hop(ours func(netip.Addr) bool) siptx.Target {
 	if err != nil || !ours(addr) {
 		return d.peer
 	}
+	t := siptx.Target{Network: networkOf(u, d.peer.Network), Name: d.peer.Name}
 	port := u.Port
 	if port <= 0 || port > 65535 {
 		port = 5060
+		if t.Network == "tls" {
+			port = 5061
+		}
 	}
-	t := siptx.Target{Network: d.peer.Network, Addr: netip.AddrPortFrom(addr.Unmap(), uint16(port))}
-	if tr, _ := u.UriParams.Get("transport"); strings.EqualFold(tr, "tcp") {
-		t.Network = "tcp"
+	t.Addr = netip.AddrPortFrom(addr.Unmap(), uint16(port))
+	if t.Network == d.peer.Network && t.Addr.Addr() == d.peer.Addr.Addr().Unmap() {
+		t.Over = d.peer.Addr
 	}
 	return t
+}
+
+// networkOf is the transport to a URI. A dialog over TLS stays there, whatever its
+// peer writes, and one without is not taken there: what is secret is the trunk's to say.
+func networkOf(u sip.Uri, network string) string {
+	if tr, _ := u.UriParams.Get("transport"); strings.EqualFold(tr, "tcp") && network != "tls" {
+		return "tcp"
+	}
+	return network
 }
 
 // reachable reports whether a Contact can be the remote target of a dialog.

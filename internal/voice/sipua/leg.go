@@ -42,6 +42,7 @@ type leg struct {
 	rung   *rung                 // in the call's ladder; never changes
 
 	refused bool // incoming legs: by us; its ACK may still come. Set before leave
+	sips    bool // incoming legs: our Contact must be a sips URI
 
 	mu     sync.Mutex
 	phase  phase
@@ -129,8 +130,14 @@ func (l *leg) terminated(tx *siptx.ServerTx) {
 	}
 }
 
-// contact is our Contact on this leg.
-func (l *leg) contact() *sip.ContactHeader { return l.ua.contact(l.origin) }
+// contact is our Contact on this leg: a sips URI if the peer wants one.
+func (l *leg) contact() *sip.ContactHeader {
+	c := l.ua.contact(l.origin)
+	if l.sips {
+		c.Address.Scheme, c.Address.UriParams = "sips", nil
+	}
+	return c
+}
 
 // ours reports whether addr belongs to the leg's trunk.
 func (l *leg) ours(addr netip.Addr) bool { return owns(l.trunk, addr) }

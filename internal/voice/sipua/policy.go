@@ -125,8 +125,8 @@ func (o outgoingInvite) build() *sip.Request {
 // contactAt is our Contact: an address and nothing about anybody.
 func contactAt(a netip.AddrPort, network string) *sip.ContactHeader {
 	u := sip.Uri{Scheme: "sip", Host: host(a.Addr()), Port: int(a.Port())}
-	if network == "tcp" {
-		u.UriParams = sip.HeaderParams{{K: "transport", V: "tcp"}}
+	if network != "udp" {
+		u.UriParams = sip.HeaderParams{{K: "transport", V: network}}
 	}
 	return &sip.ContactHeader{Address: u}
 }

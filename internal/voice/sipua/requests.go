@@ -133,6 +133,10 @@ func (ua *Agent) respond(tx *siptx.ServerTx, res *sip.Response) error {
 
 // incoming makes a leg of an INVITE and hands the call over.
 func (ua *Agent) incoming(tx *siptx.ServerTx, req *sip.Request) {
+	if strings.EqualFold(req.Recipient.Scheme, "sips") && tx.Network() != "tls" {
+		ua.refuse(tx, 416, "Unsupported URI Scheme") // what is not secret is no sips (RFC 3261 §26.2.2)
+		return
+	}
 	trunk, ok := ua.trunks.bySource(tx.Source().Addr())
 	if !ok { // reached by our calls, or was a trunk when its calls began
 		ua.refuse(tx, 403, "Forbidden")

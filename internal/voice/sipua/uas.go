@@ -2,6 +2,7 @@ package sipua
 
 import (
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -20,9 +21,20 @@ func (ua *Agent) newIncoming(tx *siptx.ServerTx, req *sip.Request, trunk masking
 	l.dlg.remoteSeq.take(req.CSeq().SeqNo)
 	l.dlg.learn(req)
 	l.rel = reliableFor(req)
+	l.sips = tx.Network() == "tls" && wantsSips(req)
 	ua.remember(l)
 	tx.OnEnd(l.inviteOver)
 	return l
+}
+
+// wantsSips reports whether the answer to an INVITE must bear a sips URI as its
+// Contact (RFC 3261 §12.1.1).
+func wantsSips(req *sip.Request) bool {
+	from := req.Contact().Address
+	if routes := recordRoutes(req); len(routes) > 0 {
+		from = routes[0]
+	}
+	return strings.EqualFold(req.Recipient.Scheme, "sips") || strings.EqualFold(from.Scheme, "sips")
 }
 
 // inviteOver runs when the INVITE's transaction is gone. A leg that still waits

@@ -121,7 +121,7 @@ func TestWhatATrunkCannotDoYetIsRefusedByName(t *testing.T) {
 	for member, field := range map[string]string{
 		`"auth":{"username":"u","password":"p","realm":"r"}`: "auth", `"auth":null`: "auth",
 		`"register":{"domain":"d","contact_user":"u","expires":300}`: "register",
-		`"early_media":true`: "early_media", `"transport":"tls"`: "transport", `"transport":"ws"`: "transport",
+		`"early_media":true`: "early_media", `"transport":"ws"`: "transport",
 		`"targets":["sip.carrier.example:5060"]`: "targets", `"targets":["192.0.2.1"]`: "targets", `"targets":["192.0.2.1:0"]`: "targets",
 		`"targets":["0.0.0.0:5060"]`: "targets", `"targets":"192.0.2.1:5060"`: "targets",
 		`"sources":["carrier.example"]`: "sources", `"sources":["192.0.2.0/33"]`: "sources", `"sources":["fe80::1%eth0"]`: "sources",

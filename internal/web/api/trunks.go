@@ -16,7 +16,7 @@ import (
 type TrunkBody struct {
 	Sources       []string     `json:"sources,omitempty" doc:"addresses and networks that may send us requests; kept as networks, with the bits of a host zeroed and IPv4 as IPv4" example:"[\"192.0.2.0/24\"]"`
 	Targets       []string     `json:"targets,omitempty" doc:"address:port in order of preference; host names are refused in this release" example:"[\"192.0.2.1:5060\"]"`
-	Transport     *string      `json:"transport,omitempty" enum:"udp,tcp" doc:"default udp; tls is refused in this release"`
+	Transport     *string      `json:"transport,omitempty" enum:"udp,tcp,tls" doc:"default udp"`
 	Country       *string      `json:"country,omitempty" doc:"ISO 3166 alpha-2, for numbers written nationally" example:"IN"`
 	NumberFormat  *string      `json:"number_format,omitempty" enum:"e164,plain,national" doc:"how numbers are sent: +91…, 91…, 0…; default e164"`
 	TrustIdentity *bool        `json:"trust_identity,omitempty" doc:"believe P-Asserted-Identity and Remote-Party-ID; default false"`
@@ -148,8 +148,6 @@ func (b TrunkBody) checkSupported() error {
 		return invalidField("register", "registration is not supported in this release")
 	case value(b.EarlyMedia):
 		return invalidField("early_media", "early_media true is not supported in this release")
-	case value(b.Transport) == "tls":
-		return invalidField("transport", `transport "tls" is not supported in this release`)
 	}
 	return nil
 }
