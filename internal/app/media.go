@@ -105,7 +105,8 @@ func (s *session) Take(seat b2bua.Seat) error {
 }
 
 // kinds are the tones by their names as sounds.
-var kinds = map[b2bua.Sound]prompt.Kind{b2bua.ToneRingBack: prompt.RingBack, b2bua.ToneBusy: prompt.Busy}
+var kinds = map[b2bua.Sound]prompt.Kind{b2bua.ToneRingBack: prompt.RingBack, b2bua.ToneBusy: prompt.Busy,
+	b2bua.ToneWarning: prompt.Warning}
 
 func (s *session) Say(side b2bua.Side, w b2bua.Words) {
 	to := s.streams[side]
@@ -117,7 +118,9 @@ func (s *session) Say(side b2bua.Side, w b2bua.Words) {
 	}
 	speech := relay.Speech{Payload: to.Voice, Fill: to.VoiceLaw.Silence(), Done: w.Done}
 	if kind, tone := kinds[w.Sound]; tone {
-		speech.Loop, speech.Done = true, nil
+		if w.Sound != b2bua.ToneWarning {
+			speech.Loop, speech.Done = true, nil
+		}
 		speech.Audio = s.m.sounds.Tone(w.Country, kind).Audio(to.VoiceLaw)
 	} else {
 		speech.Audio = s.m.sounds.Clip(string(w.Tenant), w.Language, prompt.Name(w.Sound)).Audio(to.VoiceLaw)

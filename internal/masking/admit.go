@@ -55,15 +55,18 @@ type Refusal string
 
 // The reasons of call.rejected and of refused calls in the log.
 const (
-	RefusedUnknownNumber  Refusal = "unknown_number"  // in nobody's pool
-	RefusedWithheld       Refusal = "withheld"        // the caller hides his number
-	RefusedStranger       Refusal = "stranger"        // no allocation names this caller here
-	RefusedExpired        Refusal = "expired"         // the allocation that did is over
-	RefusedWrongDirection Refusal = "wrong_direction" // oneway, and the other side called
-	RefusedCallerBusy     Refusal = "caller_busy"     // the caller has a call up already
-	RefusedUnavailable    Refusal = "unavailable"     // the store cannot be read, or draining
-	RefusedPIN            Refusal = "pin_failed"      // a PIN was asked for, and no right one came
-	RefusedPINLocked      Refusal = "pin_locked"      // the caller has no entries left
+	RefusedUnknownNumber   Refusal = "unknown_number"   // in nobody's pool
+	RefusedWithheld        Refusal = "withheld"         // the caller hides his number
+	RefusedStranger        Refusal = "stranger"         // no allocation names this caller here
+	RefusedExpired         Refusal = "expired"          // the allocation that did is over
+	RefusedWrongDirection  Refusal = "wrong_direction"  // oneway, and the other side called
+	RefusedCallerBusy      Refusal = "caller_busy"      // the caller has a call up already
+	RefusedCallerRate      Refusal = "caller_rate"      // the caller has called too often in a minute
+	RefusedAllocationLimit Refusal = "allocation_limit" // as many calls are up through the allocation as may be
+	RefusedTenantLimit     Refusal = "tenant_limit"     // as many calls of the tenant are up as may be
+	RefusedUnavailable     Refusal = "unavailable"      // the store cannot be read, or draining
+	RefusedPIN             Refusal = "pin_failed"       // a PIN was asked for, and no right one came
+	RefusedPINLocked       Refusal = "pin_locked"       // the caller has no entries left
 )
 
 // Error makes a Refusal an error.

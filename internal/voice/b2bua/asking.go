@@ -172,6 +172,8 @@ func (c *call) judge() State {
 		case err != nil:
 			c.log.Warn("a PIN cannot be judged now", "error", err.Error())
 			return c.leaveWith(SoundUnreachable, Reason{masking.CauseRejected, masking.RefusedUnavailable})
+		case r.Refusal == masking.RefusedAllocationLimit:
+			return c.leaveWith(ToneBusy, Reason{masking.CauseRejected, r.Refusal})
 		case r.Refusal == "" && r.Plan.Tenant.ID != c.record.Tenant: // the number has changed hands since he called
 			return c.deny(masking.RefusedPIN)
 		case r.Refusal == "":

@@ -496,3 +496,15 @@ func TestACallerWhoIsAskedKeepsNoListOfWhatEnds(t *testing.T) {
 		}
 	})
 }
+
+func TestARightPINForWhichThereIsNoPlaceIsAnsweredWithBusyTone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newGreenPin(t, bob)
+		f.director.full = true
+		f.call()
+		f.keys(rightPIN)
+		f.expect(ToneBusy)
+		wait(busyTotal)
+		f.denied(masking.RefusedAllocationLimit)
+	})
+}

@@ -50,10 +50,11 @@ type call struct {
 	media  Session
 	quiet  time.Time // silence before this counts for nothing: the answer, the last resume
 	sides  [2]negotiated
-	timers [4]timer // EvRingTime, EvTotalTime, EvMediaCheck, EvDigitTime; see arm
+	timers [6]timer // EvRingTime to EvLifeTime; see arm
 	spoken [2]int   // which words a side hears; the end of earlier ones is stale
 
-	notices int // sides that have yet to hear that the call is recorded
+	notices int                      // sides that have yet to hear that the call is recorded
+	warned  struct{ max, life bool } // of which end both sides have been told
 }
 
 // end is one leg of a call; A's has attempt 0.
@@ -248,6 +249,8 @@ func (c *call) handle(e Event) {
 		c.settle(e)
 	case listen:
 		c.state = c.listen()
+	case mind:
+		c.state = c.mind(e)
 	case countOut:
 		c.state = c.countOut(e)
 	}
@@ -303,8 +306,10 @@ func (c *call) stale(e Event) bool {
 	switch e.Kind {
 	case EvGone:
 		return false
-	case EvRingTime, EvTotalTime, EvMediaCheck, EvDigitTime:
+	case EvRingTime, EvTotalTime, EvMediaCheck, EvDigitTime, EvMaxTime, EvLifeTime:
 		return e.Attempt != c.timer(e.Kind).setting
+	case EvExpiry:
+		return e.Attempt != c.timer(EvLifeTime).setting
 	case EvAllocEnded, EvTerminate:
 		return e.Allocation != c.plan.Allocation.ID
 	case EvRinging, EvAnswered, EvFailed:

@@ -77,6 +77,8 @@ type fakeDirector struct {
 	err     error                                 // of Route
 	away    error                                 // of Enter and PINLengths
 	panicOn string                                // the method that panics
+	full    bool                                  // Enter finds no place for another call
+	expires time.Time                             // of Expires
 	gate    chan struct{}                         // Route waits for it, if set
 	judging chan struct{}                         // Enter and Consult wait for it, if set
 	why     []masking.Refusal
@@ -152,6 +154,9 @@ func (d *fakeDirector) Enter(ctx context.Context, a masking.Ask, pin masking.PIN
 	for _, k := range v.Count {
 		d.wrong[k] = masking.Tries{Wrong: d.wrong[k].Wrong + 1, Last: now}
 	}
+	if d.full && v.Refusal == "" {
+		return masking.Ruling{Refusal: masking.RefusedAllocationLimit}, 0, nil
+	}
 	return masking.Ruling{Plan: v.Plan, Refusal: v.Refusal}, v.Left, nil
 }
 
@@ -167,6 +172,15 @@ func (d *fakeDirector) PINLengths(context.Context, masking.Ask) (lengths []int, 
 		}
 	}
 	return lengths, nil
+}
+
+func (d *fakeDirector) Expires(context.Context, masking.TenantID, masking.AllocationID) (time.Time, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.panicOn == "expires" {
+		panic("director")
+	}
+	return d.expires, d.away
 }
 
 func (d *fakeDirector) Refused(_ masking.Ask, _ masking.Plan, why masking.Refusal) {

@@ -139,6 +139,7 @@ func (c *call) connect(e Event) State {
 	c.note(masking.Answered)
 	c.startTape()
 	c.arm(EvMediaCheck, c.x.o.Timing.MediaChecks)
+	c.bound()
 	return Talking
 }
 

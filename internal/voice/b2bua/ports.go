@@ -37,6 +37,9 @@ type Director interface {
 	Enter(ctx context.Context, a masking.Ask, pin masking.PIN) (r masking.Ruling, left int, err error)
 	// PINLengths are the lengths of the PINs on the number that was called.
 	PINLengths(ctx context.Context, a masking.Ask) ([]int, error)
+	// Expires is when an allocation expires as it stands now; zero if its talks do
+	// not end with it any more.
+	Expires(ctx context.Context, tenant masking.TenantID, id masking.AllocationID) (time.Time, error)
 	// Refused keeps the record of a call that no ruling rang; plan is that of the
 	// ruling.
 	Refused(a masking.Ask, plan masking.Plan, why masking.Refusal)
@@ -128,6 +131,9 @@ const (
 	EvTotalTime                   // the caller has waited long enough
 	EvMediaCheck                  // time to look whether media flows
 	EvDigitTime                   // no key has been pressed for long enough
+	EvMaxTime                     // the talk nears the longest that there may be, or has reached it
+	EvLifeTime                    // its allocation nears its end, or has reached it
+	EvExpiry                      // the Director tells when that is: Until, or with a Cause that he cannot
 	EvAllocEnded                  // the allocation ended
 	EvTerminate                   // the allocation ended and takes its calls along
 	EvShutdown                    // the drain deadline passed
@@ -159,6 +165,7 @@ type Event struct {
 	By      By            // of EvDigit
 
 	Allocation masking.AllocationID // of EvAllocEnded and EvTerminate
+	Until      time.Time            // of EvExpiry; zero: the talk does not end with its allocation
 }
 
 // By is how a key's press was told.
@@ -184,6 +191,7 @@ const (
 	SoundRecorded     Sound = "recorded"
 	ToneRingBack      Sound = "ring_back"
 	ToneBusy          Sound = "busy"
+	ToneWarning       Sound = "warning" // the talk ends soon; it ends by itself
 )
 
 // Words are a sound as a tenant's callers hear it.

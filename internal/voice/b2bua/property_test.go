@@ -31,6 +31,7 @@ var anyEvent = rapid.Custom(func(t *rapid.T) Event {
 		Attempt: rapid.IntRange(-1, 5).Draw(t, "attempt"), Body: []byte(someBody.Draw(t, "body")),
 		Status: rapid.SampledFrom([]int{0, 200, 486, 503}).Draw(t, "status"), Cause: someCause.Draw(t, "cause"),
 		Retry: rapid.Bool().Draw(t, "retry"), Allocation: someID.Draw(t, "allocation"),
+		Until: time.Now().Add(time.Duration(rapid.IntRange(-5, 90).Draw(t, "until")) * time.Second),
 		Digit: someKey.Draw(t, "key"), By: By(rapid.IntRange(0, 1).Draw(t, "by")),
 	}
 })

@@ -72,8 +72,10 @@ var silence = Event{Kind: EvDigitTime}
 // current gives an event of a timer or of our own words the number that is current.
 func current(c *call, e Event) Event {
 	switch {
-	case e.Kind >= EvRingTime && e.Kind <= EvDigitTime:
+	case e.Kind >= EvRingTime && e.Kind <= EvLifeTime:
 		e.Attempt = c.timer(e.Kind).setting
+	case e.Kind == EvExpiry:
+		e.Attempt = c.timer(EvLifeTime).setting
 	case e.Kind == EvPlayed:
 		e.Attempt = c.spoken[e.Side]
 	}
@@ -123,6 +125,9 @@ func variants(c *call) []Event {
 			case EvFailed:
 				e.Retry = true
 				all = append(all, e)
+			case EvExpiry:
+				e.Until = time.Now()
+				all = append(all, e)
 			}
 		}
 	}
@@ -156,7 +161,8 @@ func TestEveryStateDoesWithEveryEventWhatTheTableSays(t *testing.T) {
 						t.Fatalf("%v of %v leads to %v, not to %v", w.path, w.kind, c.state, from)
 					}
 					if silent {
-						c.answeredAt, c.quiet = c.answeredAt.Add(-time.Hour), c.quiet.Add(-time.Hour)
+						c.answeredAt, c.quiet = c.answeredAt.Add(-5*time.Hour), c.quiet.Add(-5*time.Hour)
+						c.warned.life = true
 					}
 					e := variants(c)[i]
 					before := f.trace.all()

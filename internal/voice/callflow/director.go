@@ -26,6 +26,8 @@ type Director struct {
 	asker   Asker
 	heard   strangers // who has been told why he is not connected
 	asked   strangers // who has been asked for a PIN
+	rates   recent[caller]
+	places  places
 	mu      sync.Mutex
 	busy    map[caller]chan struct{} // closed when the caller is free again
 	hiding  map[e164.Number]int      // calls up of those who withhold their number, by the number called
@@ -61,7 +63,7 @@ type DirectorOptions struct {
 // NewDirector makes a Director.
 func NewDirector(o DirectorOptions) *Director {
 	return &Director{store: o.Store, journal: o.Journal, clock: o.Clock, log: o.Log, key: o.Key,
-		asker: o.Asker, busy: map[caller]chan struct{}{}, hiding: map[e164.Number]int{}}
+		asker: o.Asker, places: newPlaces(), busy: map[caller]chan struct{}{}, hiding: map[e164.Number]int{}}
 }
 
 // Route reads the claim and decides. An error means that the store cannot tell.
@@ -89,9 +91,9 @@ func (d *Director) Route(ctx context.Context, a masking.Ask) (r masking.Ruling, 
 	if r.Refusal != "" && (r.Then == masking.Announce || r.Then == masking.Reject) {
 		return r, nil, nil
 	}
-	release, ok := d.hold(ctx, a, r.Plan)
-	if !ok {
-		r.Refusal, r.Then = masking.RefusedCallerBusy, masking.Reject
+	release, why := d.hold(ctx, a, r.Plan)
+	if why != "" {
+		r.Refusal, r.Then = why, masking.Reject
 	}
 	return r, release, nil
 }
@@ -116,13 +118,31 @@ func (d *Director) again(a masking.Ask, r masking.Ruling) bool {
 	return false
 }
 
-// hold takes the place that a call needs: the caller's, or one of those for
-// callers who withhold their number.
-func (d *Director) hold(ctx context.Context, a masking.Ask, plan masking.Plan) (release func(), ok bool) {
+// hold takes the places that a call needs: the caller's, or one of those for
+// callers who withhold their number; the tenant's, and the allocation's.
+func (d *Director) hold(ctx context.Context, a masking.Ask, plan masking.Plan) (release func(), why masking.Refusal) {
+	who := caller{plan.Tenant.ID, a.Caller}
+	if most := plan.Tenant.Settings.MaxCallerRate; most > 0 && !a.Caller.IsZero() {
+		if times, _ := d.rates.count(who, d.clock()); times > most {
+			return nil, masking.RefusedCallerRate
+		}
+	}
+	free, ok := d.holdCaller(ctx, a, who)
+	if !ok {
+		return nil, masking.RefusedCallerBusy
+	}
+	if why := d.places.take(plan); why != "" {
+		free()
+		return nil, why
+	}
+	return sync.OnceFunc(func() { d.places.leave(a.Call, plan); free() }), ""
+}
+
+// holdCaller takes the place of whoever calls.
+func (d *Director) holdCaller(ctx context.Context, a masking.Ask, who caller) (release func(), ok bool) {
 	if a.Caller.IsZero() {
 		return d.hide(a.Called, mostHiding)
 	}
-	who := caller{plan.Tenant.ID, a.Caller}
 	if !d.take(ctx, who) {
 		return nil, false
 	}
@@ -143,6 +163,12 @@ func (d *Director) hide(called e164.Number, most int) (release func(), ok bool) 
 
 // Resumed gives a call that goes on after a restart the place that it had.
 func (d *Director) Resumed(p masking.Plan) (release func()) {
+	d.places.resume(p)
+	free := d.resumedCaller(p)
+	return sync.OnceFunc(func() { d.places.leave("", p); free() })
+}
+
+func (d *Director) resumedCaller(p masking.Plan) (release func()) {
 	if p.Caller.IsZero() {
 		release, _ = d.hide(p.VirtualNumber, math.MaxInt)
 		return release
@@ -151,7 +177,7 @@ func (d *Director) Resumed(p masking.Plan) (release func()) {
 	if _, taken := d.tryTake(who); !taken { // by another call that goes on, which is busy enough
 		return func() {}
 	}
-	return sync.OnceFunc(func() { d.give(who) })
+	return func() { d.give(who) }
 }
 
 // show gives back the place of a caller who withheld his number.
@@ -234,7 +260,32 @@ func (d *Director) Enter(ctx context.Context, a masking.Ask, pin masking.PIN) (r
 	case err != nil:
 		return r, 0, err
 	}
+	if v.Refusal == "" {
+		if why := d.places.enter(a.Call, v.Plan); why != "" {
+			return masking.Ruling{Refusal: why}, 0, nil
+		}
+	}
 	return masking.Ruling{Plan: v.Plan, Refusal: v.Refusal}, v.Left, nil
+}
+
+// Expires is when an allocation expires as it stands now; zero for one that
+// somebody has ended before that, whose talks go on.
+func (d *Director) Expires(ctx context.Context, tenant masking.TenantID, id masking.AllocationID) (at time.Time, err error) {
+	err = d.store.View(ctx, func(ctx context.Context, tx store.Reader) error {
+		a, err := tx.Allocation(ctx, tenant, id)
+		switch {
+		case masking.KindOf(err) == masking.NotFound:
+			at = time.Time{}
+			return nil
+		case err != nil:
+			return err
+		}
+		if at = a.ExpiresAt; !a.EndedAt.IsZero() && a.EndReason != masking.EndedByExpired {
+			at = time.Time{}
+		}
+		return nil
+	})
+	return at, err
 }
 
 var errBehind = errors.New("the journal cannot write; no new calls are taken")

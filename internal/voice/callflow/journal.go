@@ -130,11 +130,14 @@ func (j *Journal) Seen(id masking.CallID) {
 	j.add(entry{moment: allSeen, call: masking.Call{ID: id}, at: j.clock()})
 }
 
+// full are the refusals of calls that would have been let in.
+var full = []masking.Refusal{masking.RefusedCallerBusy, masking.RefusedAllocationLimit, masking.RefusedTenantLimit}
+
 func (j *Journal) refused(r refusal) {
 	who := refusedCaller{r.ask.Called, r.ask.Caller, r.why}
-	// A party who is busy has called: that counts, however often. A stranger who is
-	// asked for a PIN can be busy as well.
-	partys := r.why == masking.RefusedCallerBusy && r.plan.Allocation.ID != ""
+	// A party who is busy, or for whom there is no place, has called: that counts,
+	// however often. A stranger who is asked for a PIN can be busy as well.
+	partys := slices.Contains(full, r.why) && r.plan.Allocation.ID != ""
 	if !partys && (j.length.Load() >= strangersAt || !j.strangers.worthWriting(who, r.at)) {
 		j.unsaid.Add(1)
 		return

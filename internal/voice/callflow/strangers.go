@@ -18,9 +18,12 @@ const (
 // caller's refusals on one number for one reason the first five in a minute are
 // written down, the others are counted. Of more callers than it can remember at
 // once none is written.
-type strangers struct {
+type strangers = recent[refusedCaller]
+
+// recent counts how often somebody has come within a minute.
+type recent[K comparable] struct {
 	mu    sync.Mutex
-	seen  map[refusedCaller]seen
+	seen  map[K]seen
 	swept time.Time // when room was last looked for
 }
 
@@ -41,14 +44,14 @@ func (s seen) over(now time.Time) bool {
 }
 
 // worthWriting reports whether this refusal is to be written.
-func (s *strangers) worthWriting(who refusedCaller, now time.Time) bool {
+func (s *recent[K]) worthWriting(who K, now time.Time) bool {
 	times, known := s.count(who, now)
 	return known && times <= strangerTimes
 }
 
 // count counts the caller once more and gives how often he has come within the
 // window; known is false for one for whom there is no room.
-func (s *strangers) count(who refusedCaller, now time.Time) (times int, known bool) {
+func (s *recent[K]) count(who K, now time.Time) (times int, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v, known := s.seen[who]
@@ -61,7 +64,7 @@ func (s *strangers) count(who refusedCaller, now time.Time) (times int, known bo
 		return 0, false
 	}
 	if s.seen == nil {
-		s.seen = map[refusedCaller]seen{}
+		s.seen = map[K]seen{}
 	}
 	s.seen[who] = seen{now, 1}
 	return 1, true
@@ -69,7 +72,7 @@ func (s *strangers) count(who refusedCaller, now time.Time) (times int, known bo
 
 // makeRoom forgets those whose window is over, once a second at most: a flood
 // must not make us search for every one of its callers.
-func (s *strangers) makeRoom(now time.Time) bool {
+func (s *recent[K]) makeRoom(now time.Time) bool {
 	if since := now.Sub(s.swept); since >= 0 && since < time.Second {
 		return false
 	}

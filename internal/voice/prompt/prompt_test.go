@@ -229,6 +229,8 @@ func TestEachCountryHasItsTones(t *testing.T) {
 		{"XX", RingBack, 5 * time.Second, " 0-1000", []float64{425}},
 		{"", Busy, time.Second, " 0-500", []float64{425}},
 		{"", Congestion, 500 * ms, " 0-250", []float64{425}},
+		{"", Warning, 1000 * ms, " 0-150 250-400 500-650", []float64{1400}},
+		{"IN", Warning, 1000 * ms, " 0-150 250-400 500-650", []float64{1400}},
 	} {
 		clip := l.Tone(c.country, c.kind)
 		pcm := g711.ALaw.Decode(nil, clip.Audio(g711.ALaw))
@@ -278,7 +280,7 @@ func share(pcm []int16, hz float64) float64 {
 func TestEachToneIsAWholeNumberOfPacketsAndHasNoSeam(t *testing.T) {
 	l := builtin(t)
 	for _, country := range zones() {
-		for _, kind := range []Kind{RingBack, Busy, Congestion} {
+		for _, kind := range []Kind{RingBack, Busy, Congestion, Warning} {
 			for _, law := range laws {
 				code := l.Tone(country, kind).Audio(law)
 				if len(code) == 0 || len(code)%perPacket != 0 {

@@ -17,6 +17,7 @@ const (
 	RingBack   Kind = iota + 1
 	Busy            // the callee speaks to somebody else
 	Congestion      // the call could not be set up
+	Warning         // the call ends soon; to be played once
 )
 
 // toneLevel is the power of a tone while it sounds, of all its frequencies.
@@ -35,6 +36,9 @@ type zone struct{ ring, busy, congestion tone }
 
 // pairs is the ring of networks that grew up with British exchanges.
 var pairs = [6]int{400, 200, 400, 2000}
+
+// warning is three short beeps, higher than what any network signals by.
+var warning = tone{first: 1400, cadence: [6]int{150, 100, 150, 100, 150, 350}}
 
 // even is a cadence with as much silence as sound.
 func even(ms int) [6]int { return [6]int{ms, ms} }
@@ -142,6 +146,7 @@ func newTones() tones {
 		all[toneKey{country, RingBack}] = once(z.ring)
 		all[toneKey{country, Busy}] = once(z.busy)
 		all[toneKey{country, Congestion}] = once(z.congestion)
+		all[toneKey{country, Warning}] = once(warning)
 	}
 	return all
 }

@@ -23,6 +23,8 @@ func statusFor(r b2bua.Reason) (status int, phrase string) {
 			return 433, "Anonymity Disallowed"
 		case masking.RefusedCallerBusy:
 			return 486, "Busy Here"
+		case masking.RefusedCallerRate, masking.RefusedAllocationLimit, masking.RefusedTenantLimit:
+			return 480, "Temporarily Unavailable"
 		case masking.RefusedUnavailable:
 			return 503, "Service Unavailable"
 		}
