@@ -237,11 +237,17 @@ func (s *session) Record(call masking.CallID, tenant masking.TenantID) {
 	s.s.Record(s.tape)
 }
 
-func (s *session) Close() {
-	s.s.Close()
+func (s *session) Close() masking.Quality {
+	of := s.s.Close()
 	if s.tape != nil {
 		s.tape.Stop()
 	}
+	return masking.Quality{Caller: quality(of[relay.A]), Callee: quality(of[relay.B])}
+}
+
+func quality(s relay.SideStats) masking.LegQuality {
+	return masking.LegQuality{Received: s.PacketsIn, Sent: s.PacketsOut, Lost: s.Lost, Strays: s.Strays, Jitter: s.Jitter,
+		RoundTrip: s.RoundTrip, Reported: s.PeerReported, PeerLost: s.PeerLost, PeerJitter: s.PeerJitter}
 }
 
 func relaySide(s b2bua.Side) relay.Side {

@@ -182,7 +182,7 @@ func TestTheClientsFieldsAreThoseOfTheDocument(t *testing.T) {
 	for name, v := range map[string]any{
 		"CreateBody": client.NewAllocation{}, "PreferencesBody": client.Preferences{}, "PartiesBody": client.Parties{}, "PatchBody": client.Patch{},
 		"NewTenantBody": client.NewTenant{}, "TenantBody": client.TenantChange{}, "NewNumberBody": client.NewNumber{}, "ChangeNumberBody": client.NumberChange{},
-		"NewTrunkBody": client.NewTrunk{}, "TrunkBody": client.TrunkSettings{}, "CallRecord": client.CallRecord{}, "CallLeg": client.CallLeg{},
+		"NewTrunkBody": client.NewTrunk{}, "TrunkBody": client.TrunkSettings{}, "CallRecord": client.CallRecord{}, "CallLeg": client.CallLeg{}, "CallQuality": client.Quality{}, "LegQuality": client.LegQuality{},
 		"EventRecord": client.Event{}, "PoolNumber": client.Number{}, "Tenant": client.Tenant{}, "Token": client.Token{}, "Trunk": client.Trunk{}, "CallTally": client.Tally{},
 		"NewPinBody": client.NewPin{}, "PinUpdateBody": client.PinChange{}, "PinItemBody": client.PinItem{}, "PinResult": client.PinResult{}, "PinError": client.PinError{},
 		"SettingsShown": client.Settings{}, "SettingsBody": client.SettingsChange{}, "StrangerPolicy": client.StrangerPolicy{}, "RecordingInfo": client.Recording{}, "PINs": client.PINs{},

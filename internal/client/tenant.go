@@ -105,9 +105,29 @@ type CallRecord struct {
 	CustomField      string    `json:"custom_field"`
 	RecordingURL     string    `json:"recording_url"`
 	Legs             []CallLeg `json:"legs"`
-	Ladder           *Ladder   `json:"ladder"` // of a single call
+	Ladder           *Ladder   `json:"ladder"`  // of a single call
+	Quality          *Quality  `json:"quality"` // of the media of a call that was answered, once it has ended
 	GreenPinID       string    `json:"greenpin_id"`
 	VN               string    `json:"vn"`
+}
+
+// Quality is how the media of a call was carried, on the legs of both sides.
+type Quality struct {
+	Caller LegQuality `json:"caller"`
+	Callee LegQuality `json:"callee"`
+}
+
+// LegQuality is the media of one leg as seen from the server, and as its phone
+// reports it. What nobody told is nil.
+type LegQuality struct {
+	PacketsReceived uint64   `json:"packets_received"`
+	PacketsSent     uint64   `json:"packets_sent"`
+	PacketsLost     uint64   `json:"packets_lost"`
+	JitterMS        float64  `json:"jitter_ms"`
+	RoundTripMS     *float64 `json:"round_trip_ms"`
+	PeerPacketsLost *uint64  `json:"peer_packets_lost"`
+	PeerJitterMS    *float64 `json:"peer_jitter_ms"`
+	Strays          uint64   `json:"strays"`
 }
 
 // CallLeg is one attempt to ring one number.

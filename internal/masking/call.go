@@ -52,7 +52,8 @@ type Call struct {
 	Refusal       Refusal // with CauseRejected
 	Recorded      bool    // a recording of it was begun
 	Attempts      []Attempt
-	Ladder        []byte // its SIP messages, as package ladder has them; nil in lists
+	Ladder        []byte  // its SIP messages, as package ladder has them; nil in lists
+	Quality       Quality // of the media, known at the end of a call that was answered
 }
 
 // Moment is a step in a call's life that is written down.

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"tandem/internal/app"
+	"tandem/internal/client"
 	"tandem/internal/config"
 )
 
@@ -232,6 +233,8 @@ type Call struct {
 	Pin        string `json:"greenpin_id"`
 	Legs       []Leg  `json:"legs"` // only of a single call
 	Ladder     Ladder `json:"ladder"`
+
+	Quality *client.Quality `json:"quality"` // same, once an answered one has ended
 }
 
 // Ladder is a call's SIP messages, as the API shows them.

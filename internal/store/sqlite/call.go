@@ -12,7 +12,7 @@ import (
 )
 
 const callColumns = `k.id, k.tenant, k.allocation, k.virtual_number, k.caller, k.callee, k.direction, k.custom_field, k.node,
-	k.started_at, k.answered_at, k.ended_at, k.ring_time, k.talk_time, k.cause, k.refusal, k.attempts, k.recorded`
+	k.started_at, k.answered_at, k.ended_at, k.ring_time, k.talk_time, k.cause, k.refusal, k.attempts, k.recorded, k.quality`
 
 func scanCall(_ *reader, row scanner) (c masking.Call, err error) {
 	return c, row.Scan(callDest(&c)...)
@@ -22,7 +22,7 @@ func scanCall(_ *reader, row scanner) (c masking.Call, err error) {
 func callDest(c *masking.Call) []any {
 	return []any{&c.ID, &c.Tenant, &c.Allocation, numberCol{&c.VirtualNumber}, numberCol{&c.Caller}, numberCol{&c.Callee},
 		&c.Direction, &c.CustomField, &c.Node, timeCol{&c.StartedAt}, timeCol{&c.AnsweredAt}, timeCol{&c.EndedAt},
-		durationCol{&c.RingTime}, durationCol{&c.TalkTime}, &c.Cause, &c.Refusal, attemptsCol{&c.Attempts}, &c.Recorded}
+		durationCol{&c.RingTime}, durationCol{&c.TalkTime}, &c.Cause, &c.Refusal, attemptsCol{&c.Attempts}, &c.Recorded, qualityCol{&c.Quality}}
 }
 
 // attempt is an element of call.attempts. It exists since masking.Attempt
@@ -81,6 +81,62 @@ func (c attemptsCol) Scan(src any) error {
 	}
 	return nil
 }
+
+// quality is call.quality, with durations in microseconds.
+type quality struct {
+	Caller legQuality `json:"caller,omitzero"`
+	Callee legQuality `json:"callee,omitzero"`
+}
+
+type legQuality struct {
+	Received   uint64 `json:"received,omitempty"`
+	Sent       uint64 `json:"sent,omitempty"`
+	Lost       uint64 `json:"lost,omitempty"`
+	Strays     uint64 `json:"strays,omitempty"`
+	Jitter     int64  `json:"jitter,omitempty"`
+	RoundTrip  int64  `json:"round_trip,omitempty"`
+	Reported   bool   `json:"reported,omitempty"`
+	PeerLost   uint64 `json:"peer_lost,omitempty"`
+	PeerJitter int64  `json:"peer_jitter,omitempty"`
+}
+
+func qualityText(q masking.Quality) string {
+	if q == (masking.Quality{}) {
+		return ""
+	}
+	leg := func(q masking.LegQuality) legQuality {
+		return legQuality{Received: q.Received, Sent: q.Sent, Lost: q.Lost, Strays: q.Strays, Jitter: q.Jitter.Microseconds(),
+			RoundTrip: q.RoundTrip.Microseconds(), Reported: q.Reported, PeerLost: q.PeerLost, PeerJitter: q.PeerJitter.Microseconds()}
+	}
+	b, _ := json.Marshal(quality{leg(q.Caller), leg(q.Callee)}) // numbers can always be written
+	return string(b)
+}
+
+// qualityCol scans call.quality.
+type qualityCol struct{ to *masking.Quality }
+
+func (c qualityCol) Scan(src any) error {
+	s, err := textOf(src, "quality")
+	if err != nil {
+		return err
+	}
+	*c.to = masking.Quality{}
+	if s == "" {
+		return nil
+	}
+	var q quality
+	if err := json.Unmarshal([]byte(s), &q); err != nil {
+		return corrupt("quality")
+	}
+	leg := func(q legQuality) masking.LegQuality {
+		return masking.LegQuality{Received: q.Received, Sent: q.Sent, Lost: q.Lost, Strays: q.Strays, Jitter: micros(q.Jitter),
+			RoundTrip: micros(q.RoundTrip), Reported: q.Reported, PeerLost: q.PeerLost, PeerJitter: micros(q.PeerJitter)}
+	}
+	*c.to = masking.Quality{Caller: leg(q.Caller), Callee: leg(q.Callee)}
+	return nil
+}
+
+func micros(n int64) time.Duration { return time.Duration(n) * time.Microsecond }
 
 // Call reads one call of the tenant, or of any tenant.
 func (r *reader) Call(ctx context.Context, tenant masking.TenantID, id masking.CallID) (c masking.Call, err error) {
@@ -178,11 +234,11 @@ func (t *tx) BeginCall(ctx context.Context, c masking.Call) (fresh bool, err err
 		return false, err
 	}
 	n, err := t.exec(ctx, `INSERT INTO call (id, tenant, allocation, virtual_number, caller, callee, direction, custom_field, node,
-		started_at, answered_at, ended_at, ring_time, talk_time, cause, refusal, attempts, recorded, ladder)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
+		started_at, answered_at, ended_at, ring_time, talk_time, cause, refusal, attempts, recorded, quality, ladder)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
 		c.ID, c.Tenant, c.Allocation, c.VirtualNumber.E164(), c.Caller.E164(), c.Callee.E164(), c.Direction, c.CustomField, c.Node,
 		millis(c.StartedAt), millis(c.AnsweredAt), millis(c.EndedAt), c.RingTime.Milliseconds(), c.TalkTime.Milliseconds(),
-		c.Cause, c.Refusal, attempts, c.Recorded, blobOf(c.Ladder))
+		c.Cause, c.Refusal, attempts, c.Recorded, qualityText(c.Quality), blobOf(c.Ladder))
 	if err != nil {
 		return false, inserted("a call with this id", err)
 	}
@@ -282,9 +338,9 @@ func (t *tx) writeEnd(ctx context.Context, c masking.Call) (allocation masking.A
 		return "", err
 	}
 	err = t.row(ctx, `UPDATE call SET callee = ?, direction = ?, ended_at = ?, ring_time = ?, talk_time = ?, cause = ?, refusal = ?, attempts = ?,
-		recorded = MAX(recorded, ?), ladder = ? WHERE id = ? AND tenant = ? AND ended_at = 0 AND (answered_at <> 0 OR ? = 0) RETURNING allocation`,
+		recorded = MAX(recorded, ?), quality = ?, ladder = ? WHERE id = ? AND tenant = ? AND ended_at = 0 AND (answered_at <> 0 OR ? = 0) RETURNING allocation`,
 		[]any{c.Callee.E164(), c.Direction, millis(c.EndedAt), c.RingTime.Milliseconds(), c.TalkTime.Milliseconds(),
-			c.Cause, c.Refusal, attempts, c.Recorded, blobOf(c.Ladder), c.ID, c.Tenant, millis(c.AnsweredAt)}, &allocation)
+			c.Cause, c.Refusal, attempts, c.Recorded, qualityText(c.Quality), blobOf(c.Ladder), c.ID, c.Tenant, millis(c.AnsweredAt)}, &allocation)
 	return allocation, err
 }
 

@@ -43,6 +43,10 @@ func callRoundTrip(b *bench) {
 		{Target: Person(2), Trunk: "carrier", Rang: true, Status: 486, Cause: masking.CauseBusy, Ring: 1500 * time.Millisecond},
 		{Target: Person(3), Trunk: "spare", Rang: true, Answered: true, Status: 200, Ring: 4 * time.Second},
 	}
+	c.Quality = masking.Quality{
+		Caller: masking.LegQuality{Received: 3000, Sent: 2990, Lost: 7, Strays: 2, Jitter: 1500 * time.Microsecond},
+		Callee: masking.LegQuality{Received: 2995, Sent: 2993, RoundTrip: 40 * time.Millisecond, Reported: true, PeerLost: 4, PeerJitter: 9 * time.Microsecond},
+	}
 	refused := Call(a, CallID(2), Person(9))
 	refused.Caller, refused.Allocation, refused.CustomField, refused.Direction = refused.Callee, "", "", ""
 	refused.EndedAt, refused.Cause, refused.Refusal = Start(), masking.CauseRejected, masking.RefusedWithheld
@@ -108,6 +112,7 @@ func steps(a masking.Allocation, id masking.CallID) (begun, answered, ended mask
 	answered.Callee, answered.AnsweredAt, answered.RingTime = a.To[0], Start().Add(5*time.Second), 5*time.Second
 	answered.Attempts = []masking.Attempt{{Target: a.To[0], Trunk: "carrier", Rang: true, Answered: true, Status: 200, Ring: 5 * time.Second}}
 	ended = answered
+	ended.Quality.Callee = masking.LegQuality{Received: 4500, Jitter: time.Millisecond}
 	ended.EndedAt, ended.TalkTime, ended.Cause = Start().Add(95*time.Second), 90*time.Second+900*time.Millisecond, masking.CauseCalleeHungUp
 	return begun, answered, ended
 }

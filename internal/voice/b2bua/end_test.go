@@ -36,7 +36,7 @@ func TestTheCallersCancelEndsTheCallInEveryStateBeforeTheAnswer(t *testing.T) {
 				f := newExchange(t, bob, carol)
 				bring(f)
 				r := f.ended()
-				if r.Cause != masking.CauseCallerCancelled || !r.AnsweredAt.IsZero() || len(f.caller.answers) != 0 {
+				if r.Cause != masking.CauseCallerCancelled || !r.AnsweredAt.IsZero() || len(f.caller.answers) != 0 || r.Quality != (masking.Quality{}) {
 					t.Errorf("record %+v", r)
 				}
 				if f.dials() > 0 && f.b(f.dials()).end().Cause != masking.CauseCallerCancelled {
@@ -144,6 +144,9 @@ func TestARecordTellsTheWholeCall(t *testing.T) {
 		got.Attempts = nil
 		if !sameCall(got, want) {
 			t.Errorf("got  %+v\nwant %+v", got, want)
+		}
+		if want := (masking.Quality{Callee: masking.LegQuality{Received: uint64(f.media.last().ports[B])}}); r.Quality != want {
+			t.Errorf("quality %+v, want %+v", r.Quality, want)
 		}
 		attempt := masking.Attempt{Target: bob, Trunk: "one", Rang: true, Answered: true, Status: 200, Ring: 7 * time.Second}
 		if !slices.Equal(r.Attempts, []masking.Attempt{attempt}) {

@@ -200,11 +200,12 @@ func (s *fakeSession) Record(id masking.CallID, tenant masking.TenantID) {
 	s.trace.add("record")
 }
 
-func (s *fakeSession) Close() {
+func (s *fakeSession) Close() masking.Quality {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed++
 	s.says, s.hears = [2]*Words{}, [2]func(byte){}
+	return masking.Quality{Callee: masking.LegQuality{Received: uint64(s.ports[B])}}
 }
 
 // use notes a session that is used after its end.

@@ -349,6 +349,8 @@ func (c *call) held() bool {
 func (c *call) closeMedia() {
 	if m := c.media; m != nil {
 		c.media = nil
-		m.Close()
+		if q := m.Close(); !c.answeredAt.IsZero() {
+			c.record.Quality = q
+		}
 	}
 }

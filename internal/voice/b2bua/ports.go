@@ -235,8 +235,8 @@ type Session interface {
 	Listen(side Side, heard func(digit byte))
 	// Record keeps what both sides say to each other from now until Close.
 	Record(masking.CallID, masking.TenantID)
-	// Close ends the relay and gives back its ports.
-	Close()
+	// Close ends the relay, gives back its ports and tells how the media was.
+	Close() masking.Quality
 }
 
 // Seat is an address of which it is not yet known whether it becomes that of a

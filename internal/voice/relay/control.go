@@ -19,6 +19,7 @@ type reports struct {
 	priorNTP uint32 // middle 32 bits of the NTP time of our last sender report, 0 = none yet
 
 	roundTrip, peerJitter time.Duration
+	peerReported          bool
 	peerLost              uint64
 }
 
@@ -81,7 +82,7 @@ func (n *end) peerReports(list []rtcp.ReceptionReport, e *Engine, now time.Durat
 		if r.SSRC != n.ssrc {
 			continue
 		}
-		n.report.peerLost = 0
+		n.report.peerReported, n.report.peerLost = true, 0
 		if r.TotalLost < 1<<23 { // a signed 24-bit number: duplicates can make it negative
 			n.report.peerLost = uint64(r.TotalLost)
 		}

@@ -64,7 +64,8 @@ type SideStats struct {
 	Jitter               time.Duration // of arrival (RFC 3550 A.8)
 	Payloads             []uint8       // numbers that arrived, ascending
 	RoundTrip            time.Duration // to this side and back, from its last RTCP; 0 = unknown
-	PeerLost             uint64        // of what we sent, as this side reports
+	PeerReported         bool          // this side has reported on what we sent:
+	PeerLost             uint64        // of it, as this side reports
 	PeerJitter           time.Duration // same
 	Strays               uint64        // from other addresses than this side's, RTP and RTCP
 	Malformed            uint64        // neither RTP nor RTCP
@@ -367,7 +368,7 @@ func (n *end) stats() SideStats {
 		PacketsIn: n.packets, BytesIn: n.bytes,
 		PacketsOut: n.packetsOut.Load(), BytesOut: n.bytesOut.Load(),
 		Lost: n.in.totalLost(), Jitter: n.in.jitterTime(),
-		RoundTrip: n.report.roundTrip, PeerLost: n.report.peerLost, PeerJitter: n.report.peerJitter,
+		RoundTrip: n.report.roundTrip, PeerReported: n.report.peerReported, PeerLost: n.report.peerLost, PeerJitter: n.report.peerJitter,
 		Strays: n.strays, Malformed: n.malformed, Unmapped: n.unmapped, Held: n.held, Unsent: n.unsent.Load(),
 	}
 	for payload, seen := range n.seen {

@@ -222,6 +222,10 @@ func (h *harness) ring(id, allocation string, talk time.Duration, end bool) mask
 				return err
 			}
 		}
+		if talk > 0 {
+			c.Quality.Caller = masking.LegQuality{Received: 3250, Sent: 3248, Lost: 3, Strays: 1, Jitter: 1234 * time.Microsecond}
+			c.Quality.Callee = masking.LegQuality{Received: 3248, Sent: 3247, RoundTrip: 40 * time.Millisecond, Reported: true, PeerJitter: 500 * time.Microsecond}
+		}
 		c.EndedAt, c.TalkTime, c.Cause = c.StartedAt.Add(4*time.Second+talk), talk, masking.CauseCallerHungUp
 		_, err := w.EndCall(ctx, c)
 		return err
@@ -262,7 +266,7 @@ func TestCallsAreCountedListedAndShownWithTheirLegs(t *testing.T) {
 		}
 	}
 	h.own("GET", "/calls/call_a", "").want(200).
-		exactly(`{"response":{"call_sid":"call_a","greenvn_id":"gvn_abc123","greenvn":"+914000000001","from":"+919900000001","to":"+918800000002","direction":"from_to","status":"ended","call_type":"completed","dial_call_status":"completed","start_time":"2024-06-15T10:30:00+05:30","answer_time":"2024-06-15T10:30:04+05:30","end_time":"2024-06-15T10:31:09+05:30","dial_call_duration":4,"on_call_duration":65,"cause":"caller_hung_up","custom_field":"order","legs":[{"to":"+918800000002","trunk":"carrier-a","rang":true,"answered":true,"sip_status":200,"ring_seconds":4}]}}`)
+		exactly(`{"response":{"call_sid":"call_a","greenvn_id":"gvn_abc123","greenvn":"+914000000001","from":"+919900000001","to":"+918800000002","direction":"from_to","status":"ended","call_type":"completed","dial_call_status":"completed","start_time":"2024-06-15T10:30:00+05:30","answer_time":"2024-06-15T10:30:04+05:30","end_time":"2024-06-15T10:31:09+05:30","dial_call_duration":4,"on_call_duration":65,"cause":"caller_hung_up","custom_field":"order","quality":{"caller":{"packets_received":3250,"packets_sent":3248,"packets_lost":3,"jitter_ms":1.234,"strays":1},"callee":{"packets_received":3248,"packets_sent":3247,"packets_lost":0,"jitter_ms":0,"round_trip_ms":40,"peer_packets_lost":0,"peer_jitter_ms":0.5}},"legs":[{"to":"+918800000002","trunk":"carrier-a","rang":true,"answered":true,"sip_status":200,"ring_seconds":4}]}}`)
 	h.own("GET", "/calls/call_zzz", "").refused(404, "not_found", "")
 	live := h.admin("GET", "/v1/admin/calls", "").want(200)
 	if p := live.page(); len(p.Response.Items) != 1 || p.Response.Items[0]["tenant_id"] != "acme" || p.Response.Items[0]["node"] != "n1" {

@@ -37,6 +37,7 @@ type CallRecord struct {
 	CustomField      string               `json:"custom_field,omitempty"`
 	RecordingURL     string               `json:"recording_url,omitempty" doc:"only if it was recorded: path of the sound"`
 	Recording        *CallRecording       `json:"recording,omitempty" doc:"only of a single call that was recorded"`
+	Quality          *CallQuality         `json:"quality,omitempty" doc:"how its media was carried; only of a single call that was answered, once it has ended"`
 	Legs             []CallLeg            `json:"legs,omitempty" doc:"each attempt to ring a number; only of a single call"`
 	Ladder           *CallLadder          `json:"ladder,omitempty" doc:"its SIP messages; only of a single call"`
 }
@@ -50,6 +51,24 @@ type CallLeg struct {
 	SIPStatus   int64         `json:"sip_status,omitempty" doc:"the final response, if one came"`
 	Cause       masking.Cause `json:"cause,omitempty"`
 	RingSeconds int64         `json:"ring_seconds"`
+}
+
+// CallQuality is how the media of a call was carried, on the legs of both sides.
+type CallQuality struct {
+	Caller LegQuality `json:"caller"`
+	Callee LegQuality `json:"callee"`
+}
+
+// LegQuality is the media of one leg as seen from here, and as its phone reports it.
+type LegQuality struct {
+	PacketsReceived uint64   `json:"packets_received" doc:"RTP packets from the phone"`
+	PacketsSent     uint64   `json:"packets_sent" doc:"RTP packets to the phone"`
+	PacketsLost     uint64   `json:"packets_lost" doc:"from the phone, expected and not arrived"`
+	JitterMS        float64  `json:"jitter_ms" doc:"of arrival, at the end (RFC 3550 A.8)"`
+	RoundTripMS     *float64 `json:"round_trip_ms,omitempty" doc:"to the phone and back, from its last report"`
+	PeerPacketsLost *uint64  `json:"peer_packets_lost,omitempty" doc:"of those sent, as the phone reports; left out if it never did"`
+	PeerJitterMS    *float64 `json:"peer_jitter_ms,omitempty" doc:"as the phone reports"`
+	Strays          uint64   `json:"strays,omitempty" doc:"packets at the phone's port here that were not from it; dropped"`
 }
 
 // EventRecord is one event, as a webhook would carry it, with its time.
@@ -176,11 +195,33 @@ func (s *server) anyCall(ctx context.Context, in *AnyCallInput) (control.Answer,
 // oneCall is a call with what lists leave out.
 func oneCall(c masking.Call, zone *time.Location) CallRecord {
 	v := callRecord(c, zone)
+	v.Quality = callQuality(c.Quality)
 	for _, a := range c.Attempts {
 		v.Legs = append(v.Legs, CallLeg{To: a.Target.E164(), Trunk: a.Trunk, Rang: a.Rang, Answered: a.Answered,
 			SIPStatus: int64(a.Status), Cause: a.Cause, RingSeconds: int64(a.Ring / time.Second)})
 	}
 	v.Ladder = callLadder(c.Ladder)
+	return v
+}
+
+func callQuality(q masking.Quality) *CallQuality {
+	if q == (masking.Quality{}) {
+		return nil
+	}
+	return &CallQuality{Caller: legQuality(q.Caller), Callee: legQuality(q.Callee)}
+}
+
+func legQuality(q masking.LegQuality) LegQuality {
+	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+	v := LegQuality{PacketsReceived: q.Received, PacketsSent: q.Sent, PacketsLost: q.Lost, JitterMS: ms(q.Jitter), Strays: q.Strays}
+	if q.RoundTrip > 0 {
+		trip := ms(q.RoundTrip)
+		v.RoundTripMS = &trip
+	}
+	if q.Reported {
+		lost, jitter := q.PeerLost, ms(q.PeerJitter)
+		v.PeerPacketsLost, v.PeerJitterMS = &lost, &jitter
+	}
 	return v
 }
 
