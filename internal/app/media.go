@@ -70,8 +70,12 @@ type session struct {
 func (s *session) Local(side b2bua.Side) netip.AddrPort { return s.s.Local(relaySide(side)) }
 
 func (s *session) Connect(side b2bua.Side, to b2bua.Stream) error {
-	err := s.s.Connect(relaySide(side), relay.Remote{RTP: to.RTP, RTCP: to.RTCP, Payloads: to.Payloads, Tables: to.Tables,
-		Clock: to.Clocks, Send: to.Send, Receive: to.Receive})
+	r := relay.Remote{RTP: to.RTP, RTCP: to.RTCP, Payloads: to.Payloads, Tables: to.Tables,
+		Clock: to.Clocks, Send: to.Send, Receive: to.Receive}
+	if k := to.Keys; k != nil {
+		r.Keys = &relay.Keys{Suite: string(k.Suite), In: k.In, Out: k.Out}
+	}
+	err := s.s.Connect(relaySide(side), r)
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,35 @@ type negotiated struct {
 	ours    *sdp.Description
 	sent    []byte
 	version uint64
+	keys    *sdp.Keys // ours under SRTP, from the first description on
+}
+
+// next is our end of a side in the next description for it. What is in use of
+// SRTP and rtcp-mux stays in use.
+func (n *negotiated) next() sdp.Local {
+	if n.keys == nil {
+		keys := sdp.NewKeys()
+		n.keys = &keys
+	}
+	l := sdp.Local{Version: n.version, Keys: *n.keys}
+	if n.ours != nil {
+		ours, _ := n.ours.Audio()
+		l.Profile, l.Mux = sdp.ProfileOf(ours), ours.Mux
+	}
+	return l
+}
+
+// rekey draws keys of ours anew if an offer brings other ones than before: the
+// counting of packets begins anew with them on both ways (RFC 4568 §7.1.4).
+func (n *negotiated) rekey(offer *sdp.Description) {
+	if n.theirs == nil {
+		return
+	}
+	before, _ := n.theirs.Audio()
+	now, _ := offer.Audio()
+	if sdp.Rekeyed(before, now) {
+		n.keys = nil
+	}
 }
 
 // readOffer reads the caller's description.
@@ -77,7 +106,8 @@ func (c *call) say(s Side, build func(sdp.Local) ([]byte, error)) ([]byte, error
 // describe makes a description for a side that sends to at, and remembers it in n.
 // Its version rises only when the content changes (RFC 3264 §8).
 func (c *call) describe(n *negotiated, at netip.AddrPort, s Side, build func(sdp.Local) ([]byte, error)) ([]byte, error) {
-	local := sdp.Local{Addr: at, SessionID: sessionID(c.in.Received, s), Version: n.version}
+	local := n.next()
+	local.Addr, local.SessionID = at, sessionID(c.in.Received, s)
 	body, err := build(local)
 	if err != nil {
 		return nil, err
@@ -186,7 +216,7 @@ func (c *call) agree(answer []byte) ([]byte, error) {
 	}
 	c.sides[B].theirs = d
 	if c.taken { // and told what he can say long ago
-		if _, err := sdp.Answer(c.sides[B].ours, d, sdp.Local{}); err != nil { // nothing in common
+		if _, err := sdp.Answer(c.sides[B].ours, d, c.sides[B].next()); err != nil { // nothing in common
 			return nil, err
 		}
 		if err := c.point(A); err != nil {
@@ -223,6 +253,7 @@ func (c *call) renew(e Event) {
 	d, err := sdp.Parse(e.Body)
 	var body []byte
 	if err == nil {
+		n.rekey(d)
 		body, err = c.say(e.Side, func(l sdp.Local) ([]byte, error) {
 			choice, err := c.capable(e.Side, d)
 			if err != nil {
@@ -290,9 +321,16 @@ func (c *call) point(s Side) error {
 		return sdp.ErrNoAudio
 	}
 	ours, _ := mine.ours.Audio()
-	stream := Stream{RTP: theirs.Addr, RTCP: theirs.RTCP, Clocks: sdp.ClockRates(ours, theirs), Laws: sdp.Laws(ours, theirs),
+	protection, err := sdp.Protected(ours, theirs)
+	if err != nil {
+		return err
+	}
+	stream := Stream{RTP: theirs.Addr, RTCP: theirs.RTCP, Keys: protection, Clocks: sdp.ClockRates(ours, theirs), Laws: sdp.Laws(ours, theirs),
 		Events: sdp.Events(ours, theirs), Send: !theirs.Held(), Receive: theirs.Direction.Sends()}
 	stream.Voice, stream.VoiceLaw = sdp.Speak(ours, theirs)
+	if ours.Mux && theirs.Mux {
+		stream.RTCP = stream.RTP
+	}
 	var otherOurs, otherTheirs sdp.Media
 	if other.theirs != nil {
 		otherOurs, _ = other.ours.Audio()

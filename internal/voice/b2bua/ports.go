@@ -11,6 +11,7 @@ import (
 	"tandem/internal/e164"
 	"tandem/internal/masking"
 	"tandem/internal/voice/g711"
+	"tandem/internal/voice/sdp"
 )
 
 // Invite is an incoming call in neutral words.
@@ -250,7 +251,8 @@ type Seat interface {
 
 // Stream is where and how a side takes media.
 type Stream struct {
-	RTP, RTCP netip.AddrPort
+	RTP, RTCP netip.AddrPort  // the same: both come and go by one port (RFC 5761)
+	Keys      *sdp.Protection // nil = plain RTP
 	Payloads  [128]uint8      // for packets that leave to this side, by the number they came with
 	Tables    [128]*[256]byte // same: turns each code word of G.711; nil = as it is
 	Clocks    [128]uint32     // RTP clock by payload number arriving from this side

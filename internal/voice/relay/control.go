@@ -41,13 +41,7 @@ func (s *Session) heard(side Side, b []byte, from netip.AddrPort) {
 		n.mu.Unlock()
 		return
 	}
-	ok, moved := n.rtcpSource.admit(from, binary.BigEndian.Uint32(b[4:]), now)
-	if !ok {
-		n.strays++
-	}
-	if moved {
-		n.aimRTCP()
-	}
+	b, ok := n.admitReport(b, from, now)
 	n.mu.Unlock()
 	if !ok {
 		return
@@ -68,6 +62,30 @@ func (s *Session) heard(side Side, b []byte, from netip.AddrPort) {
 			n.peerReports(p.Reports, s.engine, now)
 		}
 	}
+}
+
+// admitReport tells whether RTCP is the peer's, and gives it without its
+// protection. Muxed with RTP it moves nothing: RTP does. The caller holds mu.
+func (n *end) admitReport(b []byte, from netip.AddrPort, now time.Duration) (plain []byte, ok bool) {
+	source := &n.rtcpSource
+	if n.muxed {
+		source = &n.rtpSource
+	}
+	ok = source.near(from)
+	if ok && n.opener != nil {
+		b, ok = n.opener.rtcp(b)
+	}
+	moved := false
+	if ok && !n.muxed {
+		ok, moved = source.admit(from, binary.BigEndian.Uint32(b[4:]), now)
+	}
+	if !ok {
+		n.strays++
+	}
+	if moved {
+		n.aimRTCP()
+	}
+	return b, ok
 }
 
 // plausible is the check of RFC 3550 A.2: a compound packet begins with a
@@ -125,7 +143,12 @@ func (s *Session) sendReport(side Side, bye bool) {
 		s.engine.log.Warn("RTCP report not built", "side", side.String(), "error", err)
 		return
 	}
-	if err := n.rtcp.send(b, to); err != nil {
+	n.mu.Lock()
+	if n.reportSeal != nil {
+		b, err = n.reportSeal.rtcp(b)
+	}
+	n.mu.Unlock()
+	if err != nil || to.send(b) != nil {
 		n.unsent.Add(1)
 	}
 }

@@ -16,6 +16,9 @@ type header struct {
 	start, end      int // of the media in the packet, without CSRCs, extension and padding
 }
 
+// isReport reports whether what came to a port of both is RTCP (RFC 5761 §4).
+func isReport(b []byte) bool { return len(b) > 1 && b[1] >= 192 && b[1] <= 223 }
+
 // parseHeader reads the header of an RTP packet. It refuses what cannot be
 // one: shorter than its own lengths, another version than 2, more padding than
 // content, and RTCP types that came to the wrong port (RFC 5761 §4).
@@ -23,7 +26,7 @@ func parseHeader(b []byte) (h header, ok bool) {
 	if len(b) < headerSize || len(b) > maxPacket || b[0]>>6 != 2 {
 		return header{}, false
 	}
-	if b[1] >= 192 && b[1] <= 223 {
+	if isReport(b) {
 		return header{}, false
 	}
 	h = header{

@@ -34,8 +34,10 @@ func (s Side) String() string {
 type Remote struct {
 	// RTP and RTCP are where the peer wants packets. An unspecified RTP host
 	// (hold in the style of RFC 2543) leaves the address learned before; an
-	// invalid RTCP means that no reports are sent.
+	// invalid RTCP means that no reports are sent, one that is RTP that the peer
+	// takes both at one port (rtcp-mux, RFC 5761), and so do we.
 	RTP, RTCP netip.AddrPort
+	Keys      *Keys // protect the side's media; nil = plain RTP
 	// Payloads maps the numbers that arrive on the other side to those that
 	// leave to this one; above 127 = dropped. The zero value maps all to 0.
 	Payloads [128]uint8
@@ -67,9 +69,11 @@ type SideStats struct {
 	PeerReported         bool          // this side has reported on what we sent:
 	PeerLost             uint64        // of it, as this side reports
 	PeerJitter           time.Duration // same
-	Strays               uint64        // from other addresses than this side's, RTP and RTCP
-	Malformed            uint64        // neither RTP nor RTCP
-	Unmapped             uint64        // payload number not negotiated, dropped
+	// Strays are RTP and RTCP from other addresses than this side's and, where it
+	// has keys, what those did not protect or what came a second time.
+	Strays    uint64
+	Malformed uint64 // neither RTP nor RTCP
+	Unmapped  uint64 // payload number not negotiated, dropped
 	// Held counts what was dropped for a hold, before the other side was
 	// connected, while something was said to it, or for coming too late to have
 	// a number of its own.
@@ -83,6 +87,9 @@ type peer struct {
 	// unsure says that the session was resumed and the peer has not been heard
 	// since: it may be gone, and its address another's.
 	unsure     bool
+	muxed      bool
+	opener     *opener // of what arrives; nil = plain
+	reportSeal *sealer // of our reports; nil = plain
 	rtpSource  source
 	rtcpSource source
 	clock      [128]uint32
@@ -118,6 +125,7 @@ type end struct {
 	mu sync.Mutex // guards the rest, and the order of what leaves to the other side
 	peer
 	flow     flow    // from this side to the other
+	seal     *sealer // of what leaves by it; nil = plain
 	said     *saying // what the engine says to the other side in place of this one; nil = nothing
 	ear      Ear     // nil = none
 	recorder Tap     // nil = none
@@ -193,8 +201,18 @@ func (s *Session) Connect(side Side, r Remote) error {
 	if s.usable(r.RTCP) != nil {
 		r.RTCP = netip.AddrPort{} // reports are not worth refusing a call for
 	}
-	from := &s.ends[side.Other()]
+	n, from, now := &s.ends[side], &s.ends[side.Other()], s.engine.Elapsed()
+	media, err := newSealer(r.Keys, from.seal) // only Connect and Reopen change seals and openers
+	if err != nil {
+		return fmt.Errorf("connect side %v: %w", side, err)
+	}
+	reports, _ := newSealer(r.Keys, n.reportSeal) // the same key has just been good
+	opener, err := newOpener(r.Keys, n.opener)
+	if err != nil {
+		return fmt.Errorf("connect side %v: %w", side, err)
+	}
 	from.mu.Lock()
+	from.seal = media
 	from.flow.payloads, from.flow.tables = r.Payloads, nil
 	if r.Tables != [128]*[256]byte{} {
 		tables := r.Tables // of its own, or each Connect would allocate all of r
@@ -202,10 +220,13 @@ func (s *Session) Connect(side Side, r Remote) error {
 	}
 	from.mu.Unlock()
 
-	n, now := &s.ends[side], s.engine.Elapsed()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.send, n.open, n.clock = r.Send, r.Receive, r.Clock
+	n.muxed, n.opener, n.reportSeal = r.RTCP == r.RTP, opener, reports
+	if opener != nil && opener.before != nil {
+		opener.before.before = nil // two generations are enough
+	}
 	if r.RTP.Addr().IsUnspecified() {
 		n.send = false
 		n.rtcpTo.Store(nil)
@@ -256,8 +277,12 @@ func (n *end) aimRTP() {
 // aimRTCP sets where our reports go; a hold does not stop them (RFC 3264
 // §5.1). The caller holds mu.
 func (n *end) aimRTCP() {
-	if to := n.rtcpSource.target(); to.IsValid() && n.sure(&n.rtcpSource) {
-		n.rtcpTo.Store(newDestination(n.rtcp, to))
+	source, via := &n.rtcpSource, n.rtcp
+	if n.muxed {
+		source, via = &n.rtpSource, n.rtp
+	}
+	if to := source.target(); to.IsValid() && n.sure(source) {
+		n.rtcpTo.Store(newDestination(via, to))
 	} else {
 		n.rtcpTo.Store(nil)
 	}
@@ -272,10 +297,34 @@ func (n *end) sure(of *source) bool { return !n.unsure || of.locked.IsValid() }
 func (s *Session) pass(side Side, b []byte, from netip.AddrPort, now time.Duration) {
 	n := &s.ends[side]
 	n.mu.Lock()
+	if n.muxed && isReport(b) {
+		n.mu.Unlock()
+		s.heard(side, b, from)
+		return
+	}
 	defer n.mu.Unlock()
 	if packet, to := s.rewrite(side, b, from, now); packet != nil {
-		s.ends[side.Other()].sent(packet, to.send(packet))
+		n.deliver(packet, to, &s.ends[side.Other()])
 	}
+}
+
+// deliver sends what leaves to the other side, as the side wants it protected. The
+// caller holds mu.
+func (n *end) deliver(packet []byte, to *destination, other *end) {
+	media := len(packet) - headerSize
+	if n.seal != nil {
+		var err error
+		if packet, err = n.seal.rtp(packet); err != nil { // its key is used up, after 2^48 packets
+			other.unsent.Add(1)
+			return
+		}
+	}
+	if to.send(packet) != nil {
+		other.unsent.Add(1)
+		return
+	}
+	other.packetsOut.Add(1)
+	other.bytesOut.Add(uint64(media))
 }
 
 // rewrite decides about one packet that came to a side: it gives what leaves
@@ -284,6 +333,16 @@ func (s *Session) pass(side Side, b []byte, from netip.AddrPort, now time.Durati
 // The caller holds the side's mu.
 func (s *Session) rewrite(side Side, b []byte, from netip.AddrPort, now time.Duration) ([]byte, *destination) {
 	n := &s.ends[side]
+	if n.opener != nil {
+		var ok bool
+		if ok = n.rtpSource.near(from); ok {
+			b, ok = n.opener.rtp(b)
+		}
+		if !ok {
+			n.strays++
+			return nil, nil
+		}
+	}
 	h, ok := parseHeader(b)
 	if !ok {
 		n.malformed++
@@ -296,6 +355,9 @@ func (s *Session) rewrite(side Side, b []byte, from netip.AddrPort, now time.Dur
 	}
 	if moved {
 		n.aimRTP()
+		if n.muxed {
+			n.aimRTCP()
+		}
 	}
 	clock := n.clock[h.payload]
 	if clock == 0 {
@@ -328,16 +390,6 @@ func (s *Session) rewrite(side Side, b []byte, from netip.AddrPort, now time.Dur
 		n.recorder.Packet(n.show(side, b, h, now))
 	}
 	return n.flow.write(b, h, sequence, timestamp), to
-}
-
-// sent counts one packet that was given to the system for this side.
-func (n *end) sent(packet []byte, err error) {
-	if err != nil {
-		n.unsent.Add(1)
-		return
-	}
-	n.packetsOut.Add(1)
-	n.bytesOut.Add(uint64(len(packet) - headerSize))
 }
 
 // socketFailed says that a side's socket is given up.
@@ -460,7 +512,7 @@ func (s *Session) renew(side Side, fresh *pair) {
 	ssrc := uint32(randomUint64())
 	from.mu.Lock()
 	n.rtpTo.Store(nil)
-	from.flow = newFlow(ssrc)
+	from.flow, from.seal = newFlow(ssrc), nil
 	from.mu.Unlock()
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -75,6 +75,12 @@ func (s *source) admit(from netip.AddrPort, ssrc uint32, now time.Duration) (ok,
 	return true, true
 }
 
+// near reports whether a packet from there may be the peer's, as far as the host
+// tells: what is worth the work of looking into it.
+func (s *source) near(from netip.AddrPort) bool {
+	return s.locked.IsValid() && from == s.locked || s.signalled.IsValid() && from.Addr() == s.signalled.Addr()
+}
+
 // target is where the peer wants our packets: where it was learned to be, else
 // where it said; invalid when neither is known.
 func (s *source) target() netip.AddrPort {

@@ -13,6 +13,9 @@ const (
 	mostAtOnce = 3
 )
 
+// frame is the memory for a packet of frameTime, with room to protect it.
+type frame [headerSize + frameOctets + sealRoom]byte
+
 // Speech is G.711 that the engine itself says to one side, 160 octets every
 // 20 ms: a prompt or a tone.
 type Speech struct {
@@ -76,7 +79,7 @@ type saying struct {
 
 // turn says what is due, with frame as memory. It reports whether there is more
 // to come.
-func (v *saying) turn(now time.Duration, frame *[headerSize + frameOctets]byte) bool {
+func (v *saying) turn(now time.Duration, frame *frame) bool {
 	more, said := v.speak(now, frame)
 	if said && v.Done != nil {
 		v.Done()
@@ -86,7 +89,7 @@ func (v *saying) turn(now time.Duration, frame *[headerSize + frameOctets]byte) 
 
 // speak sends the frames that are due. It reports whether there is more to
 // come, and if not, whether it has come to its end.
-func (v *saying) speak(now time.Duration, frame *[headerSize + frameOctets]byte) (more, said bool) {
+func (v *saying) speak(now time.Duration, frame *frame) (more, said bool) {
 	from := &v.session.ends[v.side.Other()]
 	from.mu.Lock()
 	defer from.mu.Unlock()
@@ -104,7 +107,7 @@ func (v *saying) speak(now time.Duration, frame *[headerSize + frameOctets]byte)
 			from.said = nil
 			return false, true
 		}
-		v.fill(frame[headerSize:])
+		v.fill(frame[headerSize : headerSize+frameOctets])
 		v.send(from, frame[:])
 		v.due += frameTime
 	}
@@ -136,9 +139,8 @@ func (v *saying) send(from *end, frame []byte) {
 		v.pause = true
 		return
 	}
-	h := header{marker: v.pause, payload: v.Payload, start: headerSize, end: len(frame)}
-	packet := from.flow.speak(frame, h, v.due)
-	n.sent(packet, to.send(packet))
+	h := header{marker: v.pause, payload: v.Payload, start: headerSize, end: headerSize + frameOctets}
+	from.deliver(from.flow.speak(frame, h, v.due), to, n)
 	v.pause = false
 }
 
@@ -156,7 +158,7 @@ type speaker struct {
 
 	// Owned by run.
 	speeches []*saying
-	frame    [headerSize + frameOctets]byte
+	frame    frame
 }
 
 func newSpeaker(e *Engine) *speaker {

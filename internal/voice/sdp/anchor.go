@@ -14,6 +14,11 @@ type Local struct {
 	// for the whole dialog, the second rises by one when, and only when, the
 	// description differs from the last one sent (RFC 3264 §8); see Changed.
 	SessionID, Version uint64
+	// Keys are ours for this leg, for what we send under SRTP. Profile and Mux are
+	// what an offer of ours says of SRTP and rtcp-mux; an answer follows the offer.
+	Keys    Keys
+	Profile Profile
+	Mux     bool
 }
 
 // Anchor builds an offer for one leg from the description of the other.
@@ -29,6 +34,10 @@ func Anchor(src *Description, local Local) []byte {
 	if i >= 0 {
 		keep = src.Media[i]
 		keep.Formats = knownFormats(keep.Formats)
+		keep.Proto, keep.Crypto, keep.Mux = plainProto, local.Keys.offered(local.Profile), local.Mux
+		if local.Profile == Mandatory {
+			keep.Proto = secureProto
+		}
 	}
 	return build(src.Media, i, keep, local)
 }
@@ -124,7 +133,11 @@ func writeAudio(line func(...string), m Media, port uint16) {
 	for i, f := range m.Formats {
 		numbers[i] = strconv.Itoa(int(f.Payload))
 	}
-	line("m=audio ", strconv.Itoa(int(port)), " RTP/AVP ", strings.Join(numbers, " "))
+	proto := plainProto
+	if m.secure() {
+		proto = secureProto
+	}
+	line("m=audio ", strconv.Itoa(int(port)), " ", proto, " ", strings.Join(numbers, " "))
 	for i, f := range m.Formats {
 		c, _ := codecFor(f)
 		channels := ""
@@ -143,6 +156,12 @@ func writeAudio(line func(...string), m Media, port uint16) {
 		line("a=maxptime:", strconv.Itoa(m.MaxPtime))
 	}
 	line("a=", string(m.Direction))
+	for _, c := range m.Crypto {
+		line("a=", c.line())
+	}
+	if m.Mux {
+		line("a=rtcp-mux")
+	}
 }
 
 // refused writes an m= value with port 0 (RFC 3264 §6). Type and transport are

@@ -9,7 +9,8 @@ const Unmapped = 0xFF
 // formats are those that both have, in choice's order, with offer's payload
 // numbers; their fmtp and the ptime are choice's, since they say what choice's
 // side wants to receive. The direction is choice's, cut down to what the offer
-// allows. A stream refused by choice gives ErrNoAudio, no speech codec in
+// allows. SRTP and rtcp-mux are the offer's as well: what choice has of them is
+// another leg's. A stream refused by choice gives ErrNoAudio, no speech codec in
 // common ErrNoCommonCodec; both mean 488, or the end of the call.
 func Answer(offer, choice *Description, local Local) ([]byte, error) {
 	i := offer.audioIndex()
@@ -22,7 +23,7 @@ func Answer(offer, choice *Description, local Local) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	chosen.Formats = common
+	chosen.Formats, chosen.Proto, chosen.Crypto, chosen.Mux = common, asked.Proto, local.Keys.accepted(asked.Crypto), asked.Mux
 	chosen.Direction = directionOf(chosen.Direction.Sends() && asked.Direction.Receives(),
 		chosen.Direction.Receives() && asked.Direction.Sends())
 	return build(offer.Media, i, chosen, local), nil

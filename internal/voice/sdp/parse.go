@@ -3,6 +3,7 @@ package sdp
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -31,7 +32,7 @@ func malformed(n int, why string) error {
 //
 // It refuses, always with ErrMalformed, only what cannot be understood: more
 // than 64 KiB, 2048 lines or 32 streams, a line above 4 KiB, no v=, no m=, an
-// m= line without a readable port, and an open audio stream over RTP/AVP whose
+// m= line without a readable port, and an audio stream that we could carry whose
 // address is missing, a host name (resolving it would let a caller make us
 // query his name server), multicast or broadcast. Everything else is kept and ignored.
 func Parse(b []byte) (*Description, error) {
@@ -124,7 +125,7 @@ func section(lines []Line, session netip.Addr, dir Direction) (Media, error) {
 	if err != nil {
 		return Media{}, malformed(0, "m= without a port")
 	}
-	m := Media{Type: fields[0], Proto: fields[2], Lines: lines, Direction: direction(lines)}
+	m := Media{Type: fields[0], Proto: fields[2], Lines: lines, Direction: direction(lines), Crypto: cryptos(lines), Mux: flag(lines, "rtcp-mux")}
 	host, own := connection(lines)
 	if !own {
 		host = session
@@ -191,6 +192,11 @@ func direction(lines []Line) Direction {
 	return ""
 }
 
+// flag reports whether there is an "a=name" line.
+func flag(lines []Line, name string) bool {
+	return slices.ContainsFunc(lines, func(l Line) bool { return l.Type == 'a' && strings.EqualFold(l.Value, name) })
+}
+
 // attribute calls use with the value of each "a=name:value" line.
 func attribute(lines []Line, name string, use func(value string)) {
 	for _, l := range lines {
@@ -204,7 +210,8 @@ func attribute(lines []Line, name string, use func(value string)) {
 }
 
 // rtcpAddr resolves a=rtcp:port [IN IP4 address] (RFC 3605 §2.1), by default
-// the port after RTP's. a=rtcp-mux is not looked at: we never agree to it.
+// the port after RTP's. What a=rtcp-mux makes of it is another's to say: it must
+// be agreed on.
 func rtcpAddr(lines []Line, rtp netip.AddrPort) netip.AddrPort {
 	var addr netip.AddrPort
 	if rtp.Port() > 0 && rtp.Port() < 65535 {

@@ -22,11 +22,14 @@ import (
 var (
 	// ErrMalformed is wrapped by every error of Parse.
 	ErrMalformed = errors.New("malformed session description")
-	// ErrNoAudio means that no audio stream over plain RTP is open.
+	// ErrNoAudio means that no audio stream over RTP, or over SRTP with keys that
+	// we can use, is open.
 	ErrNoAudio = errors.New("no usable audio stream")
 	// ErrNoCommonCodec means that no speech codec is left that both legs and
 	// the allow-list know. telephone-event and comfort noise are not speech.
 	ErrNoCommonCodec = errors.New("no common codec")
+	// ErrNotProtected means that a side wants SRTP or nothing, and got no key.
+	ErrNotProtected = errors.New("no SRTP where it must be")
 )
 
 // Direction is what the sender of a description does with a stream, seen from
@@ -91,6 +94,8 @@ type Media struct {
 	Direction       Direction
 	Formats         []Format // RTP only, in order of preference, no number twice
 	Ptime, MaxPtime int      // ms, 0 = not given
+	Crypto          []Crypto // keys that we can use, in order of preference
+	Mux             bool     // RTCP may come to the port of RTP (RFC 5761)
 	Lines           []Line   // the section as received, m= first
 }
 
@@ -101,9 +106,11 @@ type Description struct {
 	Lines     []Line // the session section as received
 }
 
-// isAudio reports whether m is an open audio stream over plain RTP.
+// isAudio reports whether m is an open audio stream that we can carry: over RTP, or
+// over SRTP with a key.
 func (m Media) isAudio() bool {
-	return strings.EqualFold(m.Type, "audio") && strings.EqualFold(m.Proto, "RTP/AVP") && m.Addr.Port() != 0
+	return strings.EqualFold(m.Type, "audio") && m.Addr.Port() != 0 &&
+		(strings.EqualFold(m.Proto, plainProto) || m.secure() && len(m.Crypto) > 0)
 }
 
 // audioIndex is the position of the first stream that we carry, -1 if none.
@@ -117,8 +124,8 @@ func (d *Description) audioIndex() int {
 }
 
 // Audio gives the one stream that we carry: the first audio stream with a port
-// over RTP/AVP. Every other stream (SRTP, AVPF, video, image) is refused by
-// Anchor with port 0; with none left ok is false.
+// over RTP/AVP, or over RTP/SAVP with a key. Every other stream (DTLS, AVPF, video,
+// image) is refused by Anchor with port 0; with none left ok is false.
 func (d *Description) Audio() (m Media, ok bool) {
 	if i := d.audioIndex(); i >= 0 {
 		return d.Media[i], true

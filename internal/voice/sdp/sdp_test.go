@@ -187,12 +187,12 @@ func TestAFormatIsReadFromItsMapElseFromTheStaticTable(t *testing.T) {
 
 func TestTheVersionNeedsToRiseOnlyWhenMoreThanTheOriginDiffers(t *testing.T) {
 	d := parse(t, minimal)
-	one := Anchor(d, Local{local.Addr, 1, 1})
-	if Changed(one, Anchor(d, Local{local.Addr, 1, 2})) {
+	one := Anchor(d, Local{Addr: local.Addr, SessionID: 1, Version: 1})
+	if Changed(one, Anchor(d, Local{Addr: local.Addr, SessionID: 1, Version: 2})) {
 		t.Error("a new version alone counts as a change")
 	}
 	d.Media[0].Direction = SendOnly
-	if !Changed(one, Anchor(d, Local{local.Addr, 1, 1})) {
+	if !Changed(one, Anchor(d, Local{Addr: local.Addr, SessionID: 1, Version: 1})) {
 		t.Error("a new direction does not count as a change")
 	}
 	if !Changed(nil, one) || Changed(nil, nil) {

@@ -1,0 +1,151 @@
+package relay
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
+	"github.com/pion/srtp/v3"
+)
+
+// This file is SRTP (RFC 3711, RFC 7714): what protects the packets of one side on
+// the wire. Everything else of the relay, taps and speech included, sees plain RTP.
+
+// Keys protect the media of a side.
+type Keys struct {
+	Suite   string // by the name that SDES gives it
+	In, Out []byte // master key and salt: of what arrives from the side, of what leaves to it
+}
+
+const (
+	saltSize     = 14  // of AES in counter mode; AEAD's is saltSizeAEAD
+	saltSizeAEAD = 12  //
+	replayWindow = 128 // packets of one source that may come late
+	sealRoom     = 16  // octets that protection makes a packet longer by, at most
+)
+
+// profile is the pion name of a suite, and the size of its salt.
+func profile(suite string) (p srtp.ProtectionProfile, salt int, err error) {
+	switch suite {
+	case "AEAD_AES_128_GCM":
+		return srtp.ProtectionProfileAeadAes128Gcm, saltSizeAEAD, nil
+	case "AES_CM_128_HMAC_SHA1_80":
+		return srtp.ProtectionProfileAes128CmHmacSha1_80, saltSize, nil
+	case "AES_CM_128_HMAC_SHA1_32":
+		return srtp.ProtectionProfileAes128CmHmacSha1_32, saltSize, nil
+	}
+	return 0, 0, fmt.Errorf("SRTP suite %q is not known", suite)
+}
+
+// newContext is a cryptographic context of a suite with one master key. Errors tell
+// nothing of the key.
+func newContext(suite string, key []byte) (*srtp.Context, error) {
+	p, salt, err := profile(suite)
+	if err != nil {
+		return nil, err
+	}
+	size, err := p.KeyLen()
+	if err != nil || len(key) != size+salt {
+		return nil, fmt.Errorf("the SRTP key has %d octets, which %s does not want", len(key), suite)
+	}
+	return srtp.CreateContext(key[:size], key[size:], p,
+		srtp.SRTPReplayProtection(replayWindow), srtp.SRTCPReplayProtection(replayWindow))
+}
+
+// An opener undoes the protection of what arrives from a side. The side's mu
+// guards it.
+type opener struct {
+	suite   string
+	key     []byte
+	context *srtp.Context
+	header  rtp.Header // memory for reading one
+	before  *opener    // with the keys that it took the place of, until a first packet came
+	ssrc    uint32     // of the packet that came last
+}
+
+// newOpener makes the opener for keys; old, which may be nil, is given back when
+// they are its own, so that a session refresh keeps what it counts.
+func newOpener(k *Keys, old *opener) (*opener, error) {
+	if k == nil {
+		return nil, nil
+	}
+	if old != nil && old.suite == k.Suite && bytes.Equal(old.key, k.In) {
+		return old, nil
+	}
+	c, err := newContext(k.Suite, k.In)
+	if err != nil {
+		return nil, err
+	}
+	return &opener{suite: k.Suite, key: bytes.Clone(k.In), context: c, before: old}, nil
+}
+
+// rtp gives the plain packet of b, in its memory; false for one that is not of the
+// holder of the key, or comes a second time.
+func (o *opener) rtp(b []byte) ([]byte, bool) {
+	if o.before != nil {
+		return o.first(b)
+	}
+	plain, err := o.context.DecryptRTP(b, b, &o.header)
+	if err == nil {
+		o.ssrc = o.header.SSRC
+	}
+	return plain, err == nil
+}
+
+// first opens what may be the first packet with new keys. Its rollover counter is
+// not known: RFC 4568 §7.1.4 begins at 0 with a new key, RFC 3711 §3.3.1 goes on
+// counting, and phones do either.
+func (o *opener) first(b []byte) ([]byte, bool) {
+	roc, counted := o.before.context.ROC(o.before.ssrc)
+	for _, roc := range []uint32{0, roc, roc + 1} {
+		if counted {
+			o.context.SetROC(o.before.ssrc, roc)
+		}
+		plain, err := o.context.DecryptRTP(nil, b, &o.header) // b is needed again if it fails
+		if err == nil {
+			o.before, o.ssrc = nil, o.header.SSRC
+			return append(b[:0], plain...), true
+		}
+		if !counted || o.before.ssrc != o.header.SSRC { // a source that is new as well begins at 0
+			break
+		}
+	}
+	return nil, false
+}
+
+// rtcp gives the plain report of b, in its memory.
+func (o *opener) rtcp(b []byte) ([]byte, bool) {
+	var h rtcp.Header
+	plain, err := o.context.DecryptRTCP(b, b, &h)
+	return plain, err == nil
+}
+
+// A sealer protects what leaves to a side. Media and reports leave under different
+// locks, so each has one.
+type sealer struct {
+	suite   string
+	key     []byte
+	context *srtp.Context
+	header  rtp.Header
+}
+
+// newSealer is as newOpener.
+func newSealer(k *Keys, old *sealer) (*sealer, error) {
+	if k == nil {
+		return nil, nil
+	}
+	if old != nil && old.suite == k.Suite && bytes.Equal(old.key, k.Out) {
+		return old, nil
+	}
+	c, err := newContext(k.Suite, k.Out)
+	if err != nil {
+		return nil, err
+	}
+	return &sealer{suite: k.Suite, key: bytes.Clone(k.Out), context: c}, nil
+}
+
+// rtp protects a packet of ours, in its memory if there is room of sealRoom behind it.
+func (s *sealer) rtp(b []byte) ([]byte, error) { return s.context.EncryptRTP(b, b, &s.header) }
+
+func (s *sealer) rtcp(b []byte) ([]byte, error) { return s.context.EncryptRTCP(nil, b, nil) }
