@@ -75,7 +75,8 @@ func (p *Phone) newCall() *Call {
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails
 	return &Call{p: p, done: make(chan struct{}), changed: make(chan struct{}), unacked: make(map[uint32]*unacked), early: make(map[string]*early),
-		session: session{id: binary.BigEndian.Uint64(id[:]) >> 2, direction: sdp.SendRecv}}
+		session: session{id: binary.BigEndian.Uint64(id[:]) >> 2, direction: sdp.SendRecv, numbers: p.o.Numbers,
+			security: security{profile: p.o.SRTP, suite: p.o.Suite, mux: p.o.Mux}}}
 }
 
 // notify wakes those who wait. The caller holds c.mu.

@@ -66,11 +66,14 @@ type session struct {
 	lines       []string      // the owner's own, see Invite.SDPLines
 	direction   sdp.Direction // what we want
 	pending     bool          // our offer is out
+	security    security
+	numbers     map[string]uint8 // payload numbers of our own, see Options.Numbers
 }
 
 // offer writes a description of all we can do.
 func (s *session) offer(at netip.AddrPort) []byte {
 	s.version++
+	s.security.offer()
 	return s.write(at, []string{s.audio(at.Port(), s.formats, s.direction)})
 }
 
@@ -86,6 +89,9 @@ func (s *session) answer(offer []byte, at netip.AddrPort) ([]byte, agreement, er
 	if !ok || len(common) == 0 || common[0].name == telephoneEvent {
 		return nil, agreement{}, errNoMedia
 	}
+	if !s.security.answer(audio) {
+		return nil, agreement{}, errNoMedia
+	}
 	direction := between(s.direction.Sends() && audio.Direction.Receives(), s.direction.Receives() && audio.Direction.Sends())
 	sections, open := make([]string, len(d.Media)), false
 	for i, m := range d.Media {
@@ -99,7 +105,8 @@ func (s *session) answer(offer []byte, at netip.AddrPort) ([]byte, agreement, er
 		sections[i] = "m=" + kind + " 0 " + rest + "\r\n" // RFC 3264 §6: refused
 	}
 	s.version++
-	return s.write(at, sections), agreed(audio, common, direction.Sends()), nil
+	a, err := s.agreed(audio, common, direction.Sends())
+	return s.write(at, sections), a, err
 }
 
 // accept reads the answer to our offer.
@@ -113,16 +120,21 @@ func (s *session) accept(answer []byte) (agreement, error) {
 	if !ok || len(common) == 0 || common[0].name == telephoneEvent {
 		return agreement{}, errNoMedia
 	}
-	return agreed(audio, common, s.direction.Sends() && audio.Direction.Receives()), nil
+	return s.agreed(audio, common, s.direction.Sends() && audio.Direction.Receives())
 }
 
 // agreed is what the far side's description and what it has in common with us come to.
-func agreed(audio sdp.Media, common []format, send bool) agreement {
+func (s *session) agreed(audio sdp.Media, common []format, send bool) (agreement, error) {
 	a := agreement{to: audio.Addr, toRTCP: audio.RTCP, format: common[0], send: send}
+	if s.security.ours.Mux && audio.Mux {
+		a.toRTCP, a.mux = a.to, true
+	}
 	if last := common[len(common)-1]; last.name == telephoneEvent {
 		a.events = last
 	}
-	return a
+	var err error
+	a.protection, err = sdp.Protected(s.security.ours, audio)
+	return a, err
 }
 
 // common lists the formats of m that we know, in its order and numbering, speech first.
@@ -156,21 +168,29 @@ func between(sends, receives bool) sdp.Direction {
 	return sdp.Inactive
 }
 
+// number is how a format is called in our descriptions.
+func (s *session) number(f format) uint8 {
+	if n, own := s.numbers[f.name]; own {
+		return n
+	}
+	return f.payload
+}
+
 // audio writes an m= section.
 func (s *session) audio(port uint16, formats []format, direction sdp.Direction) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "m=audio %d RTP/AVP", port)
+	fmt.Fprintf(&b, "m=audio %d %s", port, s.security.ours.Proto)
 	for _, f := range formats {
-		fmt.Fprintf(&b, " %d", f.payload)
+		fmt.Fprintf(&b, " %d", s.number(f))
 	}
 	b.WriteString("\r\n")
 	for _, f := range formats {
-		fmt.Fprintf(&b, "a=rtpmap:%d %s/%d%s\r\n", f.payload, f.name, f.clock, f.suffix)
+		fmt.Fprintf(&b, "a=rtpmap:%d %s/%d%s\r\n", s.number(f), f.name, f.clock, f.suffix)
 		if f.params != "" {
-			fmt.Fprintf(&b, "a=fmtp:%d %s\r\n", f.payload, f.params)
+			fmt.Fprintf(&b, "a=fmtp:%d %s\r\n", s.number(f), f.params)
 		}
 	}
-	fmt.Fprintf(&b, "a=ptime:20\r\na=%s\r\n", direction)
+	fmt.Fprintf(&b, "a=ptime:20\r\na=%s\r\n%s", direction, s.security.lines())
 	return b.String()
 }
 

@@ -83,7 +83,8 @@ type Offer struct {
 	Update    bool          // by UPDATE (RFC 3311) instead of a re-INVITE
 	Direction sdp.Direction // "" = as before
 	Codecs    []string      // nil = as before
-	NewPort   bool          // take RTP at other ports from now on
+	NewPort   bool          // take RTP at other ports from now on; under SRTP with other keys (RFC 4568 §7.1.4)
+	Rekey     bool          // give other keys
 	NoOffer   bool          // without description: a re-INVITE to which the far side offers, or an UPDATE that changes nothing
 	Headers   []Header
 }
@@ -142,6 +143,9 @@ func (c *Call) reoffer(o Offer, result chan<- error) error {
 		if err := c.voice.open(); err != nil {
 			return err
 		}
+	}
+	if o.NewPort || o.Rekey {
+		c.session.security.keys = nil
 	}
 	method := sip.INVITE
 	if o.Update {

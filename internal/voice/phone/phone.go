@@ -25,6 +25,7 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 
+	"tandem/internal/voice/sdp"
 	"tandem/internal/voice/siptx"
 )
 
@@ -72,6 +73,18 @@ type Options struct {
 	Extension []byte
 	// NoEvents keeps telephone-event out of every offer and answer.
 	NoEvents bool
+
+	// SRTP is what offers say of it (RFC 4568): nothing, both, or SRTP only. A Plain
+	// phone answers no key, a Mandatory one no offer without. Suite leaves one way to
+	// protect; "" = all that sdp knows.
+	SRTP  sdp.Profile
+	Suite sdp.Suite
+	// Mux offers and answers rtcp-mux (RFC 5761).
+	Mux bool
+	// Numbers are payload numbers by which the phone calls codecs (in the spelling of
+	// Invite.Codecs) in its descriptions, answers too. It sends by those of the far
+	// side, as RFC 3264 §5.1 says.
+	Numbers map[string]uint8
 
 	// Lose is asked for each RTP packet about to be sent, on the sending goroutine;
 	// true loses it. nil = none is lost.

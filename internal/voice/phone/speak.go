@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/pion/rtcp"
+
+	"tandem/internal/voice/sdp"
 )
 
 const (
@@ -64,6 +66,9 @@ type agreement struct {
 	format format
 	events format // clock 0 if there are none
 	send   bool
+	mux    bool // RTCP goes and comes by the port of RTP
+
+	protection *sdp.Protection // nil = plain RTP
 }
 
 // A voice is the media of one call: the line in use, and what is sent on it.
@@ -76,6 +81,7 @@ type voice struct {
 	line      *line
 	old       []*line // left behind, still heard: packets may be under way to them
 	now       agreement
+	guard     *guard
 	source    Source
 	said      chan struct{} // closed when source has ended or is replaced
 	ended     bool          // it has ended
@@ -101,6 +107,12 @@ func newVoice(p *Phone, log *record) (*voice, error) {
 		marker: true, sequence: binary.BigEndian.Uint16(seed[:]), timestamp: binary.BigEndian.Uint32(seed[2:]),
 		ssrc: binary.BigEndian.Uint32(seed[6:]), cname: hex.EncodeToString(seed[10:]),
 		random: mathrand.New(mathrand.NewPCG(p.o.Seed, 0))}
+	for _, f := range known {
+		if n, own := p.o.Numbers[f.name]; own {
+			f.payload = n
+			v.ear.learn(f)
+		}
+	}
 	if err := v.open(); err != nil {
 		return nil, err
 	}
@@ -160,6 +172,9 @@ func (v *voice) agree(a agreement) {
 	v.ear.expect(a.to)
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if g, err := newGuard(a.protection, v.guard); err == nil { // sdp has looked at the keys
+		v.guard = g
+	}
 	if a.send && !v.now.send {
 		v.marker = true // a talkspurt begins (RFC 3551 §4.1)
 	}
@@ -195,12 +210,27 @@ func (v *voice) read(c *net.UDPConn, media bool) {
 		if err != nil {
 			continue // an ICMP error for something we sent
 		}
-		raw := append([]byte(nil), buf[:n]...)
+		raw, ok := v.opened(append([]byte(nil), buf[:n]...), !media || isReport(buf[:n]))
 		v.log.received(raw)
-		if p, ok := parsePacket(raw); media && ok {
+		if !ok {
+			continue
+		}
+		if p, ok := parsePacket(raw); media && ok && !isReport(raw) {
 			v.ear.take(netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), p)
 		}
 	}
+}
+
+// opened is raw without its protection; as it came, and false, if our key did not
+// protect it.
+func (v *voice) opened(raw []byte, report bool) ([]byte, bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	plain, err := v.guard.open(raw, report)
+	if err != nil {
+		return raw, false
+	}
+	return plain, true
 }
 
 // paced is how long 20 ms take by a clock that runs so many ppm fast.
@@ -249,7 +279,8 @@ func (v *voice) frame() {
 	}
 	v.sequence++
 	v.timestamp += step
-	for raw := p.marshal(nil); copies > 0; copies-- {
+	raw, err := v.guard.seal(p.marshal(nil), false)
+	for ; err == nil && copies > 0; copies-- {
 		v.send(raw)
 	}
 	if v.packets%rtcpEvery == 0 {
@@ -310,9 +341,16 @@ func (v *voice) report() {
 	if err != nil {
 		return // cannot happen: every field is ours and in bounds
 	}
+	socket := v.line.rtcp
+	if v.now.mux {
+		socket = v.line.rtp
+	}
 	for _, b := range [][]byte{raw, v.p.o.RTCP} {
-		if len(b) > 0 {
-			_, _ = v.line.rtcp.WriteToUDPAddrPort(b, v.now.toRTCP)
+		if len(b) == 0 {
+			continue
+		}
+		if b, err = v.guard.seal(b, true); err == nil {
+			_, _ = socket.WriteToUDPAddrPort(b, v.now.toRTCP)
 		}
 	}
 }

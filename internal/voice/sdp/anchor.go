@@ -34,10 +34,7 @@ func Anchor(src *Description, local Local) []byte {
 	if i >= 0 {
 		keep = src.Media[i]
 		keep.Formats = knownFormats(keep.Formats)
-		keep.Proto, keep.Crypto, keep.Mux = plainProto, local.Keys.offered(local.Profile), local.Mux
-		if local.Profile == Mandatory {
-			keep.Proto = secureProto
-		}
+		keep.Proto, keep.Crypto, keep.Mux = local.Profile.Proto(), local.Keys.Offered(local.Profile), local.Mux
 	}
 	return build(src.Media, i, keep, local)
 }
@@ -157,7 +154,7 @@ func writeAudio(line func(...string), m Media, port uint16) {
 	}
 	line("a=", string(m.Direction))
 	for _, c := range m.Crypto {
-		line("a=", c.line())
+		line("a=", c.Attribute())
 	}
 	if m.Mux {
 		line("a=rtcp-mux")

@@ -23,7 +23,7 @@ func Answer(offer, choice *Description, local Local) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	chosen.Formats, chosen.Proto, chosen.Crypto, chosen.Mux = common, asked.Proto, local.Keys.accepted(asked.Crypto), asked.Mux
+	chosen.Formats, chosen.Proto, chosen.Crypto, chosen.Mux = common, asked.Proto, local.Keys.Accepted(asked.Crypto), asked.Mux
 	chosen.Direction = directionOf(chosen.Direction.Sends() && asked.Direction.Receives(),
 		chosen.Direction.Receives() && asked.Direction.Sends())
 	return build(offer.Media, i, chosen, local), nil

@@ -78,6 +78,14 @@ const (
 	Mandatory                // RTP/SAVP
 )
 
+// Proto is the transport of an m= line with the profile.
+func (p Profile) Proto() string {
+	if p == Mandatory {
+		return secureProto
+	}
+	return plainProto
+}
+
 const (
 	plainProto  = "RTP/AVP"
 	secureProto = "RTP/SAVP"
@@ -94,8 +102,8 @@ func ProfileOf(m Media) Profile {
 	return Plain
 }
 
-// offered are the lines for an offer with a profile.
-func (k Keys) offered(p Profile) (list []Crypto) {
+// Offered are the lines for an offer with a profile.
+func (k Keys) Offered(p Profile) (list []Crypto) {
 	for i, s := range suites {
 		if p != Plain && s.offered {
 			list = append(list, Crypto{len(list) + 1, s.name, k[i]})
@@ -104,9 +112,9 @@ func (k Keys) offered(p Profile) (list []Crypto) {
 	return list
 }
 
-// accepted answers the lines of an offer: the first, which its writer likes best
+// Accepted answers the lines of an offer: the first, which its writer likes best
 // (RFC 4568 §5.1.2), with our key.
-func (k Keys) accepted(offer []Crypto) []Crypto {
+func (k Keys) Accepted(offer []Crypto) []Crypto {
 	if len(offer) == 0 {
 		return nil
 	}
@@ -195,7 +203,7 @@ func crypto(value string) (c Crypto, ok bool) {
 	return Crypto{Tag: int(tag), Suite: suites[at].name, Key: key}, true
 }
 
-// line writes c as the value of an attribute.
-func (c Crypto) line() string {
+// Attribute writes c as the value of an a= line, key and all.
+func (c Crypto) Attribute() string {
 	return "crypto:" + strconv.Itoa(c.Tag) + " " + string(c.Suite) + " inline:" + base64.StdEncoding.EncodeToString(c.Key)
 }
