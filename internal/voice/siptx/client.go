@@ -21,14 +21,14 @@ type clientKey struct {
 type ClientTx struct {
 	l    *Layer
 	req  *sip.Request
-	raw  []byte
-	via  *sip.ViaHeader
-	flow flow
 	key  clientKey
 	next machine
 	on   func(Outcome)
 
 	mu        sync.Mutex
+	sending            // flow is written with the layer's lock held, too
+	reads     uint64   // of flow's connection, when it was sent
+	small     *sending // by UDP, if the connection cannot be had that req was too large to do without
 	state     state
 	repeat    alarm // A, E
 	end       alarm // B, D, F, K, M
@@ -42,6 +42,13 @@ type ClientTx struct {
 	telling   bool         // somebody is telling the TU
 }
 
+// sending is a request as it is sent one way.
+type sending struct {
+	raw  []byte
+	via  *sip.ViaHeader
+	flow flow
+}
+
 // Request starts a client transaction for any method but ACK and CANCEL. It takes
 // req over: siptx sets Via (a new branch, rport) and Content-Length, and nobody may
 // change it afterwards.
@@ -52,6 +59,10 @@ type ClientTx struct {
 // (retransmissions and forks, RFC 6026); siptx itself acknowledges a 3xx-6xx. A
 // transaction that had no 2xx ends with exactly one terminal outcome: a final
 // response, or an error that wraps ErrTimeout, ErrTransport or ErrClosed.
+//
+// A request to a UDP target that is longer than Options.MaxUDPRequest goes over TCP
+// to the same address, and over UDP after all if no connection can be had there
+// (RFC 3261 §18.1.1).
 //
 // If Request returns an error nothing was sent and on is never called.
 func (l *Layer) Request(req *sip.Request, to Target, on func(Outcome)) (*ClientTx, error) {
@@ -64,6 +75,23 @@ func (l *Layer) Request(req *sip.Request, to Target, on func(Outcome)) (*ClientT
 	}
 	pushVia(req, to.Network, sentBy)
 	return l.start(req, f, on)
+}
+
+// enlarge turns a request that is too large for UDP into one over TCP.
+func (l *Layer) enlarge(req *sip.Request, small sending) (sending, bool) {
+	f, sentBy, err := l.route(Target{Network: "tcp", Addr: small.flow.remote})
+	if err != nil {
+		return sending{}, false
+	}
+	via := small.via.Clone()
+	via.Transport, via.Host, via.Port = "TCP", sentBy.Addr().String(), int(sentBy.Port())
+	req.ReplaceHeader(via)
+	raw, err := l.render(req, maxMessage)
+	if err != nil {
+		return sending{}, false
+	}
+	f.timeout = largeTimeout
+	return sending{raw: raw, via: via, flow: f}, true
 }
 
 // Send sends a request outside any transaction: the ACK for a 2xx. Like Request it
@@ -79,6 +107,12 @@ func (l *Layer) Send(req *sip.Request, to Target) error {
 	if err != nil {
 		return err
 	}
+	if f.socket != nil && len(raw) > l.o.MaxUDPRequest && l.stands(connKey{network: "tcp", remote: f.remote}) {
+		// Nobody would tell whether a new connection comes about, so none is tried.
+		if large, ok := l.enlarge(req, sending{raw, req.Via(), f}); ok {
+			raw, f = large.raw, large.flow
+		}
+	}
 	if f, err = l.connect(f); err != nil {
 		return err
 	}
@@ -90,25 +124,26 @@ func (l *Layer) start(req *sip.Request, f flow, on func(Outcome)) (*ClientTx, er
 	if req.CSeq() == nil || req.CSeq().MethodName != req.Method {
 		return nil, fmt.Errorf("%w: CSeq missing or of another method", ErrMalformed)
 	}
-	limit := maxMessage
-	if f.socket != nil {
-		limit = l.o.MaxUDPRequest
-	}
-	raw, err := l.render(req, limit)
+	raw, err := l.render(req, l.limit(f.network()))
 	if err != nil {
 		return nil, err
 	}
-	if f, err = l.connect(f); err != nil {
-		return nil, err
-	}
-	via := req.Via()
-	branch, _ := via.Params.Get("branch")
+	branch, _ := req.Via().Params.Get("branch")
 	tx := &ClientTx{
-		l: l, req: req, raw: raw, via: via, flow: f, on: on,
+		l: l, req: req, sending: sending{raw: raw, via: req.Via(), flow: f}, on: on,
 		key:      clientKey{branch, req.Method},
 		next:     otherClient,
 		state:    stateTrying,
 		interval: l.timers.T1,
+	}
+	if f.socket != nil && len(raw) > l.o.MaxUDPRequest {
+		small := tx.sending
+		if large, ok := l.enlarge(req, small); ok {
+			tx.sending, tx.small = large, &small
+		}
+	}
+	if tx.flow, err = l.connect(tx.flow); err != nil {
+		return nil, err
 	}
 	if tx.invite() {
 		tx.next, tx.state = inviteClient, stateCalling
@@ -130,8 +165,11 @@ func (tx *ClientTx) begin() error {
 	}
 	l.clients[tx.key] = tx
 	l.mu.Unlock()
+	if tx.flow.conn != nil {
+		tx.reads = tx.flow.conn.reads.Load()
+	}
 
-	if err := l.transmit(tx.flow, tx.raw, false); err != nil {
+	if err := l.transmit(tx.flow, tx.raw, false); err != nil && !tx.shrink(tx.flow.conn) {
 		tx.state = stateTerminated
 		tx.forget()
 		return err
@@ -183,7 +221,10 @@ func (tx *ClientTx) sendCancel(headers []sip.Header) error {
 	for _, h := range headers {
 		c.AppendHeader(h)
 	}
-	_, err := tx.l.start(c, tx.flow, func(Outcome) {})
+	tx.mu.Lock()
+	f := tx.flow
+	tx.mu.Unlock()
+	_, err := tx.l.start(c, f, func(Outcome) {})
 	return err
 }
 
@@ -191,7 +232,7 @@ func (tx *ClientTx) sendCancel(headers []sip.Header) error {
 // with the INVITE everything but the method, and the ACK its To.
 func (tx *ClientTx) derive(method sip.RequestMethod, to *sip.ToHeader) *sip.Request {
 	r := sip.NewRequest(method, tx.req.Recipient)
-	r.AppendHeader(tx.via)
+	r.AppendHeader(tx.topVia())
 	for _, h := range tx.req.GetHeaders("Route") {
 		r.AppendHeader(h)
 	}
@@ -208,6 +249,13 @@ func (tx *ClientTx) derive(method sip.RequestMethod, to *sip.ToHeader) *sip.Requ
 	}
 	r.AppendHeader(&sip.CSeqHeader{SeqNo: tx.req.CSeq().SeqNo, MethodName: method})
 	return r
+}
+
+// topVia is the Via of the request as it was sent.
+func (tx *ClientTx) topVia() *sip.ViaHeader {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	return tx.via
 }
 
 // seen reports whether res is a retransmission, as far as one can tell: a final
@@ -260,11 +308,12 @@ func (tx *ClientTx) receive(res *sip.Response, from flow) {
 func (tx *ClientTx) prepareAck(res *sip.Response) {
 	tx.mu.Lock()
 	needed := tx.ack == nil && (tx.state == stateCalling || tx.state == stateProceeding)
+	network := tx.flow.network()
 	tx.mu.Unlock()
 	if !needed {
 		return
 	}
-	raw, err := tx.l.render(tx.derive(sip.ACK, res.To()), tx.l.limit(tx.flow.network()))
+	raw, err := tx.l.render(tx.derive(sip.ACK, res.To()), tx.l.limit(network))
 	if err != nil {
 		tx.l.log.Warn("sip: ACK not sent", "err", err)
 		return
@@ -287,6 +336,9 @@ func (tx *ClientTx) apply(e event, o Outcome) effect {
 	tx.state = next
 	if do&doPass != 0 || do&(doTimeout|doFail) != 0 {
 		tx.pending = append(tx.pending, o)
+	}
+	if c := tx.flow.conn; do&doTimeout != 0 && c != nil && c.reads.Load() == tx.reads {
+		c.close() // nothing at all has come since: it is dead, and others wait on it too
 	}
 	if do&doQuiet != 0 { // answered: nothing will be sent again
 		tx.repeat.stop()
@@ -360,12 +412,31 @@ func (tx *ClientTx) fire(a *alarm, e event, err error) {
 	tx.tell()
 }
 
-// fail ends the transaction because its connection is lost.
-func (tx *ClientTx) fail(err error) {
+// fail ends the transaction because its connection is lost, unless there is another
+// way.
+func (tx *ClientTx) fail(c *conn, err error) {
 	tx.mu.Lock()
-	tx.apply(eventTransport, Outcome{Err: err})
+	if tx.flow.conn == c && !tx.shrink(c) { // else it has gone another way meanwhile
+		tx.apply(eventTransport, Outcome{Err: err})
+	}
 	tx.mu.Unlock()
 	tx.tell()
+}
+
+// shrink sends a large request over UDP after all, if nobody took the connection.
+// One that was lost later may have carried the request. The caller holds tx.mu.
+func (tx *ClientTx) shrink(c *conn) bool {
+	if tx.small == nil || c.stood.Load() || tx.state != stateCalling && tx.state != stateTrying {
+		return false
+	}
+	tx.l.mu.Lock()
+	tx.sending, tx.small = *tx.small, nil
+	tx.l.mu.Unlock()
+	if err := tx.l.transmit(tx.flow, tx.raw, false); err != nil {
+		return false
+	}
+	tx.repeat.set(tx.interval, tx.onRepeat)
+	return true
 }
 
 // abort ends the transaction whatever its state; the TU is told unless it has had

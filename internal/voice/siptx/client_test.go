@@ -494,19 +494,6 @@ func TestAValueThatBreaksItsLineIsRefused(t *testing.T) {
 	})
 }
 
-func TestARequestTooLongForUDPIsRefused(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, func(o *Options) { o.MaxUDPRequest = 1300 })
-		defer r.close(t)
-		req := request(sip.INVITE)
-		req.SetBody(make([]byte, 1300))
-		if _, err := r.l.Request(req, r.target(), func(Outcome) {}); !errors.Is(err, ErrTooLarge) {
-			t.Fatal(err)
-		}
-		r.peer.quiet(t, time.Second)
-	})
-}
-
 func TestRequestRefusesWhatItCannotCarry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)

@@ -68,7 +68,7 @@ func (l *Layer) onResponse(m *message, raw []byte, from flow) {
 		return
 	}
 	l.traceIn(raw, from, tx.seen(m.res), nil)
-	if m.vias != 1 || m.via.Port != tx.via.Port || !strings.EqualFold(m.via.Host, tx.via.Host) {
+	if ours := tx.topVia(); m.vias != 1 || m.via.Port != ours.Port || !strings.EqualFold(m.via.Host, ours.Host) {
 		l.count.stray.Add(1) // §18.1.2: a sent-by that is not ours is discarded
 		return
 	}

@@ -21,6 +21,8 @@ type framer struct {
 	start   int // of what next has not returned yet
 	scanned int // from start: no end of header fields in there
 	blank   int // CRLFs since the last message
+	// pong takes a CRLF that answers a ping of ours; nil = there are none.
+	pong func() bool
 }
 
 // room returns where to read to. Messages returned before become invalid.
@@ -46,6 +48,9 @@ func (f *framer) empty() bool { return f.start == len(f.buf) }
 func (f *framer) next() ([]byte, frameKind) {
 	for f.scanned == 0 && len(f.buf)-f.start >= 2 && f.buf[f.start] == '\r' && f.buf[f.start+1] == '\n' {
 		f.start += 2
+		if f.pong != nil && f.pong() {
+			continue
+		}
 		f.blank++
 		if f.blank%2 == 0 {
 			return nil, framePing

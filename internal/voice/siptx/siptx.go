@@ -13,11 +13,13 @@
 package siptx
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"hash/maphash"
 	"log/slog"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -88,10 +90,9 @@ type Options struct {
 	// 0 = 1024.
 	MaxConns int
 
-	// MaxUDPRequest is the longest request sent over UDP, in bytes; a longer one is
-	// refused with ErrTooLarge, so that the TU can take TCP. RFC 3261 §18.1.1 puts
-	// it at 1300 where the path MTU is unknown. 0 = 65507, all that UDP over IPv4
-	// can carry.
+	// MaxUDPRequest is the longest request sent over UDP without trying TCP first, in
+	// bytes; see Request. RFC 3261 §18.1.1 puts it at 1300 where the path MTU is
+	// unknown. 0 = 65507, all that UDP over IPv4 can carry.
 	MaxUDPRequest int
 }
 
@@ -155,6 +156,7 @@ type Layer struct {
 	wg       sync.WaitGroup // readers, writers, acceptors
 	gate     gate           // work that timers and Respond do
 	spare    sync.Pool      // *bytes.Buffer, for rendering
+	dial     func(ctx context.Context, d *net.Dialer, addr string) (net.Conn, error)
 
 	mu      sync.Mutex // guards what follows; taken after a transaction's lock, never before
 	closed  bool
@@ -192,10 +194,13 @@ func New(o Options) (*Layer, error) {
 		seed:     maphash.MakeSeed(),
 		stopping: make(chan struct{}),
 		gate:     gate{drained: make(chan struct{})},
-		clients:  make(map[clientKey]*ClientTx),
-		servers:  make(map[serverKey]*ServerTx),
-		merged:   make(map[mergeKey]*ServerTx),
-		conns:    make(map[connKey]*conn),
+		dial: func(ctx context.Context, d *net.Dialer, addr string) (net.Conn, error) {
+			return d.DialContext(ctx, "tcp", addr)
+		},
+		clients: make(map[clientKey]*ClientTx),
+		servers: make(map[serverKey]*ServerTx),
+		merged:  make(map[mergeKey]*ServerTx),
+		conns:   make(map[connKey]*conn),
 	}, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -17,6 +18,7 @@ const (
 	writeQueue   = 256              // messages waiting on a connection; one more closes it
 	writeTimeout = 10 * time.Second // for one message
 	openTimeout  = 5 * time.Second  // for connecting and the TLS handshake
+	largeTimeout = 2 * time.Second  // for connecting, where UDP would do, too
 	idleTimeout  = 10 * time.Minute // without any byte from the peer
 	slowTimeout  = 32 * time.Second // for one message from its first byte to its last
 	flushTimeout = time.Second      // for what is queued when a connection is to be closed
@@ -53,6 +55,11 @@ type conn struct {
 	out     chan []byte
 	done    chan struct{} // closed once the connection is to be closed
 	once    sync.Once
+	timeout time.Duration // for opening it
+	stood   atomic.Bool   // it was opened, and messages may have gone over it
+	reads   atomic.Uint64 // how often something has come
+	pinged  atomic.Bool   // a ping of ours is out
+	answers atomic.Bool   // the peer has answered one
 
 	mu    sync.Mutex
 	nc    net.Conn // nil until dialled; once run reads and writes it is fixed
@@ -128,9 +135,10 @@ func (l *Layer) takeIn(network string, nc net.Conn) {
 	go c.run()
 }
 
-// connTo returns the connection that key names, or else the one whose far end is
-// over; it dials if neither stands.
-func (l *Layer) connTo(key connKey, over netip.AddrPort) (*conn, error) {
+// connTo returns the connection that a flow needs, or else the one that will do as
+// well; it dials if neither stands.
+func (l *Layer) connTo(f flow) (*conn, error) {
+	key, over := f.key, f.over
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -142,6 +150,9 @@ func (l *Layer) connTo(key connKey, over netip.AddrPort) (*conn, error) {
 		}
 	}
 	c := l.newConn(key, false)
+	if f.timeout > 0 {
+		c.timeout = f.timeout
+	}
 	if at, ok := l.bound(key.network, key.remote.Addr()); ok {
 		c.local = netip.AddrPortFrom(at.Addr(), 0)
 	}
@@ -149,9 +160,17 @@ func (l *Layer) connTo(key connKey, over netip.AddrPort) (*conn, error) {
 	return c, nil
 }
 
+// stands reports whether there is a connection already.
+func (l *Layer) stands(key connKey) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := l.conns[key]
+	return c != nil && !c.closed() && c.stood.Load()
+}
+
 // newConn enters a connection in the table. The caller holds l.mu and starts run.
 func (l *Layer) newConn(key connKey, inbound bool) *conn {
-	c := &conn{l: l, key: key, inbound: inbound,
+	c := &conn{l: l, key: key, inbound: inbound, timeout: openTimeout,
 		out: make(chan []byte, writeQueue), done: make(chan struct{})}
 	l.conns[key] = c
 	l.wg.Add(1)
@@ -194,6 +213,7 @@ func (c *conn) run() {
 	defer c.l.wg.Done()
 	err := c.open()
 	if err == nil {
+		c.stood.Store(true)
 		var wg sync.WaitGroup
 		wg.Go(c.read)
 		wg.Go(func() { // lets blocked calls return once closing begins
@@ -217,7 +237,7 @@ func (c *conn) run() {
 
 // open dials, unless the connection was taken in, and does the handshake of TLS.
 func (c *conn) open() error {
-	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), c.timeout)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
@@ -241,7 +261,7 @@ func (c *conn) dial(ctx context.Context) error {
 	if a := c.local.Addr(); a.IsValid() && !a.IsUnspecified() {
 		d.LocalAddr = net.TCPAddrFromAddrPort(c.local)
 	}
-	nc, err := d.DialContext(ctx, "tcp", c.key.remote.String())
+	nc, err := c.l.dial(ctx, &d, c.key.remote.String())
 	if err != nil {
 		return err
 	}
@@ -254,8 +274,14 @@ func (c *conn) dial(ctx context.Context) error {
 // write sends what is queued until the connection is to be closed, and then what is
 // still there.
 func (c *conn) write() error {
+	p := c.newPulse()
+	defer p.stop()
 	for {
 		select {
+		case <-p.due():
+			if err := p.beat(); err != nil {
+				return err
+			}
 		case raw := <-c.out:
 			if err := c.writeOne(raw); err != nil {
 				return err
@@ -285,7 +311,7 @@ func (c *conn) writeOne(raw []byte) error {
 // read cuts the stream into messages until it ends, breaks the framing, or stalls.
 func (c *conn) read() {
 	defer c.close()
-	f := framer{}
+	f := framer{pong: c.pong}
 	var begun time.Time // of a message not yet whole
 	for {
 		deadline := time.Now().Add(idleTimeout)
@@ -297,6 +323,9 @@ func (c *conn) read() {
 			return
 		}
 		n, err := c.nc.Read(f.room())
+		if n > 0 {
+			c.reads.Add(1)
+		}
 		f.filled(n)
 		whole, ok := c.drain(&f)
 		if !ok || err != nil {
@@ -364,6 +393,6 @@ func (l *Layer) lost(c *conn, err error) {
 	}
 	l.mu.Unlock()
 	for _, tx := range orphans {
-		tx.fail(err)
+		tx.fail(c, err)
 	}
 }

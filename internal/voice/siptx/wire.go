@@ -27,6 +27,8 @@ type flow struct {
 	remote netip.AddrPort
 	key    connKey        // of the connection that is still to be had
 	over   netip.AddrPort // the far end of one that will do as well
+	// timeout is how long opening it may take; 0 = openTimeout.
+	timeout time.Duration
 }
 
 func (f flow) network() string {
@@ -137,7 +139,7 @@ func (l *Layer) connect(f flow) (flow, error) {
 	if f.socket != nil || f.conn != nil {
 		return f, nil
 	}
-	c, err := l.connTo(f.key, f.over)
+	c, err := l.connTo(f)
 	if err != nil {
 		return flow{}, err
 	}

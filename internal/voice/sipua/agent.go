@@ -47,6 +47,10 @@ type Options struct {
 	Thought time.Duration
 }
 
+// largestOverUDP is the longest request that goes over UDP where TCP can be had: what
+// is longer may be fragmented, and fragments get lost (RFC 3261 §18.1.1).
+const largestOverUDP = 1300
+
 // Agent speaks SIP with the trunks.
 type Agent struct {
 	o       Options
@@ -91,7 +95,7 @@ func New(o Options) (*Agent, error) {
 	_, _ = rand.Read(ua.key) // never fails (crypto/rand)
 	var err error
 	ua.tx, err = siptx.New(siptx.Options{Log: o.Log, Timers: o.Timers, Accept: ua.admits, Check: ua.check,
-		Trace: ua.trace, Handler: ua, Advertise: o.Advertise, Credentials: o.Credentials})
+		Trace: ua.trace, Handler: ua, Advertise: o.Advertise, Credentials: o.Credentials, MaxUDPRequest: largestOverUDP})
 	return ua, err
 }
 
