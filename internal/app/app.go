@@ -44,6 +44,7 @@ type Options struct {
 	// For tests.
 	Clock     func() time.Time   // nil = time.Now
 	SIPTimers siptx.Timers       // zero = RFC 3261's
+	SIPSecond time.Duration      // of Session-Expires; 0 = 1 s
 	CallWaits b2bua.Timing       // zero = calls.md's
 	Trace     func(siptx.Traced) // sees every SIP message; nil = none
 }
@@ -223,7 +224,7 @@ func (a *App) openVoice(ctx context.Context) error {
 		return err
 	}
 	a.agent, err = sipua.New(sipua.Options{Log: a.log, Clock: a.o.Clock, NewCallID: a.newCallID, OnInvite: a.exchange.Incoming,
-		Draining: a.exchange.Draining, Advertise: a.o.Config.SIPAdvertise, Timers: a.o.SIPTimers, Trace: a.o.Trace, Ladders: a.ladders,
+		Draining: a.exchange.Draining, Advertise: a.o.Config.SIPAdvertise, Timers: a.o.SIPTimers, Second: a.o.SIPSecond, Trace: a.o.Trace, Ladders: a.ladders,
 		Credentials: a.certs.credentials()})
 	if err != nil {
 		return err

@@ -21,6 +21,7 @@ const (
 	CauseFailed          Cause = "failed"          // the network failed
 	CauseNoMedia         Cause = "no_common_media" // the descriptions have nothing in common
 	CauseMediaTimeout    Cause = "media_timeout"
+	CauseSessionExpired  Cause = "session_expired"  // a side has not refreshed its session (RFC 4028)
 	CauseAllocationEnded Cause = "allocation_ended" // the allocation ended while it rang
 	CauseShutdown        Cause = "shutdown"         // the drain deadline passed
 	CauseNodeLost        Cause = "node_lost"        // the node that carried it died

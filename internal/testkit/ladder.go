@@ -176,13 +176,19 @@ func label(s phone.Step) string {
 	if code := status(s); code != "" {
 		text = code + " " + method(s)
 	}
-	if _, body, _ := bytes.Cut(s.Raw, []byte("\r\n\r\n")); bytes.HasPrefix(body, []byte("v=0")) {
+	if describes(s) {
 		text += " (SDP)"
 	}
 	if s.Digit() {
 		text += " (digit)"
 	}
 	return text
+}
+
+// describes reports whether a message holds a session description.
+func describes(s phone.Step) bool {
+	_, body, _ := bytes.Cut(s.Raw, []byte("\r\n\r\n"))
+	return bytes.HasPrefix(body, []byte("v=0"))
 }
 
 // method is that of a request, or in the CSeq of a response.

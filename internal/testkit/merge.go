@@ -128,7 +128,11 @@ func (m *merger) waits(leg int) bool {
 func effectOf(s phone.Step) (effect, bool) {
 	e := effect{method: method(s)}
 	switch e.method {
-	case "INVITE", "UPDATE", "INFO":
+	case "UPDATE":
+		if !describes(s) { // it keeps a leg's session alive, and no other's
+			return e, false
+		}
+	case "INVITE", "INFO":
 	case "CANCEL", "BYE":
 		return e, status(s) == ""
 	default:

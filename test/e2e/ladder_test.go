@@ -3,7 +3,9 @@ package e2e
 import (
 	"net/netip"
 	"testing"
+	"time"
 
+	"tandem/internal/app"
 	"tandem/internal/testkit"
 	"tandem/internal/voice/phone"
 )
@@ -14,6 +16,7 @@ type flow struct {
 	allocation        map[string]any
 	to                []string
 	pin               bool // the allocation is opened by a PIN
+	edit              func(*app.Options)
 	play              func(st *stage) (a *phone.Call, bs []*phone.Call)
 }
 
@@ -33,6 +36,9 @@ var flows = []flow{
 		text: "Each leg has numbers and PRACKs of its own (RFC 3262). The caller requires it, so that even 180 is repeated until he acknowledges it. The callee answers in his 183, which his 200 need not repeat (RFC 3261 §13.2.1); the ACK bears the CSeq of the INVITE."},
 	{name: "prack-announcement", title: "A stranger whose carrier supports PRACK hears why", play: playPrackedAnnouncement,
 		text: "What he is to hear must not be lost, so the 183 that brings its description is repeated until it is acknowledged. The refusal waits for nothing."},
+	{name: "session", title: "A session is refreshed on each leg by itself", play: playSession,
+		edit: func(o *app.Options) { o.SIPSecond = time.Millisecond },
+		text: "The caller's carrier asks for a session timer and refreshes it itself; the callee's leaves that to us (RFC 4028). Each leg has its own interval. An UPDATE without description leaves the media alone; a carrier that takes none gets a re-INVITE with the description it has."},
 	{name: "hold", title: "Hold and resume", play: playHold,
 		text: "An offer within the call is answered from what the other side can do; the other leg hears silence meanwhile."},
 	{name: "stranger", title: "A stranger calls", play: playStranger,
@@ -54,7 +60,7 @@ var flows = []flow{
 func TestCallFlowsAreAsTheLaddersShow(t *testing.T) {
 	for _, l := range flows {
 		t.Run(l.name, func(t *testing.T) {
-			st := newStage(t, setting{})
+			st := newStage(t, setting{edit: l.edit})
 			l.allocate(st)
 			a, bs := l.play(st)
 			st.over(append(bs, a)...)
@@ -196,6 +202,18 @@ func playPrack(st *stage) (*phone.Call, []*phone.Call) {
 
 func playPrackedAnnouncement(st *stage) (*phone.Call, []*phone.Call) {
 	return st.dial(st.in, carol, func(in *phone.Invite) { in.Headers = []phone.Header{supports100rel} }), nil
+}
+
+func playSession(st *stage) (*phone.Call, []*phone.Call) {
+	a := st.dial(st.in, alice, func(in *phone.Invite) { in.Headers = expires("1000000;refresher=uac") })
+	b := st.called()
+	st.must(b.Answer(phone.Reply{Headers: append(expires("3000;refresher=uac"), phone.Header{Name: "Require", Value: "timer"})}))
+	st.must(a.Answered(st.ctx))
+	st.must(b.Answered(st.ctx))
+	st.must(a.Reinvite(st.ctx, phone.Offer{Update: true, NoOffer: true, Headers: expires("1000000;refresher=uac")}))
+	st.requests(b, "UPDATE", 1)
+	st.must(a.Hangup(st.ctx))
+	return a, []*phone.Call{b}
 }
 
 func playHold(st *stage) (*phone.Call, []*phone.Call) {

@@ -336,6 +336,15 @@ func (c *Call) answer(tx *siptx.ServerTx, req *sip.Request, status int) {
 	c.p.respond(tx, res)
 }
 
+// keepAlive grants what a request asks for its session (RFC 4028 §9). A phone keeps no
+// clock of it: whoever uses one says in the headers of his own messages what he wants,
+// and refreshes by Reinvite.
+func keepAlive(req *sip.Request, res *sip.Response) {
+	if h := req.GetHeader("Session-Expires"); h != nil {
+		add(res, []Header{{"Require", "timer"}, {"Session-Expires", h.Value()}})
+	}
+}
+
 // onOffer answers a re-INVITE or UPDATE. The caller holds c.mu.
 func (c *Call) onOffer(tx *siptx.ServerTx, req *sip.Request) {
 	offer := described(req, req.GetHeader)
@@ -344,6 +353,7 @@ func (c *Call) onOffer(tx *siptx.ServerTx, req *sip.Request) {
 		return
 	}
 	res := c.respondTo(req, 200, "", nil)
+	keepAlive(req, res)
 	var a agreement
 	switch {
 	case offer != nil:

@@ -19,7 +19,6 @@ import (
 	"log/slog"
 	"math"
 	"net/netip"
-	"strings"
 	"sync"
 	"time"
 
@@ -309,9 +308,9 @@ func (p *Phone) onInvite(tx *siptx.ServerTx, req *sip.Request) {
 		p.reply(tx, req, 486)
 		return
 	}
-	if h := req.GetHeader("Require"); h != nil && !strings.EqualFold(h.Value(), reliably) { // §8.2.2.3
+	if word := strange(req); word != "" { // §8.2.2.3
 		res := response(req, 420, "Bad Extension", newTag())
-		res.AppendHeader(sip.NewHeader("Unsupported", h.Value()))
+		res.AppendHeader(sip.NewHeader("Unsupported", word))
 		p.respond(tx, res)
 		return
 	}

@@ -3,6 +3,7 @@ package phone
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,6 +18,23 @@ import (
 // he supports or requires it; a callee does it with Reply.Reliable.
 
 const reliably = "100rel"
+
+// extensions are what a request may require of a phone.
+var extensions = []string{reliably, "timer"}
+
+// strange is the first extension that a request requires and that a phone does not
+// know, "" if there is none.
+func strange(req *sip.Request) string {
+	for _, h := range req.GetHeaders("Require") {
+		for word := range strings.SplitSeq(h.Value(), ",") {
+			word = strings.TrimSpace(word)
+			if !slices.ContainsFunc(extensions, func(e string) bool { return strings.EqualFold(e, word) }) {
+				return word
+			}
+		}
+	}
+	return ""
+}
 
 // lists reports whether a word stands in a header field that is a list.
 func lists(m sip.Message, name, word string) bool {

@@ -41,6 +41,8 @@ type Options struct {
 	// Silence is how long a trunk may leave an INVITE without any response
 	// before another is tried; 0 = 4 s.
 	Silence time.Duration
+	// Second is how long a second of Session-Expires lasts (RFC 4028); 0 = 1 s.
+	Second time.Duration
 	// Thought is how long a peer may take over a re-INVITE of ours before it is
 	// cancelled: somebody waits for his answer, and phones give up after 32 s.
 	// 0 = 10 s.
@@ -86,6 +88,9 @@ func New(o Options) (*Agent, error) {
 	}
 	if o.Silence == 0 {
 		o.Silence = 4 * time.Second
+	}
+	if o.Second == 0 {
+		o.Second = time.Second
 	}
 	if o.Thought == 0 {
 		o.Thought = 10 * time.Second

@@ -44,23 +44,24 @@ type leg struct {
 	refused bool // incoming legs: by us; its ACK may still come. Set before leave
 	sips    bool // incoming legs: our Contact must be a sips URI
 
-	mu     sync.Mutex
-	phase  phase
-	dlg    dialog          // callID and localTag never change
-	unread []b2bua.Event   // told before anybody was bound to hear it
-	client *siptx.ClientTx // outgoing legs: the INVITE
-	heard  bool            // outgoing legs: a response has come
-	rang   bool
-	early  []earlyDialog   // outgoing legs
-	made   *dialog         // outgoing legs: as the 2xx made it, for the ACK of each further one
-	forks  []string        // outgoing legs: remote tags of further dialogs, hung up
-	silent *time.Timer     // outgoing legs: runs until the first response
-	hung   bool            // the peer has sent BYE before our answer
-	asked  bool            // the call owes the answer to an offer
-	offer  *siptx.ServerTx // the peer's offer within the dialog; nil when it was withdrawn
-	again  *unacked        // our 2xx that waits for its ACK
-	rel    reliable        // incoming legs: what goes out before the answer
-	byeDue bool            // end as soon as the 2xx is acknowledged (RFC 3261 §15)
+	mu      sync.Mutex
+	phase   phase
+	dlg     dialog          // callID and localTag never change
+	unread  []b2bua.Event   // told before anybody was bound to hear it
+	client  *siptx.ClientTx // outgoing legs: the INVITE
+	heard   bool            // outgoing legs: a response has come
+	rang    bool
+	early   []earlyDialog   // outgoing legs
+	made    *dialog         // outgoing legs: as the 2xx made it, for the ACK of each further one
+	forks   []string        // outgoing legs: remote tags of further dialogs, hung up
+	silent  *time.Timer     // outgoing legs: runs until the first response
+	hung    bool            // the peer has sent BYE before our answer
+	asked   bool            // the call owes the answer to an offer
+	offer   *siptx.ServerTx // the peer's offer within the dialog; nil when it was withdrawn
+	again   *unacked        // our 2xx that waits for its ACK
+	rel     reliable        // incoming legs: what goes out before the answer
+	byeDue  bool            // end as soon as the 2xx is acknowledged (RFC 3261 §15)
+	session session
 	outbox
 }
 
@@ -88,6 +89,9 @@ func (l *leg) Bind(inbox func(b2bua.Event), hidden []e164.Number) {
 // is bound wait for it.
 func (l *leg) tell(e b2bua.Event) {
 	l.mu.Lock()
+	if e.Body != nil {
+		l.session.theirs = e.Body
+	}
 	w := l.watch.Load()
 	if w == nil {
 		l.unread = append(l.unread, e)
@@ -106,6 +110,7 @@ func (l *leg) leave() {
 	again, silent, offer, open := l.again, l.silent, l.offer, l.rel.open
 	l.again, l.offer = nil, nil
 	l.drop()
+	l.session.stop()
 	l.mu.Unlock()
 	if was == gone {
 		return

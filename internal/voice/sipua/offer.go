@@ -21,6 +21,7 @@ const (
 	wait                   // 500 with Retry-After: something of theirs is open
 	glare                  // 491: an offer of ours is open
 	over                   // 481
+	brief                  // 422: their session would be too short
 )
 
 // onOffer takes a re-INVITE or UPDATE.
@@ -33,6 +34,9 @@ func (l *leg) onOffer(tx *siptx.ServerTx, req *sip.Request) {
 	source := siptx.Target{Network: tx.Network(), Addr: tx.Source()}
 	l.mu.Lock()
 	v := l.judge(req.Method, body != nil)
+	if (v == ask || v == refresh) && termsOf(req).brief() {
+		v = brief
+	}
 	if v == ask || v == refresh {
 		l.refresh(req, source)
 	}
@@ -45,7 +49,11 @@ func (l *leg) onOffer(tx *siptx.ServerTx, req *sip.Request) {
 	case ask:
 		l.tell(b2bua.Event{Kind: b2bua.EvOffered, Body: body})
 	case refresh:
-		_ = l.ua.respond(tx, response(req, 200, "OK", "", l.contact(), nil))
+		res := response(req, 200, "OK", "", l.contact(), nil)
+		l.renewed(req, res)
+		_ = l.ua.respond(tx, res) // logged there
+	case brief:
+		l.ua.refuse(tx, 422, "Session Interval Too Small")
 	case wait:
 		l.ua.refuse(tx, 500, "Server Internal Error")
 	case glare:
@@ -100,6 +108,10 @@ func (l *leg) settle(status int, phrase string, body []byte) bool {
 		return owed
 	}
 	res := response(tx.Request(), status, phrase, "", l.contact(), body)
+	if status == 200 && tx.Request().Method != sip.PRACK {
+		l.gave(body)
+		l.renewed(tx.Request(), res)
+	}
 	if tx.Request().Method == sip.INVITE && status == 200 {
 		l.repeat(tx, res)
 	}

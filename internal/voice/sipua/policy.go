@@ -21,9 +21,12 @@ import (
 const allowed = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO, PRACK"
 
 // The option tags of the extensions that we do.
-const optionReliable = "100rel" // RFC 3262
+const (
+	optionReliable = "100rel" // RFC 3262
+	optionTimer    = "timer"  // RFC 4028
+)
 
-const supported = optionReliable
+const supported = optionReliable + ", " + optionTimer
 
 const sdpType = sip.ContentTypeHeader("application/sdp")
 
@@ -54,7 +57,7 @@ func response(req *sip.Request, status int, reason, tag string, contact *sip.Con
 	if status == 405 || (status/100 == 2 && req.Method != sip.BYE) {
 		res.AppendHeader(sip.NewHeader("Allow", allowed))
 	}
-	if status/100 == 2 && (req.Method == sip.INVITE || req.Method == sip.OPTIONS) { // RFC 3261 §11.2, §13.3.1.4
+	if status/100 == 2 && (req.Method == sip.INVITE || req.Method == sip.UPDATE || req.Method == sip.OPTIONS) { // RFC 3261 §11.2, §13.3.1.4
 		res.AppendHeader(sip.NewHeader("Supported", supported))
 	}
 	if status == 503 {

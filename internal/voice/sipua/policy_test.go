@@ -30,7 +30,7 @@ func hostile(t *rapid.T, method sip.RequestMethod) *sip.Request {
 	names := rapid.SliceOfN(rapid.SampledFrom([]string{"P-Asserted-Identity", "P-Preferred-Identity", "Remote-Party-ID", "Diversion",
 		"History-Info", "Referred-By", "P-Called-Party-ID", "Identity", "Call-Info", "Alert-Info", "Subject", "Organization", "User-Agent",
 		"Server", "Warning", "Reason", "Geolocation", "P-Access-Network-Info", "P-Charging-Vector", "User-to-User", "Session-ID",
-		"X-Number", "Supported", "Require", "RSeq", "RAck", "Allow", "Accept", "Date", "Timestamp", "MIME-Version", "Content-Disposition"}), 1, 30).Draw(t, "headers")
+		"X-Number", "Supported", "Require", "RSeq", "RAck", "Session-Expires", "Min-SE", "Allow", "Accept", "Date", "Timestamp", "MIME-Version", "Content-Disposition"}), 1, 30).Draw(t, "headers")
 	for _, n := range names {
 		req.AppendHeader(sip.NewHeader(n, "<sip:"+secret+"@h>"))
 	}
@@ -60,7 +60,7 @@ func TestAnOutgoingInviteShowsTheVirtualNumberAndNobodyElse(t *testing.T) {
 		}
 		for n := range names {
 			switch n {
-			case "Max-Forwards", "From", "To", "Call-ID", "CSeq", "Contact", "Allow", "Supported", "Content-Type", "Content-Length":
+			case "Max-Forwards", "From", "To", "Call-ID", "CSeq", "Contact", "Allow", "Supported", "Session-Expires", "Min-SE", "Content-Type", "Content-Length":
 			default:
 				t.Errorf("%s: header %s is not in the policy", f, n)
 			}

@@ -26,8 +26,10 @@ const mostTries = 4
 // proposal is a re-INVITE or an UPDATE of ours.
 type proposal struct {
 	method sip.RequestMethod
-	header []sip.Header // beyond what each has
-	body   []byte       // our offer; nil on an UPDATE that only refreshes
+	body   []byte // our offer; nil on an UPDATE that only refreshes
+	// refresh: it only keeps the session alive; a re-INVITE repeats what was said last.
+	refresh bool
+	cause   masking.Cause // of the call's end if the peer is not there any more
 	// over is told the final response, or an error if nothing was sent or the
 	// connection broke: the session is as it was. It is told once, unless the
 	// dialog ends first or the peer's own offer takes the place of ours.
@@ -49,7 +51,7 @@ type outbox struct {
 // re-INVITE: an UPDATE must be answered at once, without asking anybody, and
 // RFC 3311 §5.1 recommends the re-INVITE in a confirmed dialog.
 func (l *leg) Offer(body []byte) {
-	l.propose(&proposal{method: sip.INVITE, body: body, over: func(res *sip.Response, err error) {
+	l.propose(&proposal{method: sip.INVITE, body: body, cause: masking.CauseFailed, over: func(res *sip.Response, err error) {
 		if err == nil && res.StatusCode/100 == 2 {
 			if answer, _ := description(res); answer != nil {
 				l.tell(b2bua.Event{Kind: b2bua.EvAgreed, Body: answer})
@@ -84,12 +86,16 @@ func (l *leg) proceed() {
 	p.tries++
 	p.made = nil
 	req, hop := l.dlg.within(p.method, l.dlg.seq), l.dlg.hop(l.ours)
+	if l.session.interval > 0 { // each of them refreshes the session
+		l.session.ask(req, l.session.refresher())
+	}
+	if p.refresh && p.method == sip.INVITE {
+		p.body = l.session.said
+	}
 	l.mu.Unlock()
 	req.AppendHeader(l.contact())
 	req.AppendHeader(sip.NewHeader("Allow", allowed))
-	for _, h := range p.header {
-		req.AppendHeader(h)
-	}
+	req.AppendHeader(sip.NewHeader("Supported", supported))
 	if p.body != nil {
 		ct := sdpType
 		req.AppendHeader(&ct)
@@ -135,6 +141,7 @@ func (l *leg) onProposed(p *proposal, o siptx.Outcome) {
 	wait, again := time.Duration(0), false
 	if first && up && o.Err == nil && p.tries < mostTries {
 		wait, again = askAgain(o.Res, l.invite == nil)
+		again = again || l.session.raise(o.Res)
 	}
 	if again {
 		l.due = slices.Insert(l.due, 0, p)
@@ -145,8 +152,8 @@ func (l *leg) onProposed(p *proposal, o siptx.Outcome) {
 	case !first || again || !up:
 		return
 	case errors.Is(o.Err, siptx.ErrTimeout), o.Err == nil && (o.Res.StatusCode == 408 || o.Res.StatusCode == 481):
-		l.tell(b2bua.Event{Kind: b2bua.EvHungUp, Cause: masking.CauseFailed}) // before the answer to our BYE tells that the leg is gone
-		l.bye()                                                               // RFC 3261 §12.2.1.2
+		l.tell(b2bua.Event{Kind: b2bua.EvHungUp, Cause: p.cause}) // before the answer to our BYE tells that the leg is gone
+		l.bye()                                                   // RFC 3261 §12.2.1.2
 		return
 	}
 	p.over(o.Res, o.Err)
@@ -165,6 +172,12 @@ func (l *leg) acknowledge(p *proposal, o siptx.Outcome) {
 			l.dlg.target = c.Address
 		}
 		l.dlg.learn(o.Res)
+		if p.body != nil {
+			l.session.said = p.body
+		}
+		if l.phase == talking {
+			l.granted(o.Res)
+		}
 		made := l.dlg
 		p.made = &made
 	}
@@ -186,7 +199,7 @@ func (l *leg) resume() {
 // yield drops our offers that have not been sent: the peer makes one. The call
 // hears of that one, and not of ours any more. The caller holds l.mu.
 func (l *leg) yield() {
-	l.due = slices.DeleteFunc(l.due, func(p *proposal) bool { return p.body != nil })
+	l.due = slices.DeleteFunc(l.due, func(p *proposal) bool { return !p.refresh })
 	if len(l.due) == 0 && l.pause != nil {
 		l.pause.Stop()
 		l.pause = nil

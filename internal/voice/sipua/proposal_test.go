@@ -287,10 +287,10 @@ func TestA200ToAReinviteAfterTimerMIsAcknowledgedWithItsCSeq(t *testing.T) {
 func TestARefreshIsAnUpdateWithoutDescriptionWhereThePeerTakesIt(t *testing.T) {
 	eitherLeg(t, func(t *testing.T, sc scene) {
 		own, got := sc.leg.(*leg), make(chan int, 1)
-		own.propose(&proposal{method: sip.UPDATE, header: []sip.Header{sip.NewHeader("Supported", "timer")},
+		own.propose(&proposal{method: sip.UPDATE, refresh: true,
 			over: func(res *sip.Response, _ error) { got <- res.StatusCode }})
 		update := sc.p.expect("UPDATE ")
-		if update.body() != "" || update.field("Supported") != "timer" || update.field("Contact") == "" {
+		if update.body() != "" || update.field("Supported") != supported || update.field("Contact") == "" {
 			t.Errorf("the UPDATE:\n%s", update)
 		}
 		sc.p.send(sc.s.request("INVITE", &with{body: sdpBody})) // meets nothing of ours

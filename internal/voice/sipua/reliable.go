@@ -180,7 +180,9 @@ func (l *leg) match(tx *siptx.ServerTx, rack string, body []byte) acknowledgemen
 	open.stop()
 	described := len(open.res.Body()) > 0
 	first := described && !l.rel.agreed
-	l.rel.agreed = l.rel.agreed || described
+	if described {
+		l.rel.agreed, l.session.said = true, open.res.Body()
+	}
 	switch {
 	case body == nil:
 		return matched

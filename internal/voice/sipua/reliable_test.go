@@ -284,10 +284,10 @@ func TestAnOfferInAPRACKIsAnsweredInIts200AndTheAnswerToTheInviteFollows(t *test
 	s, c := r.caller(p, supports100rel())
 	invite := s.invite
 	c.Leg.Speak([]byte(sdpBody))
-	s.confirm(p.expect("SIP/2.0 183"))
+	res := p.expect("SIP/2.0 183")
+	s.confirm(res)
 	c.Leg.Answer([]byte("v=first"))
-	n := strconv.Itoa(int(c.Leg.(*leg).rel.number))
-	p.send(s.request("PRACK", s.rack(n+" 1 INVITE", sdpBody)))
+	p.send(s.request("PRACK", s.rack(strconv.Itoa(res.rseq())+" 1 INVITE", sdpBody)))
 	if e := c.next(t, b2bua.EvOffered); string(e.Body) != sdpBody {
 		t.Errorf("the call was offered %q", e.Body)
 	}
@@ -324,7 +324,10 @@ func TestAnOfferInAPRACKThatCannotBeMadeOrIsRefusedGets488AndThePRACKStands(t *t
 			}
 			res := p.await("a provisional", func(m msg) bool { return m.rseq() > 0 })
 			if name == "while an answer is decided" {
-				call.Leg.(*leg).asked = true
+				own := call.Leg.(*leg)
+				own.mu.Lock()
+				own.asked = true
+				own.mu.Unlock()
 			}
 			s.confirm(res)
 			prack := msg(s.request("PRACK", s.rack(res.field("RSeq")+" 1 INVITE", sdpBody)))

@@ -56,7 +56,7 @@ func unfit(req *sip.Request) (status int, phrase string) {
 // unsupported are the extensions that a request requires and that we do not do.
 func unsupported(req *sip.Request) (tags []string) {
 	for tag := range listed(req, "Require") {
-		if !strings.EqualFold(tag, optionReliable) {
+		if !strings.EqualFold(tag, optionReliable) && !strings.EqualFold(tag, optionTimer) {
 			tags = append(tags, tag)
 		}
 	}
@@ -116,6 +116,8 @@ func (ua *Agent) refuse(tx *siptx.ServerTx, status int, phrase string) {
 		res.AppendHeader(sip.NewHeader("Accept-Encoding", "identity"))
 	case 420:
 		res.AppendHeader(sip.NewHeader("Unsupported", strings.Join(unsupported(tx.Request()), ", ")))
+	case 422: // RFC 4028 §6
+		res.AppendHeader(sip.NewHeader("Min-SE", itoa(leastInterval)))
 	case 500:
 		res.AppendHeader(sip.NewHeader("Retry-After", retryAfterGlare()))
 	}
@@ -149,6 +151,10 @@ func (ua *Agent) incoming(tx *siptx.ServerTx, req *sip.Request) {
 	offer, ok := description(req)
 	if !ok {
 		ua.refuse(tx, 415, "Unsupported Media Type")
+		return
+	}
+	if termsOf(req).brief() {
+		ua.refuse(tx, 422, "Session Interval Too Small")
 		return
 	}
 	now := ua.o.Clock()

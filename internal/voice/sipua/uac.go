@@ -32,6 +32,8 @@ func (w *way) Dial(d b2bua.Dial) b2bua.Leg {
 	l.dlg.localTag = ua.tagFor(l.dlg.callID)
 	req := outgoingInvite{trunk: w.trunk, target: w.target, to: d.To, callerID: d.CallerID, callID: l.dlg.callID,
 		tag: l.dlg.localTag, contact: l.contact(), hops: d.Hops, body: d.Offer}.build()
+	l.session.ask(req, "")
+	l.session.said = d.Offer
 	l.dlg.local, l.dlg.remote = req.From().Address, req.To().Address
 	ua.remember(l)
 	l.silent = time.AfterFunc(ua.o.Silence, func() { l.noResponse(w.state) })
@@ -174,6 +176,9 @@ func (l *leg) onAnswer(res *sip.Response) {
 	early := l.inherit(&l.dlg, res)
 	made := l.dlg
 	l.made = &made
+	if !cancelled {
+		l.granted(res)
+	}
 	l.mu.Unlock()
 	l.sendAck(made, res)
 	if cancelled {

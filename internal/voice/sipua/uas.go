@@ -22,6 +22,7 @@ func (ua *Agent) newIncoming(tx *siptx.ServerTx, req *sip.Request, trunk masking
 	l.dlg.learn(req)
 	l.rel = reliableFor(req)
 	l.sips = tx.Network() == "tls" && wantsSips(req)
+	l.session.theirs, _ = description(req)
 	ua.remember(l)
 	tx.OnEnd(l.inviteOver)
 	return l
@@ -82,6 +83,8 @@ func (l *leg) accept(body []byte) {
 		return
 	}
 	res := response(l.invite.Request(), 200, "OK", l.dlg.localTag, l.contact(), body)
+	l.gave(body)
+	l.renewed(l.invite.Request(), res)
 	l.repeat(l.invite, res)
 	err := l.ua.respond(l.invite, res)
 	if err == nil {
