@@ -68,7 +68,7 @@ func TestTheCalleeIsOfferedBothLawsAndNothingElse(t *testing.T) {
 			f.call()
 			f.keys(rightPIN)
 			m := audioOf(t, string(f.b(1).dial.Offer))
-			want := slices.Concat(codecsOf(audioOf(t, f.caller.answers[0])), []string{"PCMU"})
+			want := slices.Insert(codecsOf(audioOf(t, f.caller.answers[0])), 1, "PCMU")
 			if got := codecsOf(m); !slices.Equal(got, want) || m.Addr != f.session().Local(B) {
 				t.Errorf("offered %v at %v, want %v", got, m.Addr, want)
 			}

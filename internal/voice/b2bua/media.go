@@ -81,7 +81,7 @@ func (c *call) openMedia(b *branch) (offer []byte, err error) {
 		return nil, err
 	}
 	if c.taken {
-		from = sdp.BothLaws(c.sides[A].ours)
+		from = c.sides[A].ours
 	}
 	b.side = negotiated{}
 	return c.describe(&b.side, c.local(b), B, func(l sdp.Local) ([]byte, error) { return sdp.Anchor(bothWays(from), l), nil })

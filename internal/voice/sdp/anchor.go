@@ -25,7 +25,8 @@ type Local struct {
 //
 // What crosses: the number and order of streams, of the one audio stream its
 // direction, ptime, maxptime and known codecs with their payload numbers and
-// the fmtp parameters of the allow-list. Every other stream becomes a neutral
+// the fmtp parameters of the allow-list. Where one law of G.711 is among them the
+// other is offered as well: the relay turns one into the other. Every other stream becomes a neutral
 // one with port 0, and so does the audio when no codec is known: call CheckOffer
 // first to refuse such an offer with 488. All else is ours.
 func Anchor(src *Description, local Local) []byte {
@@ -33,7 +34,7 @@ func Anchor(src *Description, local Local) []byte {
 	i := src.audioIndex()
 	if i >= 0 {
 		keep = src.Media[i]
-		keep.Formats = knownFormats(keep.Formats)
+		keep.Formats = bothLaws(knownFormats(keep.Formats))
 		keep.Proto, keep.Crypto, keep.Mux = local.Profile.Proto(), local.Keys.Offered(local.Profile), local.Mux
 	}
 	return build(src.Media, i, keep, local)

@@ -30,18 +30,21 @@ func Answer(offer, choice *Description, local Local) ([]byte, error) {
 }
 
 // Common lists the formats that offer and choice share, in choice's order, with
-// offer's payload numbers and choice's parameters. It gives ErrNoCommonCodec
-// when no speech codec is among them.
+// offer's payload numbers and choice's parameters. Where each has one law of G.711
+// and not the same, offer's stands in the place of choice's (see BridgeLaws). It
+// gives ErrNoCommonCodec when no speech codec is among them.
 func Common(offer, choice Media) ([]Format, error) {
 	var taken [128]bool
 	var list []Format
+	apart := lawsApart(offer.Formats, choice.Formats)
 	for _, want := range choice.Formats {
 		for _, f := range offer.Formats {
-			if taken[f.Payload] || !f.sameAs(want) {
+			bridged := apart && isLaw(f) && isLaw(want)
+			if taken[f.Payload] || !bridged && !f.sameAs(want) {
 				continue
 			}
 			taken[f.Payload] = true
-			want.Payload = f.Payload
+			want.Payload, want.Codec = f.Payload, f.Codec
 			list = append(list, want)
 			break
 		}

@@ -2,6 +2,7 @@ package sdp
 
 import (
 	"errors"
+	"strings"
 	"testing"
 )
 
@@ -49,7 +50,7 @@ func TestAnAnswerWithoutACommonSpeechCodecIsRefused(t *testing.T) {
 		choice string
 		want   error
 	}{
-		"other codec":     {"m=audio 6000 RTP/AVP 0 101\na=rtpmap:101 telephone-event/8000\n", ErrNoCommonCodec},
+		"other codec":     {"m=audio 6000 RTP/AVP 9 101\na=rtpmap:101 telephone-event/8000\n", ErrNoCommonCodec},
 		"events only":     {"m=audio 6000 RTP/AVP 101\na=rtpmap:101 telephone-event/8000\n", ErrNoCommonCodec},
 		"refused":         {"m=audio 0 RTP/AVP 8\n", ErrNoAudio},
 		"SRTP":            {"m=audio 6000 RTP/SAVP 8\n", ErrNoAudio},
@@ -62,6 +63,22 @@ func TestAnAnswerWithoutACommonSpeechCodecIsRefused(t *testing.T) {
 	video := parse(t, session+"m=video 4000 RTP/AVP 99\n")
 	if _, err := Answer(video, offer, local); !errors.Is(err, ErrNoAudio) {
 		t.Errorf("an offer without audio: %v", err)
+	}
+}
+
+func TestWhereTheLawsDifferEachSideKeepsItsOwn(t *testing.T) {
+	const events = "a=rtpmap:101 telephone-event/8000\n"
+	for name, c := range map[string]struct{ offer, choice, want string }{
+		"one each":              {"8 101", "0 101", "8 101"},
+		"by another number":     {"97 101\na=rtpmap:97 PCMU/8000", "8 101", "97 101"},
+		"one in common":         {"8 0 101", "0 101", "0 101"},
+		"both, the other first": {"8 101", "0 8 101", "8 101"},
+		"another codec first":   {"9 8 101", "9 0 101", "9 8 101"},
+	} {
+		b, err := Answer(parse(t, session+"m=audio 4000 RTP/AVP "+c.offer+"\n"+events), parse(t, session+"m=audio 6000 RTP/AVP "+c.choice+"\n"+events), local)
+		if err != nil || !strings.Contains(string(b), " RTP/AVP "+c.want+"\r\n") {
+			t.Errorf("%s: %v\n%s", name, err, b)
+		}
 	}
 }
 

@@ -108,7 +108,7 @@ func TestAnOfferHasTheKeysOfItsProfileAndNothingOfTheOtherLegs(t *testing.T) {
 	}{Plain: {"RTP/AVP", 0}, Optional: {"RTP/AVP", 2}, Mandatory: {"RTP/SAVP", 2}} {
 		l.Profile = profile
 		s := string(Anchor(src, l))
-		if !strings.Contains(s, " "+want.proto+" 8\r\n") || strings.Count(s, "a=crypto:") != want.keys {
+		if !strings.Contains(s, " "+want.proto+" 8 0\r\n") || strings.Count(s, "a=crypto:") != want.keys {
 			t.Errorf("profile %d offers\n%s", profile, s)
 		}
 		if strings.Contains(s, keyText(30)) {

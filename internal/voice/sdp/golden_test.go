@@ -106,10 +106,11 @@ a=fmtp:101 0-15,32-36
 a=sendonly
 `),
 		want: head + `m=image 0 udptl t38
-m=audio 40000 RTP/AVP 18 8 101
+m=audio 40000 RTP/AVP 18 8 0 101
 a=rtpmap:18 G729/8000
 a=fmtp:18 annexb=no
 a=rtpmap:8 PCMA/8000
+a=rtpmap:0 PCMU/8000
 a=rtpmap:101 telephone-event/8000
 a=fmtp:101 0-15
 a=sendonly
@@ -175,11 +176,12 @@ m=application 9 UDP/DTLS/SCTP webrtc-datachannel
 a=sctp-port:5000
 `),
 		want: head + `m=audio 0 UDP/TLS/RTP/SAVPF 0
-m=audio 40000 RTP/AVP 111 126 8
+m=audio 40000 RTP/AVP 111 126 8 0
 a=rtpmap:111 opus/48000/2
 a=fmtp:111 stereo=0;useinbandfec=1;minptime=10
 a=rtpmap:126 telephone-event/8000
 a=rtpmap:8 PCMA/8000
+a=rtpmap:0 PCMU/8000
 a=sendrecv
 m=application 0 UDP/DTLS/SCTP *
 `,
@@ -187,10 +189,11 @@ m=application 0 UDP/DTLS/SCTP *
 	{
 		name: "bare line feeds, no last line end, blanks, unknown lines, attributes before c=",
 		in:   "\n v=0\no=x 1 1 IN IP4 203.0.113.5\nnonsense\ns=\nt=0 0\n$=?\nm=audio 4000/2 rtp/avp 8 8 300 x 97 96 98\na=rtpmap:8 pcma/8000\na=rtpmap:97 SILK/24000\na=rtpmap:96 PCMA/9876543210\na=rtpmap:98 iLBC/8000\na=fmtp:98 mode=20\na=recvonly\na=ptime:20.0\nc=IN IP4 203.0.113.5",
-		want: head + `m=audio 40000 RTP/AVP 8 98
+		want: head + `m=audio 40000 RTP/AVP 8 98 0
 a=rtpmap:8 PCMA/8000
 a=rtpmap:98 iLBC/8000
 a=fmtp:98 mode=20
+a=rtpmap:0 PCMU/8000
 a=ptime:20
 a=recvonly
 `,
@@ -198,17 +201,17 @@ a=recvonly
 	{
 		name: "carriage returns alone and a NUL at the end",
 		in:   "v=0\ro=- 1 1 IN IP4 203.0.113.5\rs=-\rc=IN IP4 203.0.113.5\rt=0 0\rm=audio 4000 RTP/AVP 8\r\x00",
-		want: head + "m=audio 40000 RTP/AVP 8\na=rtpmap:8 PCMA/8000\na=sendrecv\n",
+		want: head + "m=audio 40000 RTP/AVP 8 0\na=rtpmap:8 PCMA/8000\na=rtpmap:0 PCMU/8000\na=sendrecv\n",
 	},
 	{
 		name: "hold in the style of RFC 2543",
 		in:   crlf("v=0\no=- 1 2 IN IP4 203.0.113.5\ns=-\nc=IN IP4 0.0.0.0\nt=0 0\nm=audio 4000 RTP/AVP 0\n"),
-		want: head + "m=audio 40000 RTP/AVP 0\na=rtpmap:0 PCMU/8000\na=sendonly\n",
+		want: head + "m=audio 40000 RTP/AVP 0 8\na=rtpmap:0 PCMU/8000\na=rtpmap:8 PCMA/8000\na=sendonly\n",
 	},
 	{
 		name: "direction of the session, overridden by nothing",
 		in:   crlf("v=0\no=- 1 2 IN IP4 203.0.113.5\ns=-\nc=IN IP4 203.0.113.5\nt=0 0\na=sendonly\nm=audio 4000 RTP/AVP 0\n"),
-		want: head + "m=audio 40000 RTP/AVP 0\na=rtpmap:0 PCMU/8000\na=sendonly\n",
+		want: head + "m=audio 40000 RTP/AVP 0 8\na=rtpmap:0 PCMU/8000\na=rtpmap:8 PCMA/8000\na=sendonly\n",
 	},
 	{
 		name: "only codecs that nobody knows, and words for type and transport that are none",

@@ -173,10 +173,8 @@ func FuzzParse(f *testing.F) {
 				t.Fatalf("what we chose of it is no answer: %v", err)
 			}
 		}
-		for _, other := range []*Description{OnlyG711(d), BothLaws(d)} {
-			if (CheckOffer(other) == nil) != (CheckOffer(d) == nil) {
-				t.Fatalf("%v became %v", CheckOffer(d), CheckOffer(other))
-			}
+		if other := OnlyG711(d); (CheckOffer(other) == nil) != (CheckOffer(d) == nil) {
+			t.Fatalf("%v became %v", CheckOffer(d), CheckOffer(other))
 		}
 		if _, err := Answer(d, d, local); (err == nil) != (CheckOffer(d) == nil) {
 			t.Fatalf("Answer to itself: %v, CheckOffer: %v", err, CheckOffer(d))

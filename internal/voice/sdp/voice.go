@@ -61,25 +61,31 @@ func OnlyG711(d *Description) *Description {
 	return &only
 }
 
-// BothLaws is d with the other law of G.711 behind the one it has, for an offer
-// to somebody whose codewords can be turned (see BridgeLaws).
-func BothLaws(d *Description) *Description {
-	i := d.audioIndex()
-	if i < 0 {
-		return d
+// bothLaws adds to speech formats the law of G.711 that they lack if they have the
+// other, behind them all: its code words can be turned (see BridgeLaws).
+func bothLaws(formats []Format) []Format {
+	if !slices.ContainsFunc(formats, isLaw) {
+		return formats
 	}
-	both := *d
-	both.Media = slices.Clone(d.Media)
-	m := &both.Media[i]
-	m.Formats = slices.Clone(m.Formats)
+	both := slices.Clone(formats)
 	for _, payload := range []uint8{8, 0} {
 		law := staticFormat(payload)
-		taken := func(f Format) bool { return f.Payload == payload || f.sameAs(law) }
-		if slices.ContainsFunc(m.Formats, isLaw) && !slices.ContainsFunc(m.Formats, taken) {
-			m.Formats = append(m.Formats, law)
+		if slices.ContainsFunc(both, func(f Format) bool { return f.Payload == payload || f.sameAs(law) }) {
+			continue
 		}
+		last := len(both) - 1
+		for !anySpeech(both[last:]) {
+			last--
+		}
+		both = slices.Insert(both, last+1, law)
 	}
-	return &both
+	return both
+}
+
+// lawsApart reports whether both lists have G.711 and no law of it in common.
+func lawsApart(a, b []Format) bool {
+	same := func(f Format) bool { return isLaw(f) && slices.ContainsFunc(b, f.sameAs) }
+	return slices.ContainsFunc(a, isLaw) && slices.ContainsFunc(b, isLaw) && !slices.ContainsFunc(a, same)
 }
 
 // Agreed is what a side takes: of the formats that it told us those that we told

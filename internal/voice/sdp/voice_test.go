@@ -124,23 +124,24 @@ func TestForARecordingOnlyG711IsLeftOfTheSpeechCodecs(t *testing.T) {
 			t.Errorf("%s: the description itself was changed", name)
 		}
 	}
-	if d := parse(t, session+"m=video 4000 RTP/AVP 99\n"); OnlyG711(d) != d || BothLaws(d) != d {
+	if d := parse(t, session+"m=video 4000 RTP/AVP 99\n"); OnlyG711(d) != d {
 		t.Error("a description without audio became another")
 	}
 }
 
 func TestTheOtherLawIsOfferedBehindTheOne(t *testing.T) {
 	for name, c := range map[string]struct{ has, want []string }{
-		"A-law":                   {[]string{"8", "101 telephone-event/8000"}, []string{"8 PCMA", "101 telephone-event", "0 PCMU"}},
+		"A-law":                   {[]string{"8", "101 telephone-event/8000"}, []string{"8 PCMA", "0 PCMU", "101 telephone-event"}},
 		"µ-law":                   {[]string{"0"}, []string{"0 PCMU", "8 PCMA"}},
 		"both":                    {[]string{"0", "8"}, []string{"0 PCMU", "8 PCMA"}},
 		"by another number":       {[]string{"97 PCMA/8000"}, []string{"97 PCMA", "0 PCMU"}},
 		"its number is something": {[]string{"8", "0 opus/48000/2"}, []string{"8 PCMA", "0 opus"}},
 		"neither":                 {[]string{"9"}, []string{"9 G722"}},
+		"other speech":            {[]string{"0", "9", "13", "101 telephone-event/8000"}, []string{"0 PCMU", "9 G722", "8 PCMA", "13 CN", "101 telephone-event"}},
 	} {
 		d := speech(t, c.has...)
 		before := written(d.Media[0])
-		if got := written(BothLaws(d).Media[0]); !slices.Equal(got, c.want) {
+		if got := written(parse(t, string(Anchor(d, local))).Media[0]); !slices.Equal(got, c.want) {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
 		if !slices.Equal(written(d.Media[0]), before) {
@@ -344,8 +345,8 @@ func TestNothingThatNamesTheFarSideCrossesByWhatWeChoose(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for what, out := range map[string][]byte{"the answer": answer, "both laws of it": Anchor(BothLaws(voice), local),
-			"both laws": Anchor(BothLaws(d), local), "only G.711": Anchor(OnlyG711(d), local)} {
+		for what, out := range map[string][]byte{"the answer": answer, "an offer of it": Anchor(voice, local),
+			"an offer": Anchor(d, local), "only G.711": Anchor(OnlyG711(d), local)} {
 			if !strings.Contains(string(out), " RTP/AVP 8 ") {
 				t.Fatalf("%s: the audio did not cross:\n%s", what, out)
 			}
