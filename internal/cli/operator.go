@@ -273,7 +273,7 @@ func (p *program) trunkCommand() *cobra.Command {
 // trunkFlags are the settings of a trunk as flags.
 type trunkFlags struct {
 	sources, targets, callerIDs                []string
-	transport, country, format                 string
+	transport, country, format, srtp           string
 	trustIdentity                              bool
 	priority, weight, maxCalls, maxCallsSecond int64
 }
@@ -284,6 +284,7 @@ func (t *trunkFlags) on(cmd *cobra.Command) {
 	flags.StringSliceVar(&t.targets, "target", nil, "IP:PORT to send to, in order of preference; may be repeated")
 	flags.StringSliceVar(&t.callerIDs, "caller-id", nil, "virtual number it may show, or a prefix with *; may be repeated (default all)")
 	flags.StringVar(&t.transport, "transport", "", "udp (default), tcp or tls")
+	flags.StringVar(&t.srtp, "srtp", "", "protection of media that is offered: off (default), optional, required")
 	flags.StringVar(&t.country, "country", "", "ISO 3166 code, for numbers written nationally")
 	flags.StringVar(&t.format, "number-format", "", "how numbers are sent: e164 +91… (default), plain 91…, national 0…")
 	flags.BoolVar(&t.trustIdentity, "trust-identity", false, "believe P-Asserted-Identity and Remote-Party-ID")
@@ -297,7 +298,7 @@ func (t *trunkFlags) on(cmd *cobra.Command) {
 func (t *trunkFlags) given(cmd *cobra.Command) client.TrunkSettings {
 	return client.TrunkSettings{Sources: t.sources, Targets: t.targets, CallerIDs: t.callerIDs,
 		Transport: changed(cmd, "transport", &t.transport), Country: changed(cmd, "country", &t.country),
-		NumberFormat: changed(cmd, "number-format", &t.format), TrustIdentity: changed(cmd, "trust-identity", &t.trustIdentity),
+		SRTP: changed(cmd, "srtp", &t.srtp), NumberFormat: changed(cmd, "number-format", &t.format), TrustIdentity: changed(cmd, "trust-identity", &t.trustIdentity),
 		Priority: changed(cmd, "priority", &t.priority), Weight: changed(cmd, "weight", &t.weight),
 		MaxCalls: changed(cmd, "max-calls", &t.maxCalls), MaxCPS: changed(cmd, "max-cps", &t.maxCallsSecond)}
 }

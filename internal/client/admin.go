@@ -88,6 +88,7 @@ type TrunkSettings struct {
 	MaxCalls      *int64   `json:"max_calls,omitempty"`
 	MaxCPS        *int64   `json:"max_cps,omitempty"`
 	CallerIDs     []string `json:"caller_ids,omitempty"`
+	SRTP          *string  `json:"srtp,omitempty"`
 }
 
 // NewTrunk names a trunk and describes it.
@@ -111,6 +112,7 @@ type Trunk struct {
 	MaxCalls      int64           `json:"max_calls"`
 	MaxCPS        int64           `json:"max_cps"`
 	CallerIDs     []string        `json:"caller_ids"`
+	SRTP          string          `json:"srtp"`
 	CreatedAt     string          `json:"created_at"`
 	UpdatedAt     string          `json:"updated_at"`
 	Health        json.RawMessage `json:"health"`

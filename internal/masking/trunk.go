@@ -44,6 +44,7 @@ type Trunk struct {
 	MaxCalls      int  // simultaneous outgoing calls; 0 = no limit
 	MaxCPS        int  // outgoing calls started a second; 0 = no limit
 	CallerIDs     []string
+	SRTP          SRTP
 	CreatedAt     time.Time
 	UpdatedAt     time.Time
 }
@@ -75,7 +76,7 @@ func (t Trunk) Check() error {
 			return invalid(CodeInvalidField, "caller_ids", `caller_ids must be "*", E.164 numbers, or prefixes ending in "*"`)
 		}
 	}
-	return nil
+	return t.SRTP.check()
 }
 
 // MayPresent reports whether the trunk may show n as caller ID.

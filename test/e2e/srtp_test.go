@@ -82,3 +82,76 @@ func hearsMore(st *stage, c *phone.Call, hertz float64) {
 	st.must(c.Hears(st.ctx, len(c.Heard())+phone.Rate/2))
 	st.must(c.HearsTone(st.ctx, hertz))
 }
+
+// protect sets what a trunk says of SRTP.
+func (st *stage) protect(trunk, srtp string) {
+	st.t.Helper()
+	st.must(st.Do("", "PUT", "/v1/admin/trunks/"+trunk, map[string]any{"srtp": srtp}, nil))
+	st.must(st.App.ReloadTrunks(st.ctx))
+}
+
+func TestACalleeIsOfferedSRTPAsHisTrunkSays(t *testing.T) {
+	for name, c := range map[string]struct {
+		trunk   string
+		in, out phone.Options
+		want    sdp.Suite // of the callee; "" = plain
+	}{
+		"required":                         {"required", phone.Options{}, phone.Options{SRTP: sdp.Mandatory}, sdp.GCM},
+		"optional, taken":                  {"optional", phone.Options{}, phone.Options{SRTP: sdp.Optional, Suite: sdp.CM80}, sdp.CM80},
+		"optional, not taken":              {"optional", phone.Options{}, phone.Options{}, ""},
+		"off":                              {"off", phone.Options{}, phone.Options{SRTP: sdp.Optional}, ""},
+		"each side by another suite":       {"required", phone.Options{SRTP: sdp.Mandatory, Suite: sdp.CM80}, phone.Options{SRTP: sdp.Mandatory, Suite: sdp.GCM}, sdp.GCM},
+		"each side by a suite of one name": {"required", phone.Options{SRTP: sdp.Optional, Suite: sdp.CM80}, phone.Options{SRTP: sdp.Mandatory, Suite: sdp.CM80}, sdp.CM80},
+	} {
+		t.Run(name, func(t *testing.T) {
+			st := newStage(t, setting{in: func(o *phone.Options) { o.SRTP, o.Suite = c.in.SRTP, c.in.Suite },
+				out: func(o *phone.Options) { o.SRTP, o.Suite = c.out.SRTP, c.out.Suite }})
+			st.allocate(nil)
+			st.protect("carrier-out", c.trunk)
+			a, b := talkThrough(st, onlyALaw, onlyALaw)
+			if b.Protected() != c.want || a.Protected() != c.in.Suite {
+				t.Errorf("the caller is protected by %q, the callee by %q", a.Protected(), b.Protected())
+			}
+			st.must(b.Reinvite(st.ctx, phone.Offer{Rekey: true}))
+			st.must(b.Hold(st.ctx))
+			st.must(b.Resume(st.ctx))
+			if c.trunk == "off" { // what he offers himself is answered
+				c.want = sdp.GCM
+			}
+			if b.Protected() != c.want {
+				t.Errorf("after its offers the callee is protected by %q", b.Protected())
+			}
+			st.must(b.Hangup(st.ctx))
+			st.over(a, b)
+			st.settle()
+		})
+	}
+}
+
+func TestWhereATrunkRequiresSRTPNothingElseIsTalked(t *testing.T) {
+	t.Run("of a callee", func(t *testing.T) {
+		st := newStage(t, setting{})
+		st.allocate(nil)
+		st.protect("carrier-out", "required")
+		a := st.dial(st.in, alice)
+		b := st.called()
+		if err := b.Answer(phone.Reply{}); err == nil {
+			t.Error("a phone without SRTP answers an offer of nothing else")
+		}
+		if status := st.refused(a); status/100 == 2 {
+			t.Errorf("the caller got %d", status)
+		}
+	})
+	t.Run("of a caller", func(t *testing.T) {
+		st := newStage(t, setting{})
+		st.allocate(nil)
+		st.protect("carrier-in", "required")
+		if status := st.refused(st.dial(st.in, alice)); status != 488 {
+			t.Errorf("the caller got %d", status)
+		}
+		st.nobodyCalled()
+		if r := st.record(); r.Cause != "no_common_media" {
+			t.Errorf("cause %q", r.Cause)
+		}
+	})
+}

@@ -10,7 +10,7 @@ import (
 )
 
 const trunkColumns = `name, sources, targets, transport, country, number_format, trust_identity, priority, weight,
-	max_calls, max_cps, caller_ids, created_at, updated_at`
+	max_calls, max_cps, caller_ids, srtp, created_at, updated_at`
 
 // trunkDest are the destinations of trunkColumns.
 func trunkDest(t *masking.Trunk) []any {
@@ -21,6 +21,7 @@ func trunkDest(t *masking.Trunk) []any {
 			[]masking.NumberFormat{masking.FormatE164, masking.FormatPlain, masking.FormatNational}},
 		&t.TrustIdentity, &t.Priority, &t.Weight, &t.MaxCalls, &t.MaxCPS,
 		fieldsCol[string]{&t.CallerIDs, "caller ID", func(s string) (string, error) { return s, nil }},
+		wordCol[masking.SRTP]{&t.SRTP, "SRTP", []masking.SRTP{"", masking.SRTPOff, masking.SRTPOptional, masking.SRTPRequired}},
 		timeCol{&t.CreatedAt}, timeCol{&t.UpdatedAt}}
 }
 
@@ -72,18 +73,18 @@ func (r *reader) Trunks(ctx context.Context) ([]masking.Trunk, error) {
 
 // InsertTrunk writes a new trunk.
 func (t *tx) InsertTrunk(ctx context.Context, v masking.Trunk) error {
-	_, err := t.exec(ctx, `INSERT INTO trunk (`+trunkColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+	_, err := t.exec(ctx, `INSERT INTO trunk (`+trunkColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		v.Name, joinFields(v.Sources), joinFields(v.Targets), v.Transport, v.Country, v.NumberFormat, v.TrustIdentity,
-		v.Priority, v.Weight, v.MaxCalls, v.MaxCPS, strings.Join(v.CallerIDs, " "), millis(v.CreatedAt), millis(v.UpdatedAt))
+		v.Priority, v.Weight, v.MaxCalls, v.MaxCPS, strings.Join(v.CallerIDs, " "), v.SRTP, millis(v.CreatedAt), millis(v.UpdatedAt))
 	return inserted("a trunk with this name", err)
 }
 
 // UpdateTrunk writes everything but the creation.
 func (t *tx) UpdateTrunk(ctx context.Context, v masking.Trunk) error {
 	return exactlyOne(t.exec(ctx, `UPDATE trunk SET sources = ?, targets = ?, transport = ?, country = ?, number_format = ?,
-		trust_identity = ?, priority = ?, weight = ?, max_calls = ?, max_cps = ?, caller_ids = ?, updated_at = ? WHERE name = ?`,
+		trust_identity = ?, priority = ?, weight = ?, max_calls = ?, max_cps = ?, caller_ids = ?, srtp = ?, updated_at = ? WHERE name = ?`,
 		joinFields(v.Sources), joinFields(v.Targets), v.Transport, v.Country, v.NumberFormat, v.TrustIdentity,
-		v.Priority, v.Weight, v.MaxCalls, v.MaxCPS, strings.Join(v.CallerIDs, " "), millis(v.UpdatedAt), v.Name))
+		v.Priority, v.Weight, v.MaxCalls, v.MaxCPS, strings.Join(v.CallerIDs, " "), v.SRTP, millis(v.UpdatedAt), v.Name))
 }
 
 // DeleteTrunk removes a trunk.

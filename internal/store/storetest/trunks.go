@@ -24,7 +24,7 @@ func trunk(name string) masking.Trunk {
 		Sources:   []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::7/128")},
 		Targets:   []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:5060"), netip.MustParseAddrPort("[2001:db8::7]:5080")},
 		Transport: masking.UDP, Country: "IN", NumberFormat: masking.FormatNational, TrustIdentity: true,
-		Priority: 1, Weight: 2, MaxCalls: 3, MaxCPS: 4, CallerIDs: []string{"+9180*", "+14155550100"},
+		Priority: 1, Weight: 2, MaxCalls: 3, MaxCPS: 4, CallerIDs: []string{"+9180*", "+14155550100"}, SRTP: masking.SRTPOptional,
 		CreatedAt: Start(), UpdatedAt: Start()}
 }
 
@@ -34,7 +34,7 @@ func trunkRoundTrip(b *bench) {
 	b.code(masking.CodeNotFound, getErr(b, read))
 	b.update(func(ctx context.Context, tx store.Tx) error { return tx.InsertTrunk(ctx, t) })
 	equal(b, get(b, read), t)
-	t = masking.Trunk{Name: "carrier", Sources: t.Sources[:1], Transport: masking.TCP, Country: "GB", NumberFormat: masking.FormatPlain,
+	t = masking.Trunk{Name: "carrier", Sources: t.Sources[:1], Transport: masking.TCP, Country: "GB", NumberFormat: masking.FormatPlain, SRTP: masking.SRTPRequired,
 		CreatedAt: Start(), UpdatedAt: Start().Add(time.Second)}
 	b.update(func(ctx context.Context, tx store.Tx) error {
 		changed := t

@@ -259,11 +259,14 @@ func (f *fakeTrunks) Outgoing(callerID e164.Number) []Trunk {
 // fakeTrunk dials fakeLegs and keeps them.
 type fakeTrunk struct {
 	name  string
+	srtp  masking.SRTP
 	ex    *exchange
 	panic bool
 }
 
 func (f *fakeTrunk) Name() string { return f.name }
+
+func (f *fakeTrunk) SRTP() masking.SRTP { return f.srtp }
 
 func (f *fakeTrunk) Dial(d Dial) Leg {
 	if f.panic {

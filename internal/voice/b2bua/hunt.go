@@ -98,7 +98,7 @@ func (c *call) dial(b *branch) bool {
 	trunk := b.trunks[0]
 	b.trunks, b.entry = b.trunks[1:], len(c.record.Attempts)
 	c.record.Attempts = append(c.record.Attempts, masking.Attempt{Target: b.target, Trunk: trunk.Name(), Cause: masking.CauseFailed})
-	offer, err := c.openMedia(b)
+	offer, err := c.openMedia(b, trunk.SRTP())
 	if err != nil {
 		c.log.Warn("media cannot be opened", "error", err.Error())
 		b.trunks, c.targets = nil, nil

@@ -16,8 +16,12 @@ type negotiated struct {
 	ours    *sdp.Description
 	sent    []byte
 	version uint64
-	keys    *sdp.Keys // ours under SRTP, from the first description on
+	keys    *sdp.Keys   // ours under SRTP, from the first description on
+	profile sdp.Profile // of our first offer
 }
+
+// profiles are what offers say over trunks.
+var profiles = map[masking.SRTP]sdp.Profile{masking.SRTPOptional: sdp.Optional, masking.SRTPRequired: sdp.Mandatory}
 
 // next is our end of a side in the next description for it. What is in use of
 // SRTP and rtcp-mux stays in use.
@@ -26,7 +30,7 @@ func (n *negotiated) next() sdp.Local {
 		keys := sdp.NewKeys()
 		n.keys = &keys
 	}
-	l := sdp.Local{Version: n.version, Keys: *n.keys}
+	l := sdp.Local{Version: n.version, Keys: *n.keys, Profile: n.profile}
 	if n.ours != nil {
 		ours, _ := n.ours.Audio()
 		l.Profile, l.Mux = sdp.ProfileOf(ours), ours.Mux
@@ -59,6 +63,9 @@ func (c *call) readOffer() error {
 	if err := sdp.CheckOffer(d); err != nil {
 		return err
 	}
+	if m, _ := d.Audio(); c.in.SRTP == masking.SRTPRequired && len(m.Crypto) == 0 {
+		return sdp.ErrNotProtected
+	}
 	c.sides[A].theirs = d
 	return nil
 }
@@ -69,7 +76,7 @@ func (c *call) readOffer() error {
 //
 // A caller who was answered keeps his; he is offered to the callee with what was
 // agreed with him, in either law of G.711.
-func (c *call) openMedia(b *branch) (offer []byte, err error) {
+func (c *call) openMedia(b *branch, srtp masking.SRTP) (offer []byte, err error) {
 	from := c.sides[A].theirs
 	switch {
 	case !c.taken:
@@ -83,7 +90,7 @@ func (c *call) openMedia(b *branch) (offer []byte, err error) {
 	if c.taken {
 		from = c.sides[A].ours
 	}
-	b.side = negotiated{}
+	b.side = negotiated{profile: profiles[srtp]}
 	return c.describe(&b.side, c.local(b), B, func(l sdp.Local) ([]byte, error) { return sdp.Anchor(bothWays(from), l), nil })
 }
 

@@ -17,9 +17,10 @@ import (
 // Invite is an incoming call in neutral words.
 type Invite struct {
 	masking.Ask
-	Offer []byte // session description
-	Hops  int    // Max-Forwards for the other leg
-	Leg   Leg    // the caller's leg, not answered yet
+	Offer []byte       // session description
+	SRTP  masking.SRTP // what the caller's trunk wants of it
+	Hops  int          // Max-Forwards for the other leg
+	Leg   Leg          // the caller's leg, not answered yet
 }
 
 // Director says where a call should go (voice/callflow).
@@ -61,6 +62,8 @@ type Trunks interface {
 // Trunk dials.
 type Trunk interface {
 	Name() string
+	// SRTP is what an offer over it says of that.
+	SRTP() masking.SRTP
 	// Dial starts a leg and returns at once; everything else is told to
 	// d.Inbox, Gone last.
 	Dial(d Dial) Leg

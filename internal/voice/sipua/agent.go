@@ -154,7 +154,16 @@ func (ua *Agent) tagFor(callID string) string {
 }
 
 // SetTrunks replaces the trunks. Calls that are up keep theirs.
-func (ua *Agent) SetTrunks(list []masking.Trunk) { ua.trunks.table.Store(&list) }
+func (ua *Agent) SetTrunks(list []masking.Trunk) {
+	before := ua.trunks.all()
+	for _, t := range list {
+		warned := func(b masking.Trunk) bool { return b.Name == t.Name && b.BaresKeys() }
+		if t.BaresKeys() && !slices.ContainsFunc(before, warned) {
+			ua.o.Log.Warn("keys of SRTP can be read by whoever sees the signalling: the trunk is not over TLS", "trunk", t.Name)
+		}
+	}
+	ua.trunks.table.Store(&list)
+}
 
 // Outgoing are the ways out for a caller ID, in the order to try (b2bua.Trunks).
 func (ua *Agent) Outgoing(callerID e164.Number) []b2bua.Trunk {

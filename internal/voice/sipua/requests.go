@@ -158,7 +158,7 @@ func (ua *Agent) incoming(tx *siptx.ServerTx, req *sip.Request) {
 		return
 	}
 	now := ua.o.Clock()
-	in := b2bua.Invite{Offer: offer, Hops: hopsLeft(req), Ask: masking.Ask{Call: ua.callOf(tx), Trunk: trunk.Name,
+	in := b2bua.Invite{Offer: offer, SRTP: trunk.SRTP, Hops: hopsLeft(req), Ask: masking.Ask{Call: ua.callOf(tx), Trunk: trunk.Name,
 		Called: called(req, trunk), Caller: caller(req, trunk), Received: now}}
 	l := ua.newIncoming(tx, req, trunk, in.Call)
 	in.Leg = l

@@ -200,5 +200,8 @@ type way struct {
 	target netip.AddrPort
 }
 
+// SRTP is what the trunk says of it.
+func (w *way) SRTP() masking.SRTP { return w.trunk.SRTP }
+
 // Name is the trunk's name.
 func (w *way) Name() string { return w.trunk.Name }

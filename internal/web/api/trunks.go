@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -26,6 +27,7 @@ type TrunkBody struct {
 	MaxCalls      *int64       `json:"max_calls,omitempty" minimum:"0" doc:"simultaneous outgoing calls; 0 is no limit"`
 	MaxCPS        *int64       `json:"max_cps,omitempty" minimum:"0" doc:"outgoing calls started a second; 0 is no limit"`
 	CallerIDs     []string     `json:"caller_ids,omitempty" doc:"virtual numbers it may show, prefixes with *; default all"`
+	SRTP          *string      `json:"srtp,omitempty" enum:"off,optional,required" doc:"protection of media that is offered, by keys in SDP; default off. A caller's offer of it is taken in any case, and with required no other"`
 	Auth          *Unsupported `json:"auth,omitempty" doc:"digest credentials: refused in this release"`
 	Register      *Unsupported `json:"register,omitempty" doc:"registration: refused in this release"`
 }
@@ -54,6 +56,7 @@ type Trunk struct {
 	MaxCalls      int64                `json:"max_calls"`
 	MaxCPS        int64                `json:"max_cps"`
 	CallerIDs     []string             `json:"caller_ids"`
+	SRTP          masking.SRTP         `json:"srtp"`
 	CreatedAt     string               `json:"created_at" format:"date-time"`
 	UpdatedAt     string               `json:"updated_at" format:"date-time"`
 	Health        any                  `json:"health,omitempty" doc:"what this node knows of it now"`
@@ -98,7 +101,7 @@ func (s *server) addTrunk(ctx context.Context, in *NewTrunkInput) (control.Answe
 		return control.Answer{}, err
 	}
 	t, err := body.apply(masking.Trunk{Name: body.Name, Transport: masking.UDP, NumberFormat: masking.FormatE164,
-		Priority: 1, Weight: 1, CallerIDs: []string{"*"}})
+		Priority: 1, Weight: 1, CallerIDs: []string{"*"}, SRTP: masking.SRTPOff})
 	if err != nil {
 		return control.Answer{}, err
 	}
@@ -130,6 +133,9 @@ func (b TrunkBody) apply(t masking.Trunk) (masking.Trunk, error) {
 	}
 	if b.CallerIDs != nil {
 		t.CallerIDs = b.CallerIDs
+	}
+	if b.SRTP != nil {
+		t.SRTP = masking.SRTP(*b.SRTP)
 	}
 	set(&t.Country, b.Country)
 	set(&t.TrustIdentity, b.TrustIdentity)
@@ -194,7 +200,7 @@ func (s *server) presentTrunk(t masking.Trunk) Trunk {
 	v := Trunk{Name: t.Name, Sources: make([]string, len(t.Sources)), Targets: make([]string, len(t.Targets)),
 		Transport: t.Transport, Country: t.Country, NumberFormat: t.NumberFormat, TrustIdentity: t.TrustIdentity,
 		Priority: int64(t.Priority), Weight: int64(t.Weight), MaxCalls: int64(t.MaxCalls), MaxCPS: int64(t.MaxCPS),
-		CallerIDs: append([]string{}, t.CallerIDs...),
+		CallerIDs: append([]string{}, t.CallerIDs...), SRTP: cmp.Or(t.SRTP, masking.SRTPOff),
 		CreatedAt: masking.Stamp(t.CreatedAt, time.UTC), UpdatedAt: masking.Stamp(t.UpdatedAt, time.UTC)}
 	for i, p := range t.Sources {
 		v.Sources[i] = p.String()
