@@ -76,6 +76,7 @@ type App struct {
 	sounds   sounds
 	library  *prompt.Library
 	own      *ownPrompts
+	trunks   vault // of the trunks' passwords
 	metrics  *metrics
 	certs    *certificates // nil without SIP over TLS
 }
@@ -201,6 +202,13 @@ func (a *App) openVoice(ctx context.Context) error {
 	}
 	a.ladders = sipua.NewLadders(func(id masking.CallID) { a.journal.Seen(id) })
 	a.journal = callflow.NewJournal(callflow.JournalOptions{Store: a.store, Clock: a.o.Clock, Log: a.log, Node: node, Ladders: a.ladders})
+	secret, err := a.key("trunk passwords")
+	if err != nil {
+		return err
+	}
+	if a.trunks, err = newVault(secret); err != nil {
+		return err
+	}
 	a.onStop(a.journal.Close)
 	lost, err := a.journal.CloseLost(ctx, nil)
 	if err != nil {
@@ -225,7 +233,7 @@ func (a *App) openVoice(ctx context.Context) error {
 	}
 	a.agent, err = sipua.New(sipua.Options{Log: a.log, Clock: a.o.Clock, NewCallID: a.newCallID, OnInvite: a.exchange.Incoming,
 		Draining: a.exchange.Draining, Advertise: a.o.Config.SIPAdvertise, Timers: a.o.SIPTimers, Second: a.o.SIPSecond, Trace: a.o.Trace, Ladders: a.ladders,
-		Credentials: a.certs.credentials()})
+		Credentials: a.certs.credentials(), Password: a.trunks.password})
 	if err != nil {
 		return err
 	}
@@ -288,7 +296,8 @@ func (a *App) openControl(context.Context) error {
 		return err
 	}
 	a.plane, err = control.New(control.Options{Store: a.store, Clock: a.o.Clock, Random: rand.Reader, Calls: a.exchange, Log: a.log, TokenKey: key,
-		Languages: a.library.Languages(), StrangerSecret: a.strangerSecret, Announcements: announcements{a.library}, Sounds: a.sounds, Ladders: a.ladders})
+		Languages: a.library.Languages(), StrangerSecret: a.strangerSecret, Announcements: announcements{a.library}, Sounds: a.sounds,
+		Ladders: a.ladders, TrunkSecrets: a.trunks})
 	return err
 }
 

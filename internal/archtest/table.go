@@ -67,15 +67,16 @@ func House() Rules {
 
 			"voice/callflow": domain("store"),
 			"voice/b2bua":    domain("voice/sdp", "voice/g711"),
-			"voice/sipua":    domain("voice/b2bua", "voice/siptx", "voice/sdp", "ladder"),
+			"voice/sipua":    domain("voice/b2bua", "voice/siptx", "voice/sdp", "voice/digest", "ladder"),
 			"voice/siptx":    nothing,
+			"voice/digest":   nothing,
 			"voice/sdp":      {"voice/g711"},
 			"voice/g711":     nothing,
 			"voice/wav":      {"voice/g711"},
 			"voice/relay":    {"voice/g711"},
 			"voice/prompt":   {"voice/g711", "voice/wav"},
 			"voice/record":   domain("voice/relay", "voice/g711", "voice/wav", "blob"),
-			"voice/phone":    domain("voice/siptx", "voice/sdp", "voice/g711", "voice/wav"),
+			"voice/phone":    domain("voice/siptx", "voice/sdp", "voice/digest", "voice/g711", "voice/wav"),
 
 			"webhook": domain("store", "blob"),
 			"upkeep":  domain("store", "blob"),

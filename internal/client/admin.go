@@ -81,6 +81,8 @@ type TrunkSettings struct {
 	Transport     *string  `json:"transport,omitempty"`
 	Country       *string  `json:"country,omitempty"`
 	NumberFormat  *string  `json:"number_format,omitempty"`
+	StripPrefixes []string `json:"strip_prefixes,omitempty"`
+	AddPrefix     *string  `json:"add_prefix,omitempty"`
 	TrustIdentity *bool    `json:"trust_identity,omitempty"`
 	EarlyMedia    *bool    `json:"early_media,omitempty"`
 	Priority      *int64   `json:"priority,omitempty"`
@@ -89,6 +91,24 @@ type TrunkSettings struct {
 	MaxCPS        *int64   `json:"max_cps,omitempty"`
 	CallerIDs     []string `json:"caller_ids,omitempty"`
 	SRTP          *string  `json:"srtp,omitempty"`
+
+	Auth           *TrunkAuth     `json:"auth,omitempty"`
+	Register       *TrunkRegister `json:"register,omitempty"`
+	OptionsSeconds *int64         `json:"options_seconds,omitempty"` // 0: never
+}
+
+// TrunkAuth are digest credentials; an empty user name takes them away.
+type TrunkAuth struct {
+	Username *string `json:"username,omitempty"`
+	Password *string `json:"password,omitempty"`
+	Realm    *string `json:"realm,omitempty"` // empty: any
+}
+
+// TrunkRegister is a registration; an empty domain takes it away.
+type TrunkRegister struct {
+	Domain      *string `json:"domain,omitempty"`
+	ContactUser *string `json:"contact_user,omitempty"` // without one: the user name
+	Expires     *int64  `json:"expires,omitempty"`      // seconds
 }
 
 // NewTrunk names a trunk and describes it.
@@ -99,23 +119,36 @@ type NewTrunk struct {
 
 // Trunk is a trunk as the operator sees it.
 type Trunk struct {
-	Name          string          `json:"name"`
-	Sources       []string        `json:"sources"`
-	Targets       []string        `json:"targets"`
-	Transport     string          `json:"transport"`
-	Country       string          `json:"country"`
-	NumberFormat  string          `json:"number_format"`
-	TrustIdentity bool            `json:"trust_identity"`
-	EarlyMedia    bool            `json:"early_media"`
-	Priority      int64           `json:"priority"`
-	Weight        int64           `json:"weight"`
-	MaxCalls      int64           `json:"max_calls"`
-	MaxCPS        int64           `json:"max_cps"`
-	CallerIDs     []string        `json:"caller_ids"`
-	SRTP          string          `json:"srtp"`
-	CreatedAt     string          `json:"created_at"`
-	UpdatedAt     string          `json:"updated_at"`
-	Health        json.RawMessage `json:"health"`
+	Name          string   `json:"name"`
+	Sources       []string `json:"sources"`
+	Targets       []string `json:"targets"`
+	Transport     string   `json:"transport"`
+	Country       string   `json:"country"`
+	NumberFormat  string   `json:"number_format"`
+	StripPrefixes []string `json:"strip_prefixes"`
+	AddPrefix     string   `json:"add_prefix"`
+	TrustIdentity bool     `json:"trust_identity"`
+	EarlyMedia    bool     `json:"early_media"`
+	Priority      int64    `json:"priority"`
+	Weight        int64    `json:"weight"`
+	MaxCalls      int64    `json:"max_calls"`
+	MaxCPS        int64    `json:"max_cps"`
+	CallerIDs     []string `json:"caller_ids"`
+	SRTP          string   `json:"srtp"`
+	Auth          *struct {
+		Username    string `json:"username"`
+		Realm       string `json:"realm"`
+		PasswordSet bool   `json:"password_set"`
+	} `json:"auth,omitempty"`
+	Register *struct {
+		Domain      string `json:"domain"`
+		ContactUser string `json:"contact_user"`
+		Expires     int64  `json:"expires"`
+	} `json:"register,omitempty"`
+	OptionsSeconds int64           `json:"options_seconds"`
+	CreatedAt      string          `json:"created_at"`
+	UpdatedAt      string          `json:"updated_at"`
+	Health         json.RawMessage `json:"health"`
 }
 
 // removed is the answer to every removal.

@@ -57,8 +57,15 @@ type Sounds interface {
 	Delete(ctx context.Context, key string) error
 }
 
-// Options are what the use cases stand on. Store, Clock, Random, Log and
-// TokenKey are required.
+// Secrets encrypts what must be readable again, though by nobody who has the
+// database alone.
+type Secrets interface {
+	// Seal encrypts a secret of the thing that is named so.
+	Seal(of, secret string) []byte
+}
+
+// Options are what the use cases stand on. Store, Clock, Random, Log,
+// TokenKey and TrunkSecrets are required.
 type Options struct {
 	Store  store.Store
 	Clock  func() time.Time // cut to milliseconds, as the store keeps time
@@ -76,6 +83,7 @@ type Options struct {
 	Announcements  Announcements // nil: there are none to replace
 	Sounds         Sounds        // nil: no recording can be listened to or removed
 	Ladders        Ladders       // nil: those that are written only
+	TrunkSecrets   Secrets       // passwords of trunks
 }
 
 // Plane is the control plane, by subject. Its parts may be used by any goroutine.
@@ -97,6 +105,8 @@ func New(o Options) (*Plane, error) {
 	switch {
 	case o.Store == nil || o.Clock == nil || o.Random == nil || o.Log == nil:
 		return nil, errors.New("control needs a store, a clock, randomness and a log")
+	case o.TrunkSecrets == nil:
+		return nil, errors.New("control needs something that seals the passwords of trunks")
 	case len(o.TokenKey) < minTokenKey:
 		return nil, fmt.Errorf("the token key has %d bytes; at least %d are needed", len(o.TokenKey), minTokenKey)
 	}
@@ -112,7 +122,7 @@ func New(o Options) (*Plane, error) {
 		Settings:    &Settings{c, o.StrangerSecret},
 		Tokens:      &Tokens{c, o.TokenKey},
 		Numbers:     &Numbers{c},
-		Trunks:      &Trunks{c},
+		Trunks:      &Trunks{c, o.TrunkSecrets},
 		Records:     &Records{c, o.Ladders},
 		Recordings:  &Recordings{c, o.Sounds},
 		Prompts:     &Prompts{c, o.Announcements},

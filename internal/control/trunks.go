@@ -9,7 +9,13 @@ import (
 )
 
 // Trunks are the operator's use cases of trunks.
-type Trunks struct{ *core }
+type Trunks struct {
+	*core
+	secrets Secrets
+}
+
+// Seal encrypts a trunk's password. What it gives opens for that trunk only.
+func (s *Trunks) Seal(trunk, password string) []byte { return s.secrets.Seal(trunk, password) }
 
 // Create adds a trunk. A taken name is Conflict.
 func (s *Trunks) Create(ctx context.Context, t masking.Trunk, once Once[masking.Trunk]) (Answer, error) {

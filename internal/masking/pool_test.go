@@ -83,8 +83,31 @@ func TestTheRefusalsOfThePoolTellWhatToDo(t *testing.T) {
 
 func trunk(name string) Trunk {
 	return Trunk{Name: name, Sources: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
-		Targets: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:5060")}, Transport: UDP, Country: "IN",
+		Targets: []Target{{Host: "192.0.2.1", Port: 5060}}, Transport: UDP, Country: "IN",
 		NumberFormat: FormatE164, Weight: 1, CallerIDs: []string{"*"}}
+}
+
+func account(t *Trunk) {
+	t.Auth = Credentials{Username: "acme", Sealed: []byte("x")}
+	t.Register = Registration{Domain: "carrier.example", Expires: time.Hour}
+}
+
+func TestATargetIsAnAddressWithAPortOrAName(t *testing.T) {
+	for text, want := range map[string]string{
+		"192.0.2.1:5060": "192.0.2.1:5060", "[2001:db8::1]:5060": "[2001:db8::1]:5060", "[::ffff:192.0.2.1]:5060": "192.0.2.1:5060",
+		"SIP.Carrier.Example": "sip.carrier.example", "sip.carrier.example.:5070": "sip.carrier.example:5070", "localhost": "localhost",
+		"_sip.carrier.example": "_sip.carrier.example", "3cx.carrier.example": "3cx.carrier.example",
+		"": "", "192.0.2.1": "", "192.0.2.1:0": "", "0.0.0.0:5060": "", "[fe80::1%eth0]:5060": "", "192.0.2.256:5060": "", "2001:db8::1": "",
+		"a..b": "", "-a.b": "", "a b": "", "a:b": "", "a:65536": "", "a:0": "", "a/b": "", strings.Repeat("a.", 127) + "b": "",
+	} {
+		got, ok := ParseTarget(text)
+		if ok != (want != "") || ok && got.String() != want {
+			t.Errorf("%q is %v, %v", text, got, ok)
+		}
+		if again, ok := ParseTarget(got.String()); want != "" && (!ok || again != got) {
+			t.Errorf("%q read again is %v, %v", text, again, ok)
+		}
+	}
 }
 
 func TestATrunkThatCannotWorkIsRefused(t *testing.T) {
@@ -106,6 +129,21 @@ func TestATrunkThatCannotWorkIsRefused(t *testing.T) {
 		"negative limit":        {func(t *Trunk) { t.MaxCPS = -1 }, "priority"},
 		"caller IDs":            {func(t *Trunk) { t.CallerIDs = []string{"*", "+9140*", "+914000000001"} }, ""},
 		"caller ID without +":   {func(t *Trunk) { t.CallerIDs = []string{"9140*"} }, "caller_ids"},
+		"prefixes":              {func(t *Trunk) { t.StripPrefixes, t.AddPrefix = []string{"9901#", "+"}, "*31" }, ""},
+		"prefix of letters":     {func(t *Trunk) { t.StripPrefixes = []string{"a"} }, "strip_prefixes"},
+		"prefix added":          {func(t *Trunk) { t.AddPrefix = "1 2" }, "add_prefix"},
+		"many prefixes":         {func(t *Trunk) { t.StripPrefixes = slices.Repeat([]string{"1"}, 17) }, "strip_prefixes"},
+		"an account":            {account, ""},
+		"user with a quote":     {func(t *Trunk) { account(t); t.Auth.Username = `a"b` }, "auth.username"},
+		"no password":           {func(t *Trunk) { account(t); t.Auth.Sealed = nil }, "auth.password"},
+		"realm of two lines":    {func(t *Trunk) { account(t); t.Auth.Realm = "a\r\nb" }, "auth.realm"},
+		"domain with a port":    {func(t *Trunk) { account(t); t.Register.Domain = "carrier.example:5060" }, "register.domain"},
+		"domain of addresses":   {func(t *Trunk) { account(t); t.Register.Domain = "192.0.2.1" }, ""},
+		"no contact":            {func(t *Trunk) { account(t); t.Auth = Credentials{} }, "register.contact_user"},
+		"contact with an @":     {func(t *Trunk) { account(t); t.Register.ContactUser = "a@b" }, "register.contact_user"},
+		"short registration":    {func(t *Trunk) { account(t); t.Register.Expires = time.Second }, "register.expires"},
+		"nowhere to register":   {func(t *Trunk) { account(t); t.Targets = nil }, "targets"},
+		"asked all the time":    {func(t *Trunk) { t.OptionsEvery = time.Second }, "options_seconds"},
 		"star within caller ID": {func(t *Trunk) { t.CallerIDs = []string{"+91*40"} }, "caller_ids"},
 	} {
 		tr := trunk("carrier-a")

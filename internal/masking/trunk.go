@@ -25,34 +25,80 @@ type Transport string
 
 // The transports that exist so far.
 const (
-	UDP Transport = "udp"
-	TCP Transport = "tcp"
-	TLS Transport = "tls"
+	UDP  Transport = "udp"
+	TCP  Transport = "tcp"
+	TLS  Transport = "tls"
+	Auto Transport = "auto" // what DNS says of each target's name (RFC 3263 §4.1); UDP where it says nothing
 )
 
 // Trunk is a carrier's connection: where its calls come from and where ours go.
 type Trunk struct {
 	Name          string
-	Sources       []netip.Prefix   // who may send us requests
-	Targets       []netip.AddrPort // where we send, in order of preference
+	Sources       []netip.Prefix // who may send us requests
+	Targets       []Target       // where we send, in order of preference
 	Transport     Transport
 	Country       string // ISO 3166 alpha-2, for numbers written nationally
 	NumberFormat  NumberFormat
-	TrustIdentity bool // P-Asserted-Identity and Remote-Party-ID are believed
-	Priority      int  // lower is tried first
-	Weight        int  // share among equals
-	MaxCalls      int  // simultaneous outgoing calls; 0 = no limit
-	MaxCPS        int  // outgoing calls started a second; 0 = no limit
+	StripPrefixes []string // taken off a number as it comes in, the longest that fits
+	AddPrefix     string   // put before the number that is rung
+	TrustIdentity bool     // P-Asserted-Identity and Remote-Party-ID are believed
+	Priority      int      // lower is tried first
+	Weight        int      // share among equals
+	MaxCalls      int      // simultaneous outgoing calls; 0 = no limit
+	MaxCPS        int      // outgoing calls started a second; 0 = no limit
 	CallerIDs     []string
 	SRTP          SRTP
+	Auth          Credentials
+	Register      Registration
+	OptionsEvery  time.Duration // how often its targets are asked whether they are there; 0 = never
 	CreatedAt     time.Time
 	UpdatedAt     time.Time
 }
+
+// Credentials are what a trunk's far side asks for (RFC 3261 §22). Without a
+// user name there are none.
+type Credentials struct {
+	Username string
+	Realm    string // answered to no other; "" = to any
+	Sealed   []byte // the password, under the master key and the trunk's name
+}
+
+// Registration tells a carrier where we are (RFC 3261 §10). Without a domain there
+// is none.
+type Registration struct {
+	Domain      string // where the account is
+	ContactUser string // user part of our Contact; "" = the user name of the credentials
+	Expires     time.Duration
+}
+
+// Contact is the user part of our Contact.
+func (r Registration) Contact(c Credentials) string {
+	if r.ContactUser != "" {
+		return r.ContactUser
+	}
+	return c.Username
+}
+
+// What a trunk has if it is not told otherwise, and what it may have.
+const (
+	DefaultOptionsEvery    = 30 * time.Second
+	DefaultRegisterExpires = time.Hour
+
+	minOptionsEvery    = 5 * time.Second
+	maxOptionsEvery    = time.Hour
+	minRegisterExpires = time.Minute
+	maxRegisterExpires = 24 * time.Hour
+	maxPrefixes        = 16
+)
 
 var (
 	trunkNamePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_.-]{0,62}$`)
 	callerIDPattern  = regexp.MustCompile(`^(\*|\+[1-9][0-9]{0,14}\*?)$`)
 	countryPattern   = regexp.MustCompile(`^[A-Z]{2}$`)
+	prefixPattern    = regexp.MustCompile(`^[+*#0-9]{1,16}$`)
+	accountPattern   = regexp.MustCompile(`^[A-Za-z0-9_.!~*'()&=+$,;?/@:#-]{1,128}$`)
+	contactPattern   = regexp.MustCompile(`^[A-Za-z0-9_.+-]{1,64}$`)
+	realmPattern     = regexp.MustCompile(`^[^\x00-\x1f\x7f]{0,128}$`)
 )
 
 // Check refuses a trunk that cannot work.
@@ -62,8 +108,8 @@ func (t Trunk) Check() error {
 		return invalid(CodeInvalidField, "name", "name must be 1 to 63 characters of a-z, 0-9, -, _ and ., beginning with a letter or digit")
 	case len(t.Sources) == 0 && len(t.Targets) == 0:
 		return invalid(CodeMissingField, "sources", "a trunk needs sources, targets or both")
-	case t.Transport != UDP && t.Transport != TCP && t.Transport != TLS:
-		return invalid(CodeInvalidField, "transport", `transport must be "udp", "tcp" or "tls"`)
+	case t.Transport != UDP && t.Transport != TCP && t.Transport != TLS && t.Transport != Auto:
+		return invalid(CodeInvalidField, "transport", `transport must be "udp", "tcp", "tls" or "auto"`)
 	case !countryPattern.MatchString(t.Country):
 		return invalid(CodeInvalidField, "country", "country must be two capital letters (ISO 3166)")
 	case t.NumberFormat != FormatE164 && t.NumberFormat != FormatPlain && t.NumberFormat != FormatNational:
@@ -76,7 +122,55 @@ func (t Trunk) Check() error {
 			return invalid(CodeInvalidField, "caller_ids", `caller_ids must be "*", E.164 numbers, or prefixes ending in "*"`)
 		}
 	}
-	return t.SRTP.check()
+	if err := t.checkPrefixes(); err != nil {
+		return err
+	}
+	if err := t.SRTP.check(); err != nil {
+		return err
+	}
+	return t.checkAccount()
+}
+
+func (t Trunk) checkPrefixes() error {
+	if len(t.StripPrefixes) > maxPrefixes {
+		return invalid(CodeInvalidField, "strip_prefixes", "strip_prefixes must be at most 16")
+	}
+	for _, p := range t.StripPrefixes {
+		if !prefixPattern.MatchString(p) {
+			return invalid(CodeInvalidField, "strip_prefixes", "strip_prefixes must be 1 to 16 characters of 0-9, +, * and # each")
+		}
+	}
+	if t.AddPrefix != "" && !prefixPattern.MatchString(t.AddPrefix) {
+		return invalid(CodeInvalidField, "add_prefix", "add_prefix must be at most 16 characters of 0-9, +, * and #")
+	}
+	return nil
+}
+
+// checkAccount refuses credentials, registration and health checks that cannot work.
+func (t Trunk) checkAccount() error {
+	domain, named := ParseTarget(t.Register.Domain)
+	_, err := netip.ParseAddr(t.Register.Domain)
+	switch {
+	case t.OptionsEvery != 0 && (t.OptionsEvery < minOptionsEvery || t.OptionsEvery > maxOptionsEvery):
+		return invalid(CodeInvalidField, "options_seconds", "options_seconds must be 0, or from 5 to 3600")
+	case t.Auth.Username != "" && !accountPattern.MatchString(t.Auth.Username):
+		return invalid(CodeInvalidField, "auth.username", "auth.username must be 1 to 128 characters that a SIP user name may have")
+	case t.Auth.Username != "" && len(t.Auth.Sealed) == 0:
+		return invalid(CodeMissingField, "auth.password", "auth needs a password")
+	case !realmPattern.MatchString(t.Auth.Realm):
+		return invalid(CodeInvalidField, "auth.realm", "auth.realm must be at most 128 characters, none of them a control character")
+	case t.Register.Domain == "":
+		return nil
+	case err != nil && (!named || domain.Port != 0):
+		return invalid(CodeInvalidField, "register.domain", "register.domain must be a host name or an address, without a port")
+	case !contactPattern.MatchString(t.Register.Contact(t.Auth)):
+		return invalid(CodeInvalidField, "register.contact_user", "register.contact_user must be 1 to 64 characters of letters, digits, -, _, + and .; without one auth.username is taken")
+	case t.Register.Expires < minRegisterExpires || t.Register.Expires > maxRegisterExpires:
+		return invalid(CodeInvalidField, "register.expires", "register.expires must be from 60 to 86400 seconds")
+	case len(t.Targets) == 0:
+		return invalid(CodeMissingField, "targets", "a trunk that registers needs targets")
+	}
+	return nil
 }
 
 // MayPresent reports whether the trunk may show n as caller ID.

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -146,13 +147,14 @@ func firstRelease() string {
 		INSERT INTO claim VALUES ('+918000000001', '*', '%[2]s', %[1]d), ('+918000000001', '+919900000001', '%[2]s', %[1]d),
 			('+918000000001', '+919900000002', '%[2]s', %[1]d);
 		INSERT INTO call VALUES ('%[4]s', 'acme', '%[2]s', '+918000000001', '+919900000001', '', 'from_to', 'x', 'node-1',
-			1, 2, 0, 3, 4, '', '', '[]')`, ids...)
+			1, 2, 0, 3, 4, '', '', '[]');
+		INSERT INTO trunk VALUES ('carrier', '192.0.2.0/24', '192.0.2.1:5060 [2001:db8::7]:5060', 'udp', 'IN', 'e164', 1, 1, 1, 0, 0, '*', 5, 6)`, ids...)
 }
 
 // rows are all rows of the tables that the first release has.
 func rowsOf(t *testing.T, db *sql.DB) (all []string) {
 	t.Helper()
-	for _, table := range []string{"tenant", "virtual_number", "allocation", "party", "claim", "call"} {
+	for _, table := range []string{"tenant", "virtual_number", "allocation", "party", "claim", "call", "trunk"} {
 		rows, err := db.QueryContext(t.Context(), `SELECT * FROM `+table+` ORDER BY 1, 2, 3`)
 		if err != nil {
 			t.Fatal(err)
@@ -192,7 +194,7 @@ func TestRowsOfTheFirstReleaseGetDefaultsAndComeBackUnchanged(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := rowsOf(t, db)
-	if len(before) != 12 {
+	if len(before) != 13 {
 		t.Fatalf("%d rows", len(before))
 	}
 	if err := db.Close(); err != nil {
@@ -237,6 +239,16 @@ func checkDefaults(t *testing.T, s *Store) {
 		t.Errorf("allocation %+v", a)
 	}
 	err = s.View(t.Context(), func(ctx context.Context, tx store.Reader) error {
+		tr, err := tx.Trunk(ctx, "carrier")
+		if err != nil || tr.OptionsEvery != masking.DefaultOptionsEvery || tr.Auth.Username != "" || tr.Register.Domain != "" || len(tr.Targets) != 2 {
+			err = errors.Join(err, fmt.Errorf("trunk %+v", tr))
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	err = s.View(t.Context(), func(ctx context.Context, tx store.Reader) error {
 		c, err := tx.Call(ctx, "acme", storetest.CallID(1))
 		if err == nil && c.Recorded {
 			err = errors.New("the call is recorded")
@@ -259,7 +271,13 @@ func usePINs(t *testing.T, s *Store) {
 			return err
 		}
 		a.PIN = "4822"
-		return errors.Join(
+		tr, err := tx.Trunk(ctx, "carrier")
+		if err != nil {
+			return err
+		}
+		tr.Targets = slices.Concat([]masking.Target{{Host: "3cafe.de"}}, tr.Targets, []masking.Target{{Host: "sip.carrier.example", Port: 5060}})
+		tr.Auth = masking.Credentials{Username: "acme", Realm: "r", Sealed: []byte("sealed")}
+		return errors.Join(tx.UpdateTrunk(ctx, tr),
 			tx.InsertAllocation(ctx, pin), tx.Hold(ctx, pin, masking.Exclusive, now),
 			tx.UpdateAllocation(ctx, a), tx.Hold(ctx, a, masking.Exclusive, now),
 			tx.CountWrong(ctx, []masking.TriesOf{{VirtualNumber: storetest.Virtual(3), Allocation: pin.ID, Caller: storetest.Person(1)}}, now),

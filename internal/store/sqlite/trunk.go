@@ -4,25 +4,47 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"tandem/internal/masking"
 )
 
 const trunkColumns = `name, sources, targets, transport, country, number_format, trust_identity, priority, weight,
-	max_calls, max_cps, caller_ids, srtp, created_at, updated_at`
+	max_calls, max_cps, caller_ids, strip_prefixes, add_prefix, auth_username, auth_realm, auth_password, register_domain,
+	register_contact, register_expires, options_every, srtp, created_at, updated_at`
 
 // trunkDest are the destinations of trunkColumns.
 func trunkDest(t *masking.Trunk) []any {
 	return []any{&t.Name, fieldsCol[netip.Prefix]{&t.Sources, "prefix", netip.ParsePrefix},
-		fieldsCol[netip.AddrPort]{&t.Targets, "address", netip.ParseAddrPort},
-		wordCol[masking.Transport]{&t.Transport, "transport", []masking.Transport{masking.UDP, masking.TCP, masking.TLS}}, &t.Country,
+		fieldsCol[masking.Target]{&t.Targets, "address", parseTarget},
+		wordCol[masking.Transport]{&t.Transport, "transport", []masking.Transport{masking.UDP, masking.TCP, masking.TLS, masking.Auto}}, &t.Country,
 		wordCol[masking.NumberFormat]{&t.NumberFormat, "number format",
 			[]masking.NumberFormat{masking.FormatE164, masking.FormatPlain, masking.FormatNational}},
 		&t.TrustIdentity, &t.Priority, &t.Weight, &t.MaxCalls, &t.MaxCPS,
-		fieldsCol[string]{&t.CallerIDs, "caller ID", func(s string) (string, error) { return s, nil }},
+		fieldsCol[string]{&t.CallerIDs, "caller ID", word},
+		fieldsCol[string]{&t.StripPrefixes, "prefix", word}, &t.AddPrefix, &t.Auth.Username, &t.Auth.Realm, blobCol{&t.Auth.Sealed},
+		&t.Register.Domain, &t.Register.ContactUser, durationCol{&t.Register.Expires}, durationCol{&t.OptionsEvery},
 		wordCol[masking.SRTP]{&t.SRTP, "SRTP", []masking.SRTP{"", masking.SRTPOff, masking.SRTPOptional, masking.SRTPRequired}},
 		timeCol{&t.CreatedAt}, timeCol{&t.UpdatedAt}}
+}
+
+func word(s string) (string, error) { return s, nil }
+
+func parseTarget(s string) (masking.Target, error) {
+	t, ok := masking.ParseTarget(s)
+	if !ok {
+		return t, corrupt("target")
+	}
+	return t, nil
+}
+
+// trunkValues are what is written in the columns that an update may change.
+func trunkValues(v masking.Trunk) []any {
+	return []any{joinFields(v.Sources), joinFields(v.Targets), v.Transport, v.Country, v.NumberFormat, v.TrustIdentity,
+		v.Priority, v.Weight, v.MaxCalls, v.MaxCPS, strings.Join(v.CallerIDs, " "), strings.Join(v.StripPrefixes, " "), v.AddPrefix,
+		v.Auth.Username, v.Auth.Realm, blob(v.Auth.Sealed), v.Register.Domain, v.Register.ContactUser,
+		v.Register.Expires.Milliseconds(), v.OptionsEvery.Milliseconds(), v.SRTP}
 }
 
 func scanTrunk(_ *reader, row scanner) (t masking.Trunk, err error) {
@@ -73,18 +95,18 @@ func (r *reader) Trunks(ctx context.Context) ([]masking.Trunk, error) {
 
 // InsertTrunk writes a new trunk.
 func (t *tx) InsertTrunk(ctx context.Context, v masking.Trunk) error {
-	_, err := t.exec(ctx, `INSERT INTO trunk (`+trunkColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		v.Name, joinFields(v.Sources), joinFields(v.Targets), v.Transport, v.Country, v.NumberFormat, v.TrustIdentity,
-		v.Priority, v.Weight, v.MaxCalls, v.MaxCPS, strings.Join(v.CallerIDs, " "), v.SRTP, millis(v.CreatedAt), millis(v.UpdatedAt))
+	_, err := t.exec(ctx, `INSERT INTO trunk (`+trunkColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		slices.Concat([]any{v.Name}, trunkValues(v), []any{millis(v.CreatedAt), millis(v.UpdatedAt)})...)
 	return inserted("a trunk with this name", err)
 }
 
 // UpdateTrunk writes everything but the creation.
 func (t *tx) UpdateTrunk(ctx context.Context, v masking.Trunk) error {
 	return exactlyOne(t.exec(ctx, `UPDATE trunk SET sources = ?, targets = ?, transport = ?, country = ?, number_format = ?,
-		trust_identity = ?, priority = ?, weight = ?, max_calls = ?, max_cps = ?, caller_ids = ?, srtp = ?, updated_at = ? WHERE name = ?`,
-		joinFields(v.Sources), joinFields(v.Targets), v.Transport, v.Country, v.NumberFormat, v.TrustIdentity,
-		v.Priority, v.Weight, v.MaxCalls, v.MaxCPS, strings.Join(v.CallerIDs, " "), v.SRTP, millis(v.UpdatedAt), v.Name))
+		trust_identity = ?, priority = ?, weight = ?, max_calls = ?, max_cps = ?, caller_ids = ?, strip_prefixes = ?, add_prefix = ?,
+		auth_username = ?, auth_realm = ?, auth_password = ?, register_domain = ?, register_contact = ?, register_expires = ?,
+		options_every = ?, srtp = ?, updated_at = ? WHERE name = ?`,
+		append(trunkValues(v), millis(v.UpdatedAt), v.Name)...))
 }
 
 // DeleteTrunk removes a trunk.

@@ -22,9 +22,12 @@ func trunkTests() []test {
 func trunk(name string) masking.Trunk {
 	return masking.Trunk{Name: name,
 		Sources:   []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::7/128")},
-		Targets:   []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:5060"), netip.MustParseAddrPort("[2001:db8::7]:5080")},
+		Targets:   []masking.Target{{Host: "192.0.2.1", Port: 5060}, {Host: "2001:db8::7", Port: 5080}, {Host: "sip.carrier.example"}},
 		Transport: masking.UDP, Country: "IN", NumberFormat: masking.FormatNational, TrustIdentity: true,
 		Priority: 1, Weight: 2, MaxCalls: 3, MaxCPS: 4, CallerIDs: []string{"+9180*", "+14155550100"}, SRTP: masking.SRTPOptional,
+		StripPrefixes: []string{"9901#", "+"}, AddPrefix: "77",
+		Auth:     masking.Credentials{Username: "acme", Realm: `a "realm"`, Sealed: []byte("\x00sealed\xff")},
+		Register: masking.Registration{Domain: "carrier.example", ContactUser: "acme-1", Expires: time.Hour}, OptionsEvery: 30 * time.Second,
 		CreatedAt: Start(), UpdatedAt: Start()}
 }
 

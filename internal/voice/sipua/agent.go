@@ -47,6 +47,8 @@ type Options struct {
 	// cancelled: somebody waits for his answer, and phones give up after 32 s.
 	// 0 = 10 s.
 	Thought time.Duration
+	// Password gives that of a trunk's credentials; nil = there is none.
+	Password func(masking.Trunk) (string, error)
 }
 
 // largestOverUDP is the longest request that goes over UDP where TCP can be had: what
@@ -157,12 +159,12 @@ func (ua *Agent) tagFor(callID string) string {
 func (ua *Agent) SetTrunks(list []masking.Trunk) {
 	before := ua.trunks.all()
 	for _, t := range list {
-		warned := func(b masking.Trunk) bool { return b.Name == t.Name && b.BaresKeys() }
+		warned := func(b line) bool { return b.Name == t.Name && b.BaresKeys() }
 		if t.BaresKeys() && !slices.ContainsFunc(before, warned) {
 			ua.o.Log.Warn("keys of SRTP can be read by whoever sees the signalling: the trunk is not over TLS", "trunk", t.Name)
 		}
 	}
-	ua.trunks.table.Store(&list)
+	ua.trunks.set(list)
 }
 
 // Outgoing are the ways out for a caller ID, in the order to try (b2bua.Trunks).

@@ -119,9 +119,24 @@ func (e *earlyDialog) acknowledge(res *sip.Response, number uint32) *sip.Request
 // sendPrack acknowledges a reliable response. What the PRACK comes to does not
 // matter: the INVITE has its own end.
 func (l *leg) sendPrack(req *sip.Request, hop siptx.Target) {
-	if _, err := l.ua.tx.Request(req, hop, func(siptx.Outcome) {}); err != nil {
+	q := &question{ua: l.ua, wallet: l.wallet, to: hop, on: func(siptx.Outcome) {}}
+	tag := tagOf(req.To().Params)
+	q.next = func() uint32 { return l.nextEarlySeq(tag) }
+	if err := q.ask(req); err != nil {
 		l.log.Debug("prack not sent", "error", err.Error())
 	}
+}
+
+// nextEarlySeq takes the next CSeq of an early dialog, or of the one that has come of it.
+func (l *leg) nextEarlySeq(tag string) uint32 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d := &l.dlg
+	if e := l.earlyDialog(tag); e != nil {
+		d = &e.dlg
+	}
+	d.seq++
+	return d.seq
 }
 
 // retarget takes the target that an UPDATE gives to its early dialog.

@@ -25,8 +25,8 @@ func (g *guests) change(l *leg, by int) {
 	for _, p := range l.trunk.Sources {
 		count(p)
 	}
-	for _, t := range l.trunk.Targets {
-		count(single(t.Addr()))
+	for _, p := range l.trunk.places {
+		count(single(p.addr.Addr()))
 	}
 	count(single(l.origin.Addr.Addr()))
 }

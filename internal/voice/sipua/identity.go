@@ -13,8 +13,13 @@ import (
 // This file tells who called whom (calls.md §1.2), and writes numbers the way a
 // trunk wants them.
 
-// called is the number of the Request-URI; zero if it is none.
+// called is the number of the Request-URI; zero if it is none. Of a trunk that we
+// register with, a call to our Contact is one to the number in To: the registrar
+// has put the Contact in its place (RFC 3261 §16.5).
 func called(req *sip.Request, t masking.Trunk) e164.Number {
+	if t.Register.Domain != "" && unescape(req.Recipient.User) == t.Register.Contact(t.Auth) {
+		return numberOf(req.To().Address, t)
+	}
 	return numberOf(req.Recipient, t)
 }
 
@@ -98,7 +103,7 @@ func numberOf(u sip.Uri, t masking.Trunk) e164.Number {
 // parseUser normalises the user part of a URI, which may carry the parameters
 // of a telephone-subscriber (RFC 3966: phone-context; RFC 4694: npdi, rn).
 func parseUser(user string, t masking.Trunk) e164.Number {
-	user = unescape(user)
+	user = stripped(unescape(user), t)
 	digits, params, _ := strings.Cut(user, ";")
 	if digits == "" || len(digits) > 40 {
 		return e164.Number{}
@@ -174,6 +179,24 @@ func unhex(c byte) int {
 		return int(c-'A') + 10
 	}
 	return -1
+}
+
+// dialled writes the number that is rung.
+func dialled(n e164.Number, t masking.Trunk) string {
+	// A number sign is no character of a user part (RFC 3261 §25.1).
+	return strings.ReplaceAll(t.AddPrefix, "#", "%23") + format(n, t)
+}
+
+// stripped is a number as it came without the longest prefix that its trunk writes
+// before numbers.
+func stripped(user string, t masking.Trunk) string {
+	longest := ""
+	for _, p := range t.StripPrefixes {
+		if len(p) > len(longest) && len(p) < len(user) && strings.HasPrefix(user, p) {
+			longest = p
+		}
+	}
+	return user[len(longest):]
 }
 
 // format writes a number the way the trunk wants it. A foreign number on a

@@ -81,7 +81,7 @@ func (l *leg) Press(digit byte) {
 	ct := dtmfRelay
 	req.AppendHeader(&ct)
 	req.SetBody([]byte("Signal=" + string(rune(digit)) + "\r\nDuration=160\r\n"))
-	if _, err := l.ua.tx.Request(req, hop, func(siptx.Outcome) {}); err != nil {
+	if _, err := l.ask(req, hop, func(siptx.Outcome) {}); err != nil {
 		l.log.Debug("info not sent", "error", err.Error())
 	}
 }

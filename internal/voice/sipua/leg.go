@@ -31,7 +31,7 @@ const (
 // and is never held while siptx or the inbox is called, since siptx may call back.
 type leg struct {
 	ua     *Agent
-	trunk  masking.Trunk
+	trunk  line
 	call   masking.CallID
 	name   string // "a" or "b", for the log
 	log    *slog.Logger
@@ -41,15 +41,16 @@ type leg struct {
 	origin siptx.Target          // where the INVITE came from or went to
 	rung   *rung                 // in the call's ladder; never changes
 
-	refused bool // incoming legs: by us; its ACK may still come. Set before leave
-	sips    bool // incoming legs: our Contact must be a sips URI
+	refused bool    // incoming legs: by us; its ACK may still come. Set before leave
+	sips    bool    // incoming legs: our Contact must be a sips URI
+	wallet  *wallet // answers the challenges of the far side
 
 	mu      sync.Mutex
 	phase   phase
-	dlg     dialog          // callID and localTag never change
-	unread  []b2bua.Event   // told before anybody was bound to hear it
-	client  *siptx.ClientTx // outgoing legs: the INVITE
-	heard   bool            // outgoing legs: a response has come
+	dlg     dialog        // callID and localTag never change
+	unread  []b2bua.Event // told before anybody was bound to hear it
+	client  *question     // outgoing legs: the INVITE
+	heard   bool          // outgoing legs: a response has come
 	rang    bool
 	early   []earlyDialog   // outgoing legs
 	made    *dialog         // outgoing legs: as the 2xx made it, for the ACK of each further one
@@ -145,7 +146,7 @@ func (l *leg) contact() *sip.ContactHeader {
 }
 
 // ours reports whether addr belongs to the leg's trunk.
-func (l *leg) ours(addr netip.Addr) bool { return owns(l.trunk, addr) }
+func (l *leg) ours(addr netip.Addr) bool { return l.trunk.owns(addr) }
 
 // inDialog reports whether a request with our tag is the peer's, and in which
 // dialog: the one that the leg has, or on an outgoing leg that is not answered one
@@ -214,7 +215,7 @@ func (l *leg) End(why b2bua.Reason) {
 	case was == early && l.invite != nil:
 		l.refuseInvite(why)
 	case was == early && client != nil:
-		l.cancelInvite(client)
+		client.Cancel()
 	case was == talking:
 		l.bye()
 	}
@@ -238,7 +239,7 @@ func (l *leg) bye() {
 	l.mu.Unlock()
 	again.stop()
 	l.terminated(offer)
-	_, err := l.ua.tx.Request(req, hop, func(o siptx.Outcome) {
+	_, err := l.ask(req, hop, func(o siptx.Outcome) {
 		if o.Err != nil || o.Res.StatusCode >= 200 {
 			l.leave()
 		}

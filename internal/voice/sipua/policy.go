@@ -107,7 +107,7 @@ type outgoingInvite struct {
 
 func (o outgoingInvite) build() *sip.Request {
 	self := sip.Uri{Scheme: "sip", User: format(o.callerID, o.trunk), Host: o.contact.Address.Host, Port: o.contact.Address.Port}
-	peer := sip.Uri{Scheme: "sip", User: format(o.to, o.trunk), Host: host(o.target.Addr()), Port: int(o.target.Port())}
+	peer := sip.Uri{Scheme: "sip", User: dialled(o.to, o.trunk), Host: host(o.target.Addr()), Port: int(o.target.Port())}
 	req := sip.NewRequest(sip.INVITE, peer)
 	max := sip.MaxForwardsHeader(o.hops)
 	req.AppendHeader(&max)

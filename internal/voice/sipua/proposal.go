@@ -101,25 +101,21 @@ func (l *leg) proceed() {
 		req.AppendHeader(&ct)
 		req.SetBody(p.body)
 	}
-	tx, err := l.ua.tx.Request(req, hop, func(o siptx.Outcome) { l.onProposed(p, o) })
+	q, err := l.ask(req, hop, func(o siptx.Outcome) { l.onProposed(p, o) })
 	if err != nil {
 		l.onProposed(p, siptx.Outcome{Err: err})
 		return
 	}
-	l.hurry(p, tx)
+	l.hurry(p, q)
 }
 
 // hurry has a re-INVITE cancelled that is not answered in time. Its final response
 // comes all the same, be it 200, and is the end of it.
-func (l *leg) hurry(p *proposal, tx *siptx.ClientTx) {
+func (l *leg) hurry(p *proposal, q *question) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.out == p && p.method == sip.INVITE {
-		p.limit = time.AfterFunc(l.ua.o.Thought, func() {
-			if err := tx.Cancel(); err != nil {
-				l.log.Debug("cancel of a re-invite not sent", "error", err.Error())
-			}
-		})
+		p.limit = time.AfterFunc(l.ua.o.Thought, q.Cancel)
 	}
 }
 

@@ -159,7 +159,7 @@ func (ua *Agent) incoming(tx *siptx.ServerTx, req *sip.Request) {
 	}
 	now := ua.o.Clock()
 	in := b2bua.Invite{Offer: offer, SRTP: trunk.SRTP, Hops: hopsLeft(req), Ask: masking.Ask{Call: ua.callOf(tx), Trunk: trunk.Name,
-		Called: called(req, trunk), Caller: caller(req, trunk), Received: now}}
+		Called: called(req, trunk.Trunk), Caller: caller(req, trunk.Trunk), Received: now}}
 	l := ua.newIncoming(tx, req, trunk, in.Call)
 	in.Leg = l
 	_ = ua.respond(tx, response(req, 100, "Trying", "", nil, nil))

@@ -148,7 +148,7 @@ func trunk(name string, peers ...*peer) masking.Trunk {
 		TrustIdentity: true, Priority: 1, Weight: 1, CallerIDs: []string{"*"}}
 	for _, p := range peers {
 		t.Sources = append(t.Sources, single(p.addr.Addr()))
-		t.Targets = append(t.Targets, p.addr)
+		t.Targets = append(t.Targets, masking.TargetAt(p.addr))
 	}
 	return t
 }

@@ -45,7 +45,7 @@ func leaks(f e164.Finder, raw []byte) bool {
 	for first := true; len(head) > 0; first = false {
 		var line []byte
 		line, head, _ = bytes.Cut(head, []byte("\r\n"))
-		if (ours || !(first || repeated(line))) && f.Found(line) {
+		if !credentials(line) && (ours || !(first || repeated(line))) && f.Found(line) {
 			return true
 		}
 	}
@@ -81,6 +81,12 @@ func inDialog(head []byte) bool {
 	}
 	line, _, _ := bytes.Cut(head[i+2:], []byte("\r\n"))
 	return bytes.Contains(line, []byte(";tag="))
+}
+
+// credentials reports whether a header field answers a challenge: with the realm
+// and nonce that the peer wrote, and otherwise with what stands elsewhere too.
+func credentials(line []byte) bool {
+	return bytes.HasPrefix(line, []byte("Authorization:")) || bytes.HasPrefix(line, []byte("Proxy-Authorization:"))
 }
 
 // repeated reports whether a header field says again what the peer wrote, or is a

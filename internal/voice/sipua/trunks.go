@@ -15,9 +15,21 @@ import (
 
 // trunks is the table of trunks: replaced as a whole, read without a lock.
 type trunks struct {
-	table  atomic.Pointer[[]masking.Trunk]
+	table  atomic.Pointer[[]line]
 	mu     sync.Mutex
 	states map[string]*trunkState
+}
+
+// line is a trunk with the addresses of its targets, as far as they are known.
+type line struct {
+	masking.Trunk
+	places []place
+}
+
+// place is an address where a trunk is reached, and over what.
+type place struct {
+	network string
+	addr    netip.AddrPort
 }
 
 // trunkState is what a trunk has shown of itself; it outlives a change of its
@@ -49,23 +61,37 @@ const (
 	probeEvery = 30 * time.Second
 )
 
-func (ts *trunks) all() []masking.Trunk {
+func (ts *trunks) all() []line {
 	if p := ts.table.Load(); p != nil {
 		return *p
 	}
 	return nil
 }
 
+// set replaces the trunks.
+func (ts *trunks) set(list []masking.Trunk) {
+	lines := make([]line, len(list))
+	for i, t := range list {
+		lines[i] = line{Trunk: t}
+		for _, target := range t.Targets {
+			if addr, ok := target.Address(); ok {
+				lines[i].places = append(lines[i].places, place{string(t.Transport), addr})
+			}
+		}
+	}
+	ts.table.Store(&lines)
+}
+
 // knows reports whether any trunk sends from addr or is reached there. The answers
 // of a trunk that only takes calls come from where we send them.
 func (ts *trunks) knows(addr netip.Addr) bool {
-	_, ok := ts.bySource(addr)
-	return ok || slices.ContainsFunc(ts.all(), func(t masking.Trunk) bool { return hasTarget(t, addr) })
+	addr = addr.Unmap()
+	return slices.ContainsFunc(ts.all(), func(l line) bool { return l.owns(addr) })
 }
 
 // bySource finds the trunk that an address may call from. Of several the one with
 // the longest prefix wins, among equals the first of the table.
-func (ts *trunks) bySource(addr netip.Addr) (masking.Trunk, bool) {
+func (ts *trunks) bySource(addr netip.Addr) (line, bool) {
 	addr = addr.Unmap()
 	list, best, bits := ts.all(), -1, -1
 	for i := range list {
@@ -76,29 +102,27 @@ func (ts *trunks) bySource(addr netip.Addr) (masking.Trunk, bool) {
 		}
 	}
 	if best < 0 {
-		return masking.Trunk{}, false
+		return line{}, false
 	}
 	return list[best], true
 }
 
 // byAddress finds a trunk that sends from an address or is reached there, the zero
-// trunk if there is none.
-func (ts *trunks) byAddress(addr netip.Addr) masking.Trunk {
-	for _, t := range ts.all() {
-		if owns(t, addr) {
-			return t
+// line if there is none.
+func (ts *trunks) byAddress(addr netip.Addr) line {
+	for _, l := range ts.all() {
+		if l.owns(addr) {
+			return l
 		}
 	}
-	return masking.Trunk{}
-}
-
-func hasTarget(t masking.Trunk, addr netip.Addr) bool {
-	addr = addr.Unmap()
-	return slices.ContainsFunc(t.Targets, func(a netip.AddrPort) bool { return a.Addr().Unmap() == addr })
+	return line{}
 }
 
 // owns reports whether addr belongs to the trunk, as a source or a target.
-func owns(t masking.Trunk, addr netip.Addr) bool { return t.Admits(addr) || hasTarget(t, addr) }
+func (l line) owns(addr netip.Addr) bool {
+	addr = addr.Unmap()
+	return l.Admits(addr) || slices.ContainsFunc(l.places, func(p place) bool { return p.addr.Addr() == addr })
+}
 
 func (ts *trunks) state(name string) *trunkState {
 	ts.mu.Lock()
@@ -116,11 +140,17 @@ func (ts *trunks) state(name string) *trunkState {
 func (ts *trunks) outgoing(ua *Agent, callerID e164.Number) []b2bua.Trunk {
 	var up, down []b2bua.Trunk
 	now := time.Now()
-	for _, t := range masking.OutgoingTrunks(ts.all(), callerID, rand.IntN) {
+	lines := ts.all()
+	list := make([]masking.Trunk, len(lines))
+	for i := range lines {
+		list[i] = lines[i].Trunk
+	}
+	for _, t := range masking.OutgoingTrunks(list, callerID, rand.IntN) {
+		l := lines[slices.IndexFunc(lines, func(l line) bool { return l.Name == t.Name })]
 		s := ts.state(t.Name)
 		last := s.passedOver(now)
-		for _, target := range t.Targets {
-			way := &way{ua: ua, trunk: t, state: s, target: target}
+		for _, p := range l.places {
+			way := &way{ua: ua, trunk: l, state: s, place: p}
 			if last {
 				down = append(down, way)
 			} else {
@@ -194,10 +224,10 @@ func (s *trunkState) health() Health {
 
 // way is one address of one trunk.
 type way struct {
-	ua     *Agent
-	trunk  masking.Trunk
-	state  *trunkState
-	target netip.AddrPort
+	ua    *Agent
+	trunk line
+	state *trunkState
+	place place
 }
 
 // SRTP is what the trunk says of it.

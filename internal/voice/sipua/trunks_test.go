@@ -47,12 +47,12 @@ func names(ua *Agent) (list []string) {
 
 func TestWaysOutGoByPriorityThenWeightAndOnlyWhereTheCallerIDMayBeShown(t *testing.T) {
 	r := newRig(t)
-	at := func(port uint16) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr("127.0.0.5"), port) }
+	at := func(port uint16) masking.Target { return masking.Target{Host: "127.0.0.5", Port: port} }
 	heavy, light, last, other, mute := trunk("heavy"), trunk("light"), trunk("last"), trunk("other"), trunk("mute")
-	heavy.Targets, heavy.Weight = []netip.AddrPort{at(1), at(2)}, 9
-	light.Targets, light.Weight = []netip.AddrPort{at(3)}, 1
-	last.Targets, last.Priority = []netip.AddrPort{at(4)}, 2
-	other.Targets, other.CallerIDs = []netip.AddrPort{at(5)}, []string{"+1*"}
+	heavy.Targets, heavy.Weight = []masking.Target{at(1), at(2)}, 9
+	light.Targets, light.Weight = []masking.Target{at(3)}, 1
+	last.Targets, last.Priority = []masking.Target{at(4)}, 2
+	other.Targets, other.CallerIDs = []masking.Target{at(5)}, []string{"+1*"}
 	r.ua.SetTrunks([]masking.Trunk{last, other, light, heavy, mute})
 	first := map[string]int{}
 	for range 2000 {
@@ -109,9 +109,9 @@ func TestATrunkStartsNoMoreCallsASecondThanItsLimit(t *testing.T) {
 
 func TestATrunkThatFailsIsTriedLastButProbedNowAndThen(t *testing.T) {
 	r := newRig(t)
-	at := netip.MustParseAddrPort("127.0.0.5:5060")
+	at := masking.Target{Host: "127.0.0.5", Port: 5060}
 	bad, good := trunk("bad"), trunk("good")
-	bad.Targets, good.Targets, good.Priority = []netip.AddrPort{at}, []netip.AddrPort{at}, 2
+	bad.Targets, good.Targets, good.Priority = []masking.Target{at}, []masking.Target{at}, 2
 	r.ua.SetTrunks([]masking.Trunk{bad, good})
 	s, now := r.ua.trunks.state("bad"), time.Now()
 	fail := func(at time.Time) { s.note(false, at) }

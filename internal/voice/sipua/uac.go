@@ -18,9 +18,9 @@ import (
 func (w *way) Dial(d b2bua.Dial) b2bua.Leg {
 	ua := w.ua
 	l := &leg{ua: ua, trunk: w.trunk, call: d.Call, name: "b", log: ua.o.Log.With("call", string(d.Call), "leg", "b"),
-		origin: siptx.Target{Network: string(w.trunk.Transport), Addr: w.target}}
+		origin: siptx.Target{Network: w.place.network, Addr: w.place.addr}}
 	l.Bind(d.Inbox, d.Hidden)
-	if !w.state.take(w.trunk, time.Now()) {
+	if !w.state.take(w.trunk.Trunk, time.Now()) {
 		l.phase = gone
 		ua.o.Ladders.leave(ua.o.Ladders.join(nil, d.Call, "", "", w.trunk.Name, l.origin.Network), "", false) // an attempt without messages
 		l.tell(b2bua.Event{Kind: b2bua.EvFailed, Cause: masking.CauseFailed, Retry: true})
@@ -28,16 +28,17 @@ func (w *way) Dial(d b2bua.Dial) b2bua.Leg {
 		return l
 	}
 	l.done = w.state.give
+	l.wallet = ua.walletOf(w.trunk)
 	l.dlg = dialog{callID: newTag() + newTag(), seq: 1, peer: l.origin}
 	l.dlg.localTag = ua.tagFor(l.dlg.callID)
-	req := outgoingInvite{trunk: w.trunk, target: w.target, to: d.To, callerID: d.CallerID, callID: l.dlg.callID,
+	req := outgoingInvite{trunk: w.trunk.Trunk, target: w.place.addr, to: d.To, callerID: d.CallerID, callID: l.dlg.callID,
 		tag: l.dlg.localTag, contact: l.contact(), hops: d.Hops, body: d.Offer}.build()
 	l.session.ask(req, "")
 	l.session.said = d.Offer
 	l.dlg.local, l.dlg.remote = req.From().Address, req.To().Address
 	ua.remember(l)
 	l.silent = time.AfterFunc(ua.o.Silence, func() { l.noResponse(w.state) })
-	client, err := ua.tx.Request(req, l.origin, func(o siptx.Outcome) { l.onOutcome(o, w.state) })
+	client, err := l.ask(req, l.origin, func(o siptx.Outcome) { l.onOutcome(o, w.state) })
 	if err != nil {
 		l.inviteFailed(err, w.state)
 		return l
@@ -58,15 +59,6 @@ func (l *leg) noResponse(trunk *trunkState) {
 	}
 	trunk.note(false, time.Now())
 	l.tell(b2bua.Event{Kind: b2bua.EvFailed, Status: 408, Cause: masking.CauseFailed, Retry: true})
-}
-
-// cancelInvite gives up an INVITE that has no final response; siptx holds the
-// CANCEL back until a provisional one has come (RFC 3261 §9.1), and ends the
-// transaction if none ever does.
-func (l *leg) cancelInvite(client *siptx.ClientTx) {
-	if err := client.Cancel(); err != nil {
-		l.log.Debug("cancel not sent", "error", err.Error())
-	}
 }
 
 // onOutcome takes what the INVITE brings, in order of arrival.
@@ -244,7 +236,10 @@ func (l *leg) sendAck(d dialog, res *sip.Response) {
 
 // hangUp ends a dialog that nobody wants. Whether its BYE is answered does not matter.
 func (l *leg) hangUp(d dialog) {
-	if _, err := l.ua.tx.Request(d.within(sip.BYE, d.seq+1), d.hop(l.ours), func(siptx.Outcome) {}); err != nil {
+	q := &question{ua: l.ua, wallet: l.wallet, to: d.hop(l.ours), on: func(siptx.Outcome) {}}
+	seq := d.seq + 1
+	q.next = func() uint32 { seq++; return seq } // one repetition at a time
+	if err := q.ask(d.within(sip.BYE, seq)); err != nil {
 		l.log.Debug("bye of a fork not sent", "error", err.Error())
 	}
 }
@@ -267,6 +262,7 @@ func (ua *Agent) OnStray(res *sip.Response, src netip.AddrPort) {
 		return
 	}
 	l := &leg{ua: ua, log: ua.o.Log, trunk: ua.trunks.byAddress(src.Addr())}
+	l.wallet = ua.walletOf(l.trunk)
 	l.origin = siptx.Target{Network: strings.ToLower(res.Via().Transport), Addr: src}
 	d := dialog{callID: callID, localTag: tag, local: res.From().Address, remote: res.To().Address,
 		seq: res.CSeq().SeqNo + forgotten, peer: l.origin}

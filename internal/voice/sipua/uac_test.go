@@ -1,7 +1,6 @@
 package sipua
 
 import (
-	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -424,7 +423,7 @@ func TestOverTCPACallIsMadeAndTheContactSaysSo(t *testing.T) {
 	r := newRig(t)
 	far := r.farTCP("127.0.0.4")
 	over := trunk("tcp")
-	over.Transport, over.Targets = masking.TCP, []netip.AddrPort{far.addr}
+	over.Transport, over.Targets = masking.TCP, []masking.Target{masking.TargetAt(far.addr)}
 	r.ua.SetTrunks([]masking.Trunk{over})
 	leg, ev := r.dial()
 	invite := far.request(t, "INVITE")

@@ -96,13 +96,13 @@ func TestNumbersGoInAndOutOfPools(t *testing.T) {
 
 func TestTrunksAreKeptAsDescribed(t *testing.T) {
 	h := newHarness(t)
-	const full = `{"name":"carrier-a","sources":["127.0.0.2/32","192.0.2.7/24","2001:db8::1"],"targets":["127.0.0.2:5080","[2001:db8::1]:5060"],"transport":"udp","country":"IN","number_format":"plain","trust_identity":true,"early_media":false,"priority":2,"weight":3,"max_calls":4,"max_cps":5,"caller_ids":["+9140*"]}`
-	const shown = `{"response":{"name":"carrier-a","sources":["127.0.0.2/32","192.0.2.0/24","2001:db8::1/128"],"targets":["127.0.0.2:5080","[2001:db8::1]:5060"],"transport":"udp","country":"IN","number_format":"plain","trust_identity":true,"early_media":false,"priority":2,"weight":3,"max_calls":4,"max_cps":5,"caller_ids":["+9140*"],"srtp":"off","created_at":"2024-06-15T05:00:00Z","updated_at":"2024-06-15T05:00:00Z"`
+	const full = `{"name":"carrier-a","sources":["127.0.0.2/32","192.0.2.7/24","2001:db8::1"],"targets":["127.0.0.2:5080","[2001:db8::1]:5060"],"transport":"udp","country":"IN","number_format":"plain","strip_prefixes":["9901#"],"add_prefix":"77","trust_identity":true,"early_media":false,"priority":2,"weight":3,"max_calls":4,"max_cps":5,"caller_ids":["+9140*"],"auth":{"username":"acme","password":"hush","realm":"carrier.example"},"register":{"domain":"Carrier.example","expires":600},"options_seconds":60}`
+	const shown = `{"response":{"name":"carrier-a","sources":["127.0.0.2/32","192.0.2.0/24","2001:db8::1/128"],"targets":["127.0.0.2:5080","[2001:db8::1]:5060"],"transport":"udp","country":"IN","number_format":"plain","strip_prefixes":["9901#"],"add_prefix":"77","trust_identity":true,"early_media":false,"priority":2,"weight":3,"max_calls":4,"max_cps":5,"caller_ids":["+9140*"],"srtp":"off","auth":{"username":"acme","realm":"carrier.example","password_set":true},"register":{"domain":"carrier.example","contact_user":"acme","expires":600},"options_seconds":60,"created_at":"2024-06-15T05:00:00Z","updated_at":"2024-06-15T05:00:00Z"`
 	h.admin("POST", "/v1/admin/trunks", full).want(201).exactly(shown + "}}")
 	h.admin("GET", "/v1/admin/trunks/carrier-a", "").want(200).exactly(shown + `,"health":{"asked":"carrier-a","state":"up"}}}`)
 	h.admin("POST", "/v1/admin/trunks", full).want(409)
 	h.admin("POST", "/v1/admin/trunks", `{"name":"b","targets":["192.0.2.1:5060"],"country":"IN"}`).want(201).
-		exactly(`{"response":{"name":"b","sources":[],"targets":["192.0.2.1:5060"],"transport":"udp","country":"IN","number_format":"e164","trust_identity":false,"early_media":false,"priority":1,"weight":1,"max_calls":0,"max_cps":0,"caller_ids":["*"],"srtp":"off","created_at":"2024-06-15T05:00:00Z","updated_at":"2024-06-15T05:00:00Z"}}`)
+		exactly(`{"response":{"name":"b","sources":[],"targets":["192.0.2.1:5060"],"transport":"udp","country":"IN","number_format":"e164","strip_prefixes":[],"add_prefix":"","trust_identity":false,"early_media":false,"priority":1,"weight":1,"max_calls":0,"max_cps":0,"caller_ids":["*"],"srtp":"off","options_seconds":30,"created_at":"2024-06-15T05:00:00Z","updated_at":"2024-06-15T05:00:00Z"}}`)
 	changed := h.admin("PUT", "/v1/admin/trunks/b", `{"sources":["192.0.2.1"],"transport":"tcp","weight":9}`).want(200)
 	if !strings.Contains(changed.body, `"targets":["192.0.2.1:5060"],"transport":"tcp"`) || !strings.Contains(changed.body, `"weight":9`) {
 		t.Errorf("changed %s", changed.body)
@@ -115,14 +115,52 @@ func TestTrunksAreKeptAsDescribed(t *testing.T) {
 	h.admin("PUT", "/v1/admin/trunks/b", `{}`).refused(404, "not_found", "")
 }
 
+func TestAPasswordOfATrunkIsSealedUnderItsNameAndNeverShown(t *testing.T) {
+	h := newHarness(t)
+	sealed := func() string {
+		k, err := h.plane.Trunks.Get(t.Context(), "k")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(k.Auth.Sealed)
+	}
+	const made = `{"name":"k","country":"IN","targets":["sip.carrier.example"],"auth":{"username":"u","password":"hush"}}`
+	for _, a := range []*answer{h.admin("POST", "/v1/admin/trunks", made).want(201), h.admin("GET", "/v1/admin/trunks/k", "").want(200),
+		h.admin("GET", "/v1/admin/trunks", "").want(200), h.admin("PUT", "/v1/admin/trunks/k", `{"auth":{"realm":"r"}}`).want(200)} {
+		if strings.Contains(a.body, "hush") || !strings.Contains(a.body, `"password_set":true`) {
+			t.Errorf("%s", a.body)
+		}
+	}
+	if got := sealed(); got != "k keeps hush" {
+		t.Errorf("kept %q", got)
+	}
+	h.admin("PUT", "/v1/admin/trunks/k", `{"auth":{"password":"other"}}`).want(200)
+	if got := sealed(); got != "k keeps other" {
+		t.Errorf("changed to %q", got)
+	}
+	if a := h.admin("PUT", "/v1/admin/trunks/k", `{"auth":{"username":""}}`).want(200); strings.Contains(a.body, `"auth"`) || sealed() != "" {
+		t.Errorf("removed: %s, kept %q", a.body, sealed())
+	}
+	reg := `{"register":{"domain":"carrier.example","contact_user":"u"}}`
+	if a := h.admin("PUT", "/v1/admin/trunks/k", reg).want(200); !strings.Contains(a.body, `"expires":3600`) {
+		t.Errorf("%s", a.body)
+	}
+	if a := h.admin("PUT", "/v1/admin/trunks/k", `{"register":{"domain":""}}`).want(200); strings.Contains(a.body, `"register"`) {
+		t.Errorf("%s", a.body)
+	}
+}
+
 func TestWhatATrunkCannotDoYetIsRefusedByName(t *testing.T) {
 	h := newHarness(t)
 	h.admin("POST", "/v1/admin/trunks", `{"name":"a","targets":["192.0.2.1:5060"],"country":"IN"}`).want(201)
 	for member, field := range map[string]string{
-		`"auth":{"username":"u","password":"p","realm":"r"}`: "auth", `"auth":null`: "auth",
-		`"register":{"domain":"d","contact_user":"u","expires":300}`: "register",
+		`"auth":null`: "auth", `"auth":{"username":"u"}`: "auth.password", `"auth":{"password":"p"}`: "auth.username",
+		`"auth":{"username":"u v","password":"p"}`: "auth.username", `"auth":{"username":"u","password":""}`: "auth.password",
+		`"register":{"domain":"d:5060","contact_user":"u"}`: "register.domain", `"register":{"domain":"d"}`: "register.contact_user",
+		`"register":{"domain":"d","contact_user":"u","expires":59}`: "register.expires", `"register":true`: "register",
+		`"options_seconds":4`: "options_seconds", `"add_prefix":"a"`: "add_prefix", `"strip_prefixes":[""]`: "strip_prefixes",
 		`"early_media":true`: "early_media", `"transport":"ws"`: "transport",
-		`"targets":["sip.carrier.example:5060"]`: "targets", `"targets":["192.0.2.1"]`: "targets", `"targets":["192.0.2.1:0"]`: "targets",
+		`"targets":["sip.carrier.example:0"]`: "targets", `"targets":["sip..example"]`: "targets", `"targets":["192.0.2.1"]`: "targets", `"targets":["192.0.2.1:0"]`: "targets",
 		`"targets":["0.0.0.0:5060"]`: "targets", `"targets":"192.0.2.1:5060"`: "targets",
 		`"sources":["carrier.example"]`: "sources", `"sources":["192.0.2.0/33"]`: "sources", `"sources":["fe80::1%eth0"]`: "sources",
 		`"country":"in"`: "country", `"number_format":"raw"`: "number_format", `"priority":-1`: "priority", `"weight":1.5`: "weight",

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"strings"
 	"time"
 
 	"tandem/internal/control"
@@ -15,21 +16,38 @@ import (
 // TrunkBody describes a trunk. Made with it, a trunk gets defaults for what is
 // omitted; changed with it, what is omitted keeps its value.
 type TrunkBody struct {
-	Sources       []string     `json:"sources,omitempty" doc:"addresses and networks that may send us requests; kept as networks, with the bits of a host zeroed and IPv4 as IPv4" example:"[\"192.0.2.0/24\"]"`
-	Targets       []string     `json:"targets,omitempty" doc:"address:port in order of preference; host names are refused in this release" example:"[\"192.0.2.1:5060\"]"`
-	Transport     *string      `json:"transport,omitempty" enum:"udp,tcp,tls" doc:"default udp"`
-	Country       *string      `json:"country,omitempty" doc:"ISO 3166 alpha-2, for numbers written nationally" example:"IN"`
-	NumberFormat  *string      `json:"number_format,omitempty" enum:"e164,plain,national" doc:"how numbers are sent: +91…, 91…, 0…; default e164"`
-	TrustIdentity *bool        `json:"trust_identity,omitempty" doc:"believe P-Asserted-Identity and Remote-Party-ID; default false"`
-	EarlyMedia    *bool        `json:"early_media,omitempty" doc:"true is refused in this release"`
-	Priority      *int64       `json:"priority,omitempty" minimum:"0" doc:"lower is tried first; default 1"`
-	Weight        *int64       `json:"weight,omitempty" minimum:"0" doc:"share among equals; default 1"`
-	MaxCalls      *int64       `json:"max_calls,omitempty" minimum:"0" doc:"simultaneous outgoing calls; 0 is no limit"`
-	MaxCPS        *int64       `json:"max_cps,omitempty" minimum:"0" doc:"outgoing calls started a second; 0 is no limit"`
-	CallerIDs     []string     `json:"caller_ids,omitempty" doc:"virtual numbers it may show, prefixes with *; default all"`
-	SRTP          *string      `json:"srtp,omitempty" enum:"off,optional,required" doc:"protection of media that is offered, by keys in SDP; default off. A caller's offer of it is taken in any case, and with required no other"`
-	Auth          *Unsupported `json:"auth,omitempty" doc:"digest credentials: refused in this release"`
-	Register      *Unsupported `json:"register,omitempty" doc:"registration: refused in this release"`
+	Sources        []string       `json:"sources,omitempty" doc:"addresses and networks that may send us requests; kept as networks, with the bits of a host zeroed and IPv4 as IPv4" example:"[\"192.0.2.0/24\"]"`
+	Targets        []string       `json:"targets,omitempty" doc:"address:port, host name, or host name:port, in order of preference; a name without a port is looked up as RFC 3263 says (SRV, and NAPTR with transport auto)" example:"[\"192.0.2.1:5060\"]"`
+	Transport      *string        `json:"transport,omitempty" enum:"udp,tcp,tls,auto" doc:"default udp; auto: what DNS says of the name of each target"`
+	Country        *string        `json:"country,omitempty" doc:"ISO 3166 alpha-2, for numbers written nationally" example:"IN"`
+	NumberFormat   *string        `json:"number_format,omitempty" enum:"e164,plain,national" doc:"how numbers are sent: +91…, 91…, 0…; default e164"`
+	StripPrefixes  []string       `json:"strip_prefixes,omitempty" doc:"taken off a number as it comes in, before it is read; the longest that fits" example:"[\"9901#\"]"`
+	AddPrefix      *string        `json:"add_prefix,omitempty" doc:"put before the number that is rung"`
+	TrustIdentity  *bool          `json:"trust_identity,omitempty" doc:"believe P-Asserted-Identity and Remote-Party-ID; default false"`
+	EarlyMedia     *bool          `json:"early_media,omitempty" doc:"true is refused in this release"`
+	Priority       *int64         `json:"priority,omitempty" minimum:"0" doc:"lower is tried first; default 1"`
+	Weight         *int64         `json:"weight,omitempty" minimum:"0" doc:"share among equals; default 1"`
+	MaxCalls       *int64         `json:"max_calls,omitempty" minimum:"0" doc:"simultaneous outgoing calls; 0 is no limit"`
+	MaxCPS         *int64         `json:"max_cps,omitempty" minimum:"0" doc:"outgoing calls started a second; 0 is no limit"`
+	CallerIDs      []string       `json:"caller_ids,omitempty" doc:"virtual numbers it may show, prefixes with *; default all"`
+	SRTP           *string        `json:"srtp,omitempty" enum:"off,optional,required" doc:"protection of media that is offered, by keys in SDP; default off. A caller's offer of it is taken in any case, and with required no other"`
+	Auth           *TrunkAuth     `json:"auth,omitempty" doc:"digest credentials, for whatever the far side challenges; what is omitted keeps its value"`
+	Register       *TrunkRegister `json:"register,omitempty" doc:"registration; what is omitted keeps its value"`
+	OptionsSeconds *int64         `json:"options_seconds,omitempty" minimum:"0" maximum:"3600" doc:"how often each target is asked by OPTIONS whether it is there, 5 at least; 0: never; default 30"`
+}
+
+// TrunkAuth are digest credentials (RFC 3261 §22) as they are given.
+type TrunkAuth struct {
+	Username *string `json:"username,omitempty" doc:"\"\" takes the credentials away"`
+	Password *string `json:"password,omitempty" doc:"kept encrypted, and never shown"`
+	Realm    *string `json:"realm,omitempty" doc:"no other is answered; \"\" is any; default any"`
+}
+
+// TrunkRegister describes a registration (RFC 3261 §10) as it is given.
+type TrunkRegister struct {
+	Domain      *string `json:"domain,omitempty" doc:"where the account is; \"\" takes the registration away" example:"sip.carrier.example"`
+	ContactUser *string `json:"contact_user,omitempty" doc:"user part of our Contact; default auth.username. A call to it is one to the number in To"`
+	Expires     *int64  `json:"expires,omitempty" doc:"seconds that are asked for, 60 to 86400; default 3600"`
 }
 
 // NewTrunkBody names a trunk and describes it.
@@ -38,28 +56,44 @@ type NewTrunkBody struct {
 	TrunkBody
 }
 
-// Unsupported is an object that the contract knows and this release refuses.
-type Unsupported struct{}
-
 // Trunk is a trunk as the operator sees it.
 type Trunk struct {
-	Name          string               `json:"name"`
-	Sources       []string             `json:"sources"`
-	Targets       []string             `json:"targets"`
-	Transport     masking.Transport    `json:"transport"`
-	Country       string               `json:"country"`
-	NumberFormat  masking.NumberFormat `json:"number_format"`
-	TrustIdentity bool                 `json:"trust_identity"`
-	EarlyMedia    bool                 `json:"early_media"`
-	Priority      int64                `json:"priority"`
-	Weight        int64                `json:"weight"`
-	MaxCalls      int64                `json:"max_calls"`
-	MaxCPS        int64                `json:"max_cps"`
-	CallerIDs     []string             `json:"caller_ids"`
-	SRTP          masking.SRTP         `json:"srtp"`
-	CreatedAt     string               `json:"created_at" format:"date-time"`
-	UpdatedAt     string               `json:"updated_at" format:"date-time"`
-	Health        any                  `json:"health,omitempty" doc:"what this node knows of it now"`
+	Name           string               `json:"name"`
+	Sources        []string             `json:"sources"`
+	Targets        []string             `json:"targets"`
+	Transport      masking.Transport    `json:"transport"`
+	Country        string               `json:"country"`
+	NumberFormat   masking.NumberFormat `json:"number_format"`
+	StripPrefixes  []string             `json:"strip_prefixes"`
+	AddPrefix      string               `json:"add_prefix"`
+	TrustIdentity  bool                 `json:"trust_identity"`
+	EarlyMedia     bool                 `json:"early_media"`
+	Priority       int64                `json:"priority"`
+	Weight         int64                `json:"weight"`
+	MaxCalls       int64                `json:"max_calls"`
+	MaxCPS         int64                `json:"max_cps"`
+	CallerIDs      []string             `json:"caller_ids"`
+	SRTP           masking.SRTP         `json:"srtp"`
+	Auth           *ShownTrunkAuth      `json:"auth,omitempty"`
+	Register       *ShownTrunkRegister  `json:"register,omitempty"`
+	OptionsSeconds int64                `json:"options_seconds"`
+	CreatedAt      string               `json:"created_at" format:"date-time"`
+	UpdatedAt      string               `json:"updated_at" format:"date-time"`
+	Health         any                  `json:"health,omitempty" doc:"what this node knows of it now"`
+}
+
+// ShownTrunkAuth are credentials as the operator sees them: without the password.
+type ShownTrunkAuth struct {
+	Username string `json:"username"`
+	Realm    string `json:"realm"`
+	Password bool   `json:"password_set"`
+}
+
+// ShownTrunkRegister is a registration as the operator sees it.
+type ShownTrunkRegister struct {
+	Domain      string `json:"domain"`
+	ContactUser string `json:"contact_user"`
+	Expires     int64  `json:"expires"`
 }
 
 // NewTrunkInput is the request of adding a trunk.
@@ -100,12 +134,32 @@ func (s *server) addTrunk(ctx context.Context, in *NewTrunkInput) (control.Answe
 	if err != nil {
 		return control.Answer{}, err
 	}
-	t, err := body.apply(masking.Trunk{Name: body.Name, Transport: masking.UDP, NumberFormat: masking.FormatE164,
-		Priority: 1, Weight: 1, CallerIDs: []string{"*"}, SRTP: masking.SRTPOff})
+	t, err := s.changedBy(body.Name, body.TrunkBody)(masking.Trunk{Name: body.Name, Transport: masking.UDP, NumberFormat: masking.FormatE164,
+		Priority: 1, Weight: 1, CallerIDs: []string{"*"}, SRTP: masking.SRTPOff, OptionsEvery: masking.DefaultOptionsEvery})
 	if err != nil {
 		return control.Answer{}, err
 	}
 	return s.Plane.Trunks.Create(ctx, t, once(ctx, s, http.StatusCreated, s.presentTrunk))
+}
+
+// changedBy is the change that a body asks for. The password is sealed here, once:
+// the change itself may be made more than once, and must come out the same.
+func (s *server) changedBy(name string, b TrunkBody) func(masking.Trunk) (masking.Trunk, error) {
+	var sealed []byte
+	if b.Auth != nil && b.Auth.Password != nil {
+		sealed = s.Plane.Trunks.Seal(name, *b.Auth.Password)
+	}
+	return func(t masking.Trunk) (masking.Trunk, error) {
+		t, err := b.apply(t)
+		if err != nil {
+			return t, err
+		}
+		if err := b.Auth.apply(&t.Auth, sealed); err != nil {
+			return t, err
+		}
+		b.Register.apply(&t.Register)
+		return t, t.Check()
+	}
 }
 
 // apply changes a trunk by what the body names. It refuses what this release
@@ -137,25 +191,72 @@ func (b TrunkBody) apply(t masking.Trunk) (masking.Trunk, error) {
 	if b.SRTP != nil {
 		t.SRTP = masking.SRTP(*b.SRTP)
 	}
+	if b.StripPrefixes != nil {
+		t.StripPrefixes = b.StripPrefixes
+	}
+	if b.OptionsSeconds != nil {
+		t.OptionsEvery = seconds(*b.OptionsSeconds)
+	}
 	set(&t.Country, b.Country)
+	set(&t.AddPrefix, b.AddPrefix)
 	set(&t.TrustIdentity, b.TrustIdentity)
 	setInt(&t.Priority, b.Priority)
 	setInt(&t.Weight, b.Weight)
 	setInt(&t.MaxCalls, b.MaxCalls)
 	setInt(&t.MaxCPS, b.MaxCPS)
-	return t, t.Check()
+	return t, nil
 }
 
 func (b TrunkBody) checkSupported() error {
 	switch {
-	case b.Auth != nil:
-		return invalidField("auth", "digest authentication of trunks is not supported in this release")
-	case b.Register != nil:
-		return invalidField("register", "registration is not supported in this release")
 	case value(b.EarlyMedia):
 		return invalidField("early_media", "early_media true is not supported in this release")
 	}
 	return nil
+}
+
+// maxPassword is the longest password of a trunk, in bytes.
+const maxPassword = 256
+
+// apply changes credentials; sealed is the password, if one is given.
+func (a *TrunkAuth) apply(c *masking.Credentials, sealed []byte) error {
+	if a == nil {
+		return nil
+	}
+	if n := len(value(a.Password)); a.Password != nil && (n == 0 || n > maxPassword) {
+		return invalidField("auth.password", "auth.password must be 1 to 256 bytes")
+	}
+	set(&c.Username, a.Username)
+	set(&c.Realm, a.Realm)
+	switch {
+	case a.Username != nil && *a.Username == "":
+		*c = masking.Credentials{}
+	case c.Username == "":
+		return missingField("auth.username", "auth.username is required")
+	case sealed != nil:
+		c.Sealed = sealed
+	}
+	return nil
+}
+
+// apply changes a registration.
+func (r *TrunkRegister) apply(to *masking.Registration) {
+	if r == nil {
+		return
+	}
+	if r.Domain != nil {
+		to.Domain = strings.ToLower(*r.Domain)
+	}
+	set(&to.ContactUser, r.ContactUser)
+	if r.Expires != nil {
+		to.Expires = seconds(*r.Expires)
+	}
+	switch {
+	case to.Domain == "":
+		*to = masking.Registration{}
+	case to.Expires == 0 && r.Expires == nil:
+		to.Expires = masking.DefaultRegisterExpires
+	}
 }
 
 // parseSources reads addresses and networks; an address is a network of one.
@@ -184,14 +285,14 @@ func parseSources(texts []string) ([]netip.Prefix, error) {
 	return out, nil
 }
 
-func parseTargets(texts []string) ([]netip.AddrPort, error) {
-	out := make([]netip.AddrPort, len(texts))
+func parseTargets(texts []string) ([]masking.Target, error) {
+	out := make([]masking.Target, len(texts))
 	for i, text := range texts {
-		ap, err := netip.ParseAddrPort(text)
-		if err != nil || ap.Port() == 0 || ap.Addr().Zone() != "" || ap.Addr().IsUnspecified() {
-			return nil, invalidField("targets", fmt.Sprintf("targets[%d] must be address:port; host names are not supported in this release", i))
+		t, ok := masking.ParseTarget(text)
+		if !ok {
+			return nil, invalidField("targets", fmt.Sprintf("targets[%d] must be address:port, a host name, or a host name:port", i))
 		}
-		out[i] = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+		out[i] = t
 	}
 	return out, nil
 }
@@ -200,13 +301,21 @@ func (s *server) presentTrunk(t masking.Trunk) Trunk {
 	v := Trunk{Name: t.Name, Sources: make([]string, len(t.Sources)), Targets: make([]string, len(t.Targets)),
 		Transport: t.Transport, Country: t.Country, NumberFormat: t.NumberFormat, TrustIdentity: t.TrustIdentity,
 		Priority: int64(t.Priority), Weight: int64(t.Weight), MaxCalls: int64(t.MaxCalls), MaxCPS: int64(t.MaxCPS),
-		CallerIDs: append([]string{}, t.CallerIDs...), SRTP: cmp.Or(t.SRTP, masking.SRTPOff),
-		CreatedAt: masking.Stamp(t.CreatedAt, time.UTC), UpdatedAt: masking.Stamp(t.UpdatedAt, time.UTC)}
+		CallerIDs: append([]string{}, t.CallerIDs...), StripPrefixes: append([]string{}, t.StripPrefixes...), AddPrefix: t.AddPrefix,
+		SRTP:           cmp.Or(t.SRTP, masking.SRTPOff),
+		OptionsSeconds: int64(t.OptionsEvery / time.Second),
+		CreatedAt:      masking.Stamp(t.CreatedAt, time.UTC), UpdatedAt: masking.Stamp(t.UpdatedAt, time.UTC)}
 	for i, p := range t.Sources {
 		v.Sources[i] = p.String()
 	}
 	for i, ap := range t.Targets {
 		v.Targets[i] = ap.String()
+	}
+	if a := t.Auth; a.Username != "" {
+		v.Auth = &ShownTrunkAuth{a.Username, a.Realm, len(a.Sealed) > 0}
+	}
+	if r := t.Register; r.Domain != "" {
+		v.Register = &ShownTrunkRegister{r.Domain, r.Contact(t.Auth), int64(r.Expires / time.Second)}
 	}
 	return v
 }
@@ -241,7 +350,7 @@ func (s *server) changeTrunk(ctx context.Context, in *ChangeTrunkInput) (control
 	if err != nil {
 		return control.Answer{}, err
 	}
-	return s.Plane.Trunks.Update(ctx, in.Name, body.apply, once(ctx, s, http.StatusOK, s.presentTrunk))
+	return s.Plane.Trunks.Update(ctx, in.Name, s.changedBy(in.Name, body), once(ctx, s, http.StatusOK, s.presentTrunk))
 }
 
 func (s *server) removeTrunk(ctx context.Context, in *RemoveTrunkInput) (control.Answer, error) {
