@@ -44,10 +44,11 @@ type wire struct {
 	called  chan *phone.Call
 	media   [2]int // the server's ports
 	tshark  *exec.Cmd
+	sip     []string // what it has read of SIP; see understood
 	file    string
 }
 
-func newWire(t *testing.T, network string) *wire {
+func newWire(t *testing.T, network string, edit ...func(*app.Options)) *wire {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
@@ -57,7 +58,12 @@ func newWire(t *testing.T, network string) *wire {
 	first := 24000 + 200*rand.IntN(40)
 	s.media = [2]int{first, first + 199}
 	var err error
-	s.w, err = world.Start(world.Options{Environ: []string{fmt.Sprintf("TANDEM_MEDIA_PORTS=%d-%d", s.media[0], s.media[1])}})
+	s.w, err = world.Start(world.Options{Environ: []string{fmt.Sprintf("TANDEM_MEDIA_PORTS=%d-%d", s.media[0], s.media[1])},
+		Edit: func(o *app.Options) {
+			for _, e := range edit {
+				e(o)
+			}
+		}})
 	s.must(err)
 	t.Cleanup(func() {
 		if err := s.w.Close(5 * time.Second); err != nil {
