@@ -147,3 +147,11 @@ func (l *leg) retarget(req *sip.Request) {
 		e.dlg.target = req.Contact().Address
 	}
 }
+
+// agreedEarly reports whether our offer has been answered in an early dialog.
+func (l *leg) agreedEarly(tag string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.earlyDialog(tag)
+	return e != nil && e.answer != nil
+}

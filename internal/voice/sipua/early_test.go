@@ -296,3 +296,28 @@ func TestMoreThanTenProvisionalsAreOneRingingAndTheAnswerIsStillTaken(t *testing
 	ev.next(t, b2bua.EvAnswered)
 	ev.none(t)
 }
+
+func TestAnUpdateOfACalleeWhoHasNotAnsweredIsTakenRefusedOrMetByOurOpenOffer(t *testing.T) {
+	r, p := pair(t)
+	_, ev := r.dial()
+	invite := p.expect("INVITE ")
+	p.send(invite.reliably(180, "far", 1, ""))
+	p.pracked(1)
+	ev.next(t, b2bua.EvRinging)
+	s := p.callee(invite, "far")
+	if got := s.ask("UPDATE", &with{body: sdpBody}).status(); got != 491 {
+		t.Errorf("an offer while ours is open got %d (RFC 3311 §5.2)", got)
+	}
+	p.send(invite.reliably(183, "far", 2, "v=early"))
+	p.pracked(2)
+	if got := s.ask("UPDATE", &with{body: sdpBody}).status(); got != 488 {
+		t.Errorf("an offer after the answer got %d", got)
+	}
+	if got := s.ask("UPDATE", nil).status(); got != 200 {
+		t.Errorf("one that only refreshes the target got %d", got)
+	}
+	p.send(invite.reply(200, "far", "", at(p, "far")))
+	if e := ev.next(t, b2bua.EvAnswered); string(e.Body) != "v=early" {
+		t.Errorf("answered with %q", e.Body)
+	}
+}

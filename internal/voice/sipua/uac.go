@@ -105,8 +105,10 @@ func (l *leg) inviteFailed(err error, trunk *trunkState) {
 }
 
 // onEarly handles a request of a dialog that our INVITE has made but not yet
-// answered. Our offer is open, so no other can be made (RFC 3311 §5.2, RFC 3261
-// §14.2). A callee must not say BYE yet (§15); one that does has given the call up.
+// answered. While our offer is open no other can be made (RFC 3311 §5.2, RFC 3261
+// §14.2); once a reliable response has answered it one can, and is refused: until
+// the INVITE is answered there is nobody to whom other media would matter. A callee
+// must not say BYE yet (§15); one that does has given the call up.
 func (l *leg) onEarly(tx *siptx.ServerTx, req *sip.Request) {
 	body, ok := description(req)
 	switch {
@@ -120,6 +122,8 @@ func (l *leg) onEarly(tx *siptx.ServerTx, req *sip.Request) {
 	case req.Method == sip.UPDATE && body == nil:
 		l.retarget(req)
 		_ = l.ua.respond(tx, response(req, 200, "OK", "", l.contact(), nil)) // logged there
+	case req.Method == sip.UPDATE && l.agreedEarly(tagOf(req.From().Params)):
+		l.ua.refuse(tx, 488, "Not Acceptable Here")
 	case req.Method == sip.UPDATE || req.Method == sip.INVITE:
 		l.ua.refuse(tx, 491, "Request Pending")
 	case req.Method == sip.PRACK: // we have sent nothing that asks for one
