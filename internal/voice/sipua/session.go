@@ -279,5 +279,6 @@ func (l *leg) news(res *sip.Response) []byte {
 		return nil
 	}
 	l.asked = true
+	l.yield()
 	return body
 }
