@@ -56,10 +56,6 @@ func (l *leg) enter(res *sip.Response) *earlyDialog {
 func (l *leg) onProvisional(res *sip.Response) {
 	rings := res.StatusCode >= 180 && res.StatusCode < 190
 	l.mu.Lock()
-	if l.made != nil || l.phase == gone { // overtaken by the answer
-		l.mu.Unlock()
-		return
-	}
 	e := l.enter(res)
 	var prack *sip.Request
 	var hop siptx.Target
