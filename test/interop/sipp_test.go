@@ -1,5 +1,5 @@
 // Package interop tests Tandem against other people's software: sipp and baresip
-// as carriers and parties, tshark as the reader of what went over the wire.
+// as carriers and parties, Kamailio as a carrier's proxy, tshark as the reader of what went over the wire.
 package interop
 
 import (

@@ -36,12 +36,24 @@ func New(tb testing.TB) *Authority {
 	return a
 }
 
-// Issue makes a certificate for addresses, DNS names, and URIs that begin with "sip".
+// Issue makes a server's certificate for addresses, DNS names, and URIs that begin
+// with "sip".
 func (a *Authority) Issue(names ...string) tls.Certificate {
 	a.tb.Helper()
+	return a.issue(names, x509.ExtKeyUsageServerAuth)
+}
+
+// IssueToBoth makes a certificate that a client may show, too, to a peer who looks
+// at that.
+func (a *Authority) IssueToBoth(names ...string) tls.Certificate {
+	a.tb.Helper()
+	return a.issue(names, x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth)
+}
+
+func (a *Authority) issue(names []string, usage ...x509.ExtKeyUsage) tls.Certificate {
 	t, key := template(), newKey(a.tb)
 	t.Subject = pkix.Name{CommonName: "issued for a test"}
-	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	t.ExtKeyUsage = usage
 	for _, name := range names {
 		if ip := net.ParseIP(name); ip != nil {
 			t.IPAddresses = append(t.IPAddresses, ip)
