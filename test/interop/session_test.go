@@ -14,6 +14,7 @@ func TestSessionsAreRefreshedAsTheCarriersOfBothSidesWant(t *testing.T) {
 			"a caller who refreshes":    {caller: script{"caller_refreshes.xml", nil}, callees: []script{answers}, cause: "caller_hung_up"},
 			"a callee who takes UPDATE": {caller: refreshed, callees: []script{{"callee_refreshed_by_update.xml", nil}}, cause: "caller_hung_up"},
 			"a callee who takes none":   {caller: refreshed, callees: []script{{"callee_refreshed_by_reinvite.xml", nil}}, cause: "caller_hung_up"},
+			"a callee who wants longer": {caller: hangsUp, callees: []script{{"callee_wants_longer.xml", nil}}, cause: "caller_hung_up"},
 			"a callee who is not there": {caller: script{"caller_is_hung_up_on.xml", nil}, callees: []script{{"callee_lets_it_expire.xml", nil}}, cause: "session_expired"},
 		} {
 			t.Run(network+"/"+name, func(t *testing.T) {

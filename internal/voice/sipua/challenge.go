@@ -132,7 +132,8 @@ type question struct {
 	ua     *Agent
 	wallet *wallet
 	to     siptx.Target
-	next   func() uint32 // the CSeq of a repetition
+	next   func() uint32                                  // the CSeq of a repetition
+	longer func(*sip.Response) (func(*sip.Request), bool) // what a 422 asks for; nil = nothing
 	on     func(siptx.Outcome)
 
 	mu        sync.Mutex
@@ -144,7 +145,7 @@ type question struct {
 }
 
 // maxRepeats bounds the repetitions of one request: one for a proxy's challenge, one
-// for the server's, one for a nonce that got stale meanwhile.
+// for the server's, one for a nonce that got stale meanwhile or for a 422.
 const maxRepeats = 3
 
 // ask sends a request. What comes back is told as siptx tells it, but for the
@@ -192,16 +193,24 @@ func (q *question) Cancel() {
 }
 
 func (q *question) outcome(o siptx.Outcome) {
-	if o.Err == nil && (o.Res.StatusCode == 401 || o.Res.StatusCode == 407) && q.repeat(o.Res) {
-		return
+	switch {
+	case o.Err != nil:
+	case o.Res.StatusCode == 401, o.Res.StatusCode == 407:
+		if q.authenticate(o.Res) {
+			return
+		}
+	case q.longer != nil:
+		if change, ok := q.longer(o.Res); ok && q.repeat(change) {
+			return
+		}
 	}
 	q.on(o)
 }
 
-// repeat answers a challenge; false if it cannot be answered, so that the refusal
+// authenticate answers a challenge; false if it cannot be answered, so that the refusal
 // stands. A realm that has had its answer and asks again has refused it, unless it
 // says that only the nonce was too old.
-func (q *question) repeat(res *sip.Response) bool {
+func (q *question) authenticate(res *sip.Response) bool {
 	fresh := q.wallet.take(res)
 	q.mu.Lock()
 	worth := false
@@ -213,18 +222,29 @@ func (q *question) repeat(res *sip.Response) bool {
 		}
 		q.answered[key] = true
 	}
-	q.again++
-	if !worth || q.cancelled || q.again > maxRepeats {
-		refused := !worth && len(fresh) > 0
-		q.mu.Unlock()
-		if refused {
+	q.mu.Unlock()
+	if !worth {
+		if len(fresh) > 0 {
 			q.wallet.forget()
 		}
+		return false
+	}
+	return q.repeat(func(*sip.Request) {})
+}
+
+// repeat sends the request again, changed, unless it was given up or has been
+// repeated too often.
+func (q *question) repeat(change func(*sip.Request)) bool {
+	q.mu.Lock()
+	q.again++
+	if q.cancelled || q.again > maxRepeats {
+		q.mu.Unlock()
 		return false
 	}
 	req := q.req.Clone()
 	q.mu.Unlock()
 
+	change(req)
 	req.ReplaceHeader(&sip.CSeqHeader{SeqNo: q.next(), MethodName: req.Method})
 	q.wallet.show(req)
 	q.mu.Lock()
@@ -241,7 +261,7 @@ func (q *question) repeat(res *sip.Response) bool {
 
 // ask sends a request of this leg's dialog. on is told as by siptx.
 func (l *leg) ask(req *sip.Request, to siptx.Target, on func(siptx.Outcome)) (*question, error) {
-	q := &question{ua: l.ua, wallet: l.wallet, to: to, next: l.nextSeq, on: on}
+	q := &question{ua: l.ua, wallet: l.wallet, to: to, next: l.nextSeq, longer: l.longer, on: on}
 	return q, q.ask(req)
 }
 

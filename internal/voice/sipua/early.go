@@ -18,6 +18,7 @@ type earlyDialog struct {
 	dlg    dialog
 	number uint32 // RSeq of the last reliable response, 0 = there was none
 	answer []byte // the description that a reliable response has agreed
+	invite uint32 // CSeq of the INVITE that made it: sent again, it begins anew
 }
 
 // maxForks bounds the dialogs of one INVITE, early or answered, that a leg remembers.
@@ -39,11 +40,14 @@ func (l *leg) enter(res *sip.Response) *earlyDialog {
 	if res.StatusCode == 100 || tag == "" {
 		return nil
 	}
+	if len(l.early) > 0 && l.early[0].invite != res.CSeq().SeqNo {
+		l.early = nil
+	}
 	e := l.earlyDialog(tag)
 	if e == nil && len(l.early) < maxForks {
 		d := l.dlg
 		d.confirm(res)
-		l.early = append(l.early, earlyDialog{dlg: d})
+		l.early = append(l.early, earlyDialog{dlg: d, invite: res.CSeq().SeqNo})
 		e = &l.early[len(l.early)-1]
 	}
 	return e

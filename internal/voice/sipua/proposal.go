@@ -137,7 +137,6 @@ func (l *leg) onProposed(p *proposal, o siptx.Outcome) {
 	wait, again := time.Duration(0), false
 	if first && up && o.Err == nil && p.tries < mostTries {
 		wait, again = askAgain(o.Res, l.invite == nil)
-		again = again || l.session.raise(o.Res)
 	}
 	if again {
 		l.due = slices.Insert(l.due, 0, p)

@@ -177,14 +177,23 @@ func (l *leg) expireIn(interval int, ours bool) {
 	}
 }
 
-// raise takes a 422. It reports whether the same may be asked again, for longer.
-func (s *session) raise(res *sip.Response) bool {
+// longer takes a 422. ok reports whether the same may be asked again, and change how:
+// for as long as the peer wants it (RFC 4028 §7.3).
+func (l *leg) longer(res *sip.Response) (change func(*sip.Request), ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	least := seconds(value(res, "Min-SE"))
-	if res.StatusCode != 422 || least <= s.least {
-		return false
+	if res.StatusCode != 422 || least <= l.session.least {
+		return nil, false
 	}
-	s.least = least
-	return true
+	l.session.least = least
+	return func(req *sip.Request) {
+		req.RemoveHeader("Session-Expires")
+		req.RemoveHeader("Min-SE")
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.session.ask(req, l.session.refresher())
+	}, true
 }
 
 // gave keeps a description that we have given.

@@ -355,3 +355,72 @@ func TestBeforeTheAnswerNoSessionIsBegun(t *testing.T) {
 		t.Error("a session of no call")
 	}
 }
+
+func TestA422ToOurInviteIsFollowedByTheSameForLonger(t *testing.T) {
+	r, p := pair(t)
+	leg, ev := r.dial()
+	first := p.expect("INVITE ")
+	p.send(first.reliably(183, "far", 70, ""))
+	p.pracked(70)
+	ev.next(t, b2bua.EvRinging)
+	p.send(first.reply(422, "far", "", "Min-SE: 3600"))
+	p.expect("ACK ")
+	second := p.expect("INVITE ")
+	if second.field("Session-Expires") != "3600" || second.field("Min-SE") != "3600" || len(second.fields("Min-SE")) != 1 {
+		t.Errorf("RFC 4028 §7.3:\n%s", second)
+	}
+	for _, name := range []string{"Call-ID", "From", "To", "Contact"} {
+		if second.field(name) != first.field(name) {
+			t.Errorf("%s %q after %q", name, second.field(name), first.field(name))
+		}
+	}
+	if second.body() != first.body() || second.field("Via") == first.field("Via") || second.field("CSeq") == first.field("CSeq") {
+		t.Errorf("the second INVITE:\n%s", second)
+	}
+	p.send(second.reliably(183, "far", 5, "", at(p, "far"))) // numbers begin anew
+	prack := p.expect("PRACK ")
+	seq, _, _ := strings.Cut(second.field("CSeq"), " ")
+	if prack.field("RAck") != "5 "+second.field("CSeq") {
+		t.Errorf("RAck %q", prack.field("RAck"))
+	}
+	p.send(prack.reply(200, "", ""))
+	p.send(second.reply(200, "far", sdpBody, "Session-Expires: 3600;refresher=uac", at(p, "far")))
+	if ack := p.expect("ACK "); ack.field("CSeq") != seq+" ACK" {
+		t.Errorf("CSeq %q", ack.field("CSeq"))
+	}
+	ev.next(t, b2bua.EvAnswered)
+	if interval, ours, _ := lasts(leg); interval != 3600 || !ours {
+		t.Errorf("%d s, by us %v", interval, ours)
+	}
+	ev.none(t)
+}
+
+func TestA422ThatAsksForNoMoreThanItGotIsARefusal(t *testing.T) {
+	r, p := pair(t)
+	_, ev := r.dial()
+	p.send(p.expect("INVITE ").reply(422, "far", "", "Min-SE: 3600"))
+	p.expect("ACK ")
+	p.send(p.expect("INVITE ").reply(422, "far", "", "Min-SE: 3600"))
+	p.expect("ACK ")
+	if e := ev.next(t, b2bua.EvFailed); e.Status != 422 {
+		t.Errorf("failed with %+v", e)
+	}
+	ev.next(t, b2bua.EvGone)
+}
+
+func TestA422AfterOurCancelIsTheEnd(t *testing.T) {
+	r, p := pair(t)
+	leg, ev := r.dial()
+	invite := p.expect("INVITE ")
+	p.send(invite.reply(180, "far", ""))
+	ev.next(t, b2bua.EvRinging)
+	leg.End(b2bua.Reason{})
+	p.expect("CANCEL ")
+	p.send(invite.reply(422, "far", "", "Min-SE: 3600"))
+	p.expect("ACK ")
+	ev.next(t, b2bua.EvGone)
+	p.sync()
+	if n := p.count("INVITE"); n != 0 {
+		t.Error("rung again after the CANCEL")
+	}
+}
