@@ -138,7 +138,13 @@ func (a *App) DroppedSources() uint64 { return a.agent.Stats().DroppedSource }
 // Stop refuses new calls at once and lets those that are up go on until ctx is
 // done; then it hangs up. Everything is closed when it returns.
 func (a *App) Stop(ctx context.Context) error {
+	ended := make(chan struct{})
+	go func() { // beside the calls, which may go on for long
+		defer close(ended)
+		a.agent.Drain()
+	}()
 	a.exchange.Drain(ctx)
+	<-ended
 	closing, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	return a.unwind(closing)
@@ -239,6 +245,7 @@ func (a *App) openVoice(ctx context.Context) error {
 	}
 	a.onStop(a.agent.Close)
 	a.register(registry)
+	registry.MustRegister(trunkMetrics{a.agent})
 	if err := a.ReloadTrunks(ctx); err != nil {
 		return fmt.Errorf("trunks: %w", err)
 	}
@@ -249,6 +256,7 @@ func (a *App) openVoice(ctx context.Context) error {
 		}
 		a.addrs.SIP = append(a.addrs.SIP, l.Network+"://"+at.String())
 	}
+	a.agent.Keep()
 	return a.openOps(obs.OpsOptions{Metrics: registry, Log: a.log, Checks: []obs.Check{
 		{Name: "store", Ready: a.store.Ready},
 		{Name: "accepting", Ready: func(context.Context) error {

@@ -34,7 +34,7 @@ func (p *program) trunkCommand() *cobra.Command {
 	var fresh, change trunkFlags
 	create := g.add(verb{use: "create NAME", short: "Add a trunk", args: exactly("NAME"),
 		example: "  tandem trunk create carrier-a --source 198.51.100.0/28 --target 198.51.100.4:5060 --country IN\n" +
-			"  tandem trunk create carrier-b --target sip.carrier.example --country IN --auth-username acme \\\n" +
+			"  tandem trunk create carrier-b --target 198.51.100.9:5060 --country IN --auth-username acme \\\n" +
 			"    --auth-password-file secret --register-domain carrier.example",
 		run: func(ctx context.Context, s *session, args []string) error {
 			if err := s.asOperator(); err != nil {
@@ -83,9 +83,9 @@ type trunkFlags struct {
 func (t *trunkFlags) on(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringSliceVar(&t.sources, "source", nil, "address or network that may send us requests; may be repeated")
-	flags.StringSliceVar(&t.targets, "target", nil, "IP:PORT, NAME or NAME:PORT to send to, in order of preference; may be repeated")
+	flags.StringSliceVar(&t.targets, "target", nil, "IP:PORT to send to, in order of preference; may be repeated")
 	flags.StringSliceVar(&t.callerIDs, "caller-id", nil, "virtual number it may show, or a prefix with *; may be repeated (default all)")
-	flags.StringVar(&t.transport, "transport", "", "udp (default), tcp, tls, or auto: what DNS says")
+	flags.StringVar(&t.transport, "transport", "", "udp (default), tcp or tls")
 	flags.StringVar(&t.srtp, "srtp", "", "protection of media that is offered: off (default), optional, required")
 	flags.StringVar(&t.country, "country", "", "ISO 3166 code, for numbers written nationally")
 	flags.StringVar(&t.format, "number-format", "", "how numbers are sent: e164 +91… (default), plain 91…, national 0…")

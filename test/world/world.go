@@ -174,7 +174,7 @@ func (w *World) AddNumbers(tenant, sharing string, numbers ...string) error {
 // AddTrunk makes a trunk and waits until the server uses it.
 func (w *World) AddTrunk(name string, fields map[string]any) error {
 	body := map[string]any{"name": name, "sources": []string{"127.0.0.1/32"}, "transport": "udp", "country": "IN",
-		"number_format": "e164", "trust_identity": true, "priority": 1, "weight": 1, "caller_ids": []string{"*"}}
+		"number_format": "e164", "trust_identity": true, "options_seconds": 0, "priority": 1, "weight": 1, "caller_ids": []string{"*"}}
 	for k, v := range fields {
 		body[k] = v
 	}

@@ -62,6 +62,7 @@ type Agent struct {
 	tx      *siptx.Layer
 	trunks  trunks
 	guests  guests
+	keepers keepers
 	blocked atomic.Int64
 
 	mu        sync.Mutex // guards what follows; nothing is called while it is held
@@ -165,15 +166,15 @@ func (ua *Agent) SetTrunks(list []masking.Trunk) {
 		}
 	}
 	ua.trunks.set(list)
+	ua.keepers.mu.Lock()
+	defer ua.keepers.mu.Unlock()
+	ua.keepers.adjust(ua, ua.trunks.all())
 }
 
 // Outgoing are the ways out for a caller ID, in the order to try (b2bua.Trunks).
 func (ua *Agent) Outgoing(callerID e164.Number) []b2bua.Trunk {
 	return ua.trunks.outgoing(ua, callerID)
 }
-
-// TrunkHealth tells how a trunk does.
-func (ua *Agent) TrunkHealth(name string) Health { return ua.trunks.state(name).health() }
 
 // Blocked is how many messages the tripwire has stopped.
 func (ua *Agent) Blocked() int64 { return ua.blocked.Load() }
@@ -204,6 +205,7 @@ func (ua *Agent) Close(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}
+	ua.Drain()
 	err := ua.tx.Close()
 	for _, l := range ua.left() {
 		l.leave()

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/emiago/sipgo/sip"
 
@@ -140,4 +141,54 @@ func host(a netip.Addr) string {
 		return "[" + a.String() + "]"
 	}
 	return a.String()
+}
+
+// outgoingRegister is what a registrar is told: the account, and where we are.
+type outgoingRegister struct {
+	user, domain string
+	callID, tag  string
+	seq          uint32
+	contact      *sip.ContactHeader
+	expires      time.Duration // 0 takes the registration back
+}
+
+func (o outgoingRegister) build() *sip.Request {
+	domain := o.domain
+	if addr, err := netip.ParseAddr(domain); err == nil {
+		domain = host(addr)
+	}
+	account := sip.Uri{Scheme: "sip", User: o.user, Host: domain}
+	req := ownRequest(sip.REGISTER, sip.Uri{Scheme: "sip", Host: domain}, account, account, o.callID, o.tag, o.seq)
+	req.AppendHeader(o.contact)
+	req.AppendHeader(sip.NewHeader("Expires", strconv.Itoa(int(o.expires/time.Second))))
+	return req
+}
+
+// outgoingOptions asks an address of a trunk whether it is there.
+type outgoingOptions struct {
+	place       place
+	callID, tag string
+	contact     *sip.ContactHeader
+}
+
+func (o outgoingOptions) build() *sip.Request {
+	peer := sip.Uri{Scheme: "sip", Host: host(o.place.addr.Addr()), Port: int(o.place.addr.Port())}
+	self := sip.Uri{Scheme: "sip", Host: o.contact.Address.Host, Port: o.contact.Address.Port}
+	req := ownRequest(sip.OPTIONS, peer, self, peer, o.callID, o.tag, 1)
+	req.AppendHeader(o.contact)
+	req.AppendHeader(sip.NewHeader("Accept", string(sdpType)))
+	return req
+}
+
+// ownRequest begins a request outside of any call (RFC 3261 §8.1.1).
+func ownRequest(method sip.RequestMethod, target, from, to sip.Uri, callID, tag string, seq uint32) *sip.Request {
+	req := sip.NewRequest(method, target)
+	hops := sip.MaxForwardsHeader(70)
+	req.AppendHeader(&hops)
+	req.AppendHeader(&sip.FromHeader{Address: from, Params: tagParam(tag)})
+	req.AppendHeader(&sip.ToHeader{Address: to})
+	id := sip.CallIDHeader(callID)
+	req.AppendHeader(&id)
+	req.AppendHeader(&sip.CSeqHeader{SeqNo: seq, MethodName: method})
+	return req
 }

@@ -11,6 +11,7 @@ import (
 	"tandem/internal/e164"
 	"tandem/internal/masking"
 	"tandem/internal/voice/b2bua"
+	"tandem/internal/voice/siptx"
 )
 
 // trunks is the table of trunks: replaced as a whole, read without a lock.
@@ -29,37 +30,14 @@ type line struct {
 // place is an address where a trunk is reached, and over what.
 type place struct {
 	network string
+	name    string // the host name that led to addr; "" = none
 	addr    netip.AddrPort
 }
 
-// trunkState is what a trunk has shown of itself; it outlives a change of its
-// settings.
-type trunkState struct {
-	mu       sync.Mutex
-	live     int
-	second   int64 // the present second of started
-	started  int
-	failed   int // attempts in a row that the trunk itself failed
-	lastGood time.Time
-	lastBad  time.Time
-	probed   time.Time // when a call last went first to a trunk that is down
+// target is where siptx sends what goes there.
+func (p place) target() siptx.Target {
+	return siptx.Target{Network: p.network, Addr: p.addr, Name: p.name}
 }
-
-// Health is how a trunk does, as far as its calls have shown.
-type Health struct {
-	State         string    `json:"state"` // unknown, up, down
-	LiveCalls     int       `json:"live_calls"`
-	FailuresInRow int       `json:"failures_in_row"`
-	LastSuccess   time.Time `json:"last_success,omitzero"`
-	LastFailure   time.Time `json:"last_failure,omitzero"`
-}
-
-// downAfter failures in a row a trunk is reported down and tried last, but for one
-// call every probeEvery: nothing else would show that it is up again.
-const (
-	downAfter  = 3
-	probeEvery = 30 * time.Second
-)
 
 func (ts *trunks) all() []line {
 	if p := ts.table.Load(); p != nil {
@@ -75,11 +53,25 @@ func (ts *trunks) set(list []masking.Trunk) {
 		lines[i] = line{Trunk: t}
 		for _, target := range t.Targets {
 			if addr, ok := target.Address(); ok {
-				lines[i].places = append(lines[i].places, place{string(t.Transport), addr})
+				lines[i].places = append(lines[i].places, place{network: string(t.Transport), addr: addr})
 			}
 		}
 	}
+	for _, l := range lines {
+		ts.state(l.Name).keepOnly(l.places)
+	}
 	ts.table.Store(&lines)
+}
+
+// asKnown is a trunk with the addresses that are known now, as long as it has the
+// same settings.
+func (ts *trunks) asKnown(l line) line {
+	for _, now := range ts.all() {
+		if now.Name == l.Name && sameTrunk(now.Trunk, l.Trunk) {
+			return now
+		}
+	}
+	return l
 }
 
 // knows reports whether any trunk sends from addr or is reached there. The answers
@@ -99,6 +91,10 @@ func (ts *trunks) bySource(addr netip.Addr) (line, bool) {
 			if p.Contains(addr) && p.Bits() > bits {
 				best, bits = i, p.Bits()
 			}
+		}
+		// A carrier with whom we register calls from where we do that.
+		if list[i].Register.Domain != "" && addr.BitLen() > bits && list[i].reachedAt(addr) {
+			best, bits = i, addr.BitLen()
 		}
 	}
 	if best < 0 {
@@ -121,7 +117,11 @@ func (ts *trunks) byAddress(addr netip.Addr) line {
 // owns reports whether addr belongs to the trunk, as a source or a target.
 func (l line) owns(addr netip.Addr) bool {
 	addr = addr.Unmap()
-	return l.Admits(addr) || slices.ContainsFunc(l.places, func(p place) bool { return p.addr.Addr() == addr })
+	return l.Admits(addr) || l.reachedAt(addr)
+}
+
+func (l line) reachedAt(addr netip.Addr) bool {
+	return slices.ContainsFunc(l.places, func(p place) bool { return p.addr.Addr() == addr })
 }
 
 func (ts *trunks) state(name string) *trunkState {
@@ -134,6 +134,13 @@ func (ts *trunks) state(name string) *trunkState {
 	}
 	return s
 }
+
+// The most ways that one number is tried over. More would have one call knock at
+// every door of every carrier while all of them are down (failover storms).
+const (
+	mostWays  = 5
+	mostLasts = 1 // of those that are down
+)
 
 // outgoing are the ways out for a caller ID, one for each address of each trunk
 // that may present it, those that are down last.
@@ -148,17 +155,19 @@ func (ts *trunks) outgoing(ua *Agent, callerID e164.Number) []b2bua.Trunk {
 	for _, t := range masking.OutgoingTrunks(list, callerID, rand.IntN) {
 		l := lines[slices.IndexFunc(lines, func(l line) bool { return l.Name == t.Name })]
 		s := ts.state(t.Name)
-		last := s.passedOver(now)
 		for _, p := range l.places {
-			way := &way{ua: ua, trunk: l, state: s, place: p}
-			if last {
-				down = append(down, way)
-			} else {
-				up = append(up, way)
+			w := &way{ua: ua, trunk: l, state: s, place: p, spot: s.at(p)}
+			switch w.spot.opens(t.OptionsEvery > 0, now) {
+			case open:
+				up = append(up, w)
+			case last:
+				down = append(down, w)
+			case closed:
 			}
 		}
 	}
-	return append(up, down...)
+	up = up[:min(len(up), mostWays)]
+	return append(up, down[:min(len(down), mostLasts)]...)
 }
 
 // take counts a call that starts, unless the trunk's limits are reached.
@@ -182,52 +191,13 @@ func (s *trunkState) give() {
 	s.live--
 }
 
-// note keeps whether the trunk itself worked: any answer of the far side proves
-// that it did, be it a refusal.
-func (s *trunkState) note(worked bool, now time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if worked {
-		s.failed, s.lastGood = 0, now
-		return
-	}
-	s.failed++
-	s.lastBad = now
-}
-
-// passedOver reports whether the trunk is to be tried last.
-func (s *trunkState) passedOver(now time.Time) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.failed < downAfter {
-		return false
-	}
-	if now.Sub(s.lastBad) >= probeEvery && now.Sub(s.probed) >= probeEvery {
-		s.probed = now
-		return false
-	}
-	return true
-}
-
-func (s *trunkState) health() Health {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	h := Health{State: "unknown", LiveCalls: s.live, FailuresInRow: s.failed, LastSuccess: s.lastGood, LastFailure: s.lastBad}
-	switch {
-	case s.failed >= downAfter:
-		h.State = "down"
-	case !s.lastGood.IsZero():
-		h.State = "up"
-	}
-	return h
-}
-
 // way is one address of one trunk.
 type way struct {
 	ua    *Agent
 	trunk line
 	state *trunkState
 	place place
+	spot  *spot
 }
 
 // SRTP is what the trunk says of it.

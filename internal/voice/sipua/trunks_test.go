@@ -113,8 +113,8 @@ func TestATrunkThatFailsIsTriedLastButProbedNowAndThen(t *testing.T) {
 	bad, good := trunk("bad"), trunk("good")
 	bad.Targets, good.Targets, good.Priority = []masking.Target{at}, []masking.Target{at}, 2
 	r.ua.SetTrunks([]masking.Trunk{bad, good})
-	s, now := r.ua.trunks.state("bad"), time.Now()
-	fail := func(at time.Time) { s.note(false, at) }
+	s, now := r.ua.trunks.state("bad").at(r.ua.trunks.all()[0].places[0]), time.Now()
+	fail := func(at time.Time) { s.note(false, 0, at) }
 	fail(now)
 	fail(now)
 	if got := names(r.ua); got[0] != "bad" {
@@ -131,7 +131,7 @@ func TestATrunkThatFailsIsTriedLastButProbedNowAndThen(t *testing.T) {
 	if got := names(r.ua); got[0] != "good" {
 		t.Errorf("all probe it: %v", got)
 	}
-	s.note(true, now)
+	s.note(true, 0, now)
 	if got := names(r.ua); got[0] != "bad" || r.ua.TrunkHealth("bad").State != "up" {
 		t.Errorf("after a success: %v", got)
 	}

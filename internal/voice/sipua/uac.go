@@ -18,7 +18,7 @@ import (
 func (w *way) Dial(d b2bua.Dial) b2bua.Leg {
 	ua := w.ua
 	l := &leg{ua: ua, trunk: w.trunk, call: d.Call, name: "b", log: ua.o.Log.With("call", string(d.Call), "leg", "b"),
-		origin: siptx.Target{Network: w.place.network, Addr: w.place.addr}}
+		origin: w.place.target()}
 	l.Bind(d.Inbox, d.Hidden)
 	if !w.state.take(w.trunk.Trunk, time.Now()) {
 		l.phase = gone
@@ -37,10 +37,10 @@ func (w *way) Dial(d b2bua.Dial) b2bua.Leg {
 	l.session.said = d.Offer
 	l.dlg.local, l.dlg.remote = req.From().Address, req.To().Address
 	ua.remember(l)
-	l.silent = time.AfterFunc(ua.o.Silence, func() { l.noResponse(w.state) })
-	client, err := l.ask(req, l.origin, func(o siptx.Outcome) { l.onOutcome(o, w.state) })
+	l.silent = time.AfterFunc(ua.o.Silence, func() { l.noResponse(w.spot) })
+	client, err := l.ask(req, l.origin, func(o siptx.Outcome) { l.onOutcome(o, w.spot) })
 	if err != nil {
-		l.inviteFailed(err, w.state)
+		l.inviteFailed(err, w.spot)
 		return l
 	}
 	l.mu.Lock()
@@ -50,21 +50,21 @@ func (w *way) Dial(d b2bua.Dial) b2bua.Leg {
 }
 
 // noResponse gives up a trunk that says nothing at all.
-func (l *leg) noResponse(trunk *trunkState) {
+func (l *leg) noResponse(at *spot) {
 	l.mu.Lock()
 	fits := l.phase == early && !l.heard
 	l.mu.Unlock()
 	if !fits {
 		return
 	}
-	trunk.note(false, time.Now())
+	at.note(false, 0, time.Now())
 	l.tell(b2bua.Event{Kind: b2bua.EvFailed, Status: 408, Cause: masking.CauseFailed, Retry: true})
 }
 
 // onOutcome takes what the INVITE brings, in order of arrival.
-func (l *leg) onOutcome(o siptx.Outcome, trunk *trunkState) {
+func (l *leg) onOutcome(o siptx.Outcome, at *spot) {
 	if o.Err != nil {
-		l.inviteFailed(o.Err, trunk)
+		l.inviteFailed(o.Err, at)
 		return
 	}
 	l.mu.Lock()
@@ -75,23 +75,27 @@ func (l *leg) onOutcome(o siptx.Outcome, trunk *trunkState) {
 	case status < 200:
 		l.onProvisional(o.Res)
 	case status < 300:
-		trunk.note(true, time.Now())
+		at.note(true, 0, time.Now())
 		l.onAnswer(o.Res)
 	default:
-		trunk.note(status < 500 || status >= 600, time.Now())
+		after := time.Duration(0)
+		if status == 503 {
+			after = headerSeconds(o.Res, "Retry-After")
+		}
+		at.note(status < 500 || status >= 600, after, time.Now())
 		l.onRefusal(status)
 	}
 }
 
 // inviteFailed ends an attempt that got no final response. What never left us is
 // no fault of the trunk.
-func (l *leg) inviteFailed(err error, trunk *trunkState) {
+func (l *leg) inviteFailed(err error, at *spot) {
 	l.mu.Lock()
 	was, rang := l.phase, l.rang
 	l.mu.Unlock()
 	if was == early && !errors.Is(err, siptx.ErrBlocked) {
 		if errors.Is(err, siptx.ErrTimeout) || errors.Is(err, siptx.ErrTransport) {
-			trunk.note(false, time.Now())
+			at.note(false, 0, time.Now())
 		}
 		cause := masking.CauseFailed
 		if rang {

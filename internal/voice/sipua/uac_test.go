@@ -228,7 +228,7 @@ func TestTheTimerOfASilentTrunkThatLosesAgainstAResponseDoesNothing(t *testing.T
 		defer l.mu.Unlock()
 		return l.heard
 	})
-	l.noResponse(r.ua.trunks.state("one"))
+	l.noResponse(r.ua.trunks.state("one").at(r.ua.trunks.all()[0].places[0]))
 	ev.none(t)
 	if h := r.ua.TrunkHealth("one"); h.FailuresInRow != 0 {
 		t.Errorf("health %+v", h)

@@ -149,9 +149,10 @@ func concurrently(n int, do func(i int) error) error {
 // leadTo makes the trunk.
 func (s *server) leadTo(ctx context.Context, operator *client.Client, callees netip.AddrPort) error {
 	country, format, trust := "IN", "e164", true
+	never := int64(0) // asked by OPTIONS: sipp would take it for a call
 	_, err := operator.CreateTrunk(ctx, client.NewTrunk{Name: "carrier", TrunkSettings: client.TrunkSettings{
 		Sources: []string{"127.0.0.1/32"}, Targets: []string{callees.String()}, Country: &country, NumberFormat: &format,
-		TrustIdentity: &trust, CallerIDs: []string{"*"}}})
+		TrustIdentity: &trust, OptionsSeconds: &never, CallerIDs: []string{"*"}}})
 	return err
 }
 

@@ -1,6 +1,5 @@
 -- Trunks by name, with an account at the carrier's and numbers written as he wants
--- them. From here on an element of trunk.targets may be a name, and
--- trunk.transport "auto".
+-- them. From here on an element of trunk.targets may be a name.
 
 -- +goose Up
 

@@ -1,0 +1,221 @@
+package sipua
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"tandem/internal/masking"
+)
+
+// This file keeps what trunks and their addresses have shown of themselves, and
+// says which address may be sent a call.
+
+// trunkState is what a trunk has shown of itself; it outlives a change of its
+// settings.
+type trunkState struct {
+	mu      sync.Mutex
+	live    int
+	second  int64 // the present second of started
+	started int
+	spots   map[place]*spot
+}
+
+// spot is what one address of a trunk has shown: a circuit breaker, open while it
+// is down. Calls and OPTIONS feed it alike.
+type spot struct {
+	mu       sync.Mutex
+	failed   int // in a row
+	good     int // in a row
+	down     bool
+	lastGood time.Time
+	lastBad  time.Time
+	probed   time.Time // when a call last went there to find out
+	shut     time.Time // it asked to be left alone until then (Retry-After)
+}
+
+// downAfter failures in a row an address is down: calls go there last, if at all.
+// upAfter answers in a row, or one call that it took up, it is up again. Where
+// OPTIONS does not find that out, one call does every probeEvery.
+const (
+	downAfter  = 3
+	upAfter    = 2
+	probeEvery = 30 * time.Second
+	// longestShut is how long Retry-After keeps an address unused at most.
+	longestShut = 5 * time.Minute
+)
+
+// answered keeps whether an OPTIONS found the address at work.
+func (s *spot) answered(worked bool, after time.Duration, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.count(worked, 1, now)
+	if after > 0 {
+		s.shut = now.Add(min(after, longestShut))
+	}
+}
+
+// note keeps whether the address itself did its part in a call: any answer of the
+// far side proves that, be it a refusal. after is what it asked for with a 503.
+func (s *spot) note(worked bool, after time.Duration, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.count(worked, upAfter, now)
+	if after > 0 {
+		s.shut = now.Add(min(after, longestShut))
+	}
+}
+
+func (s *spot) count(worked bool, weight int, now time.Time) {
+	if !worked {
+		s.failed, s.good, s.lastBad = s.failed+1, 0, now
+		s.down = s.down || s.failed >= downAfter
+		return
+	}
+	s.failed, s.good, s.lastGood = 0, s.good+weight, now
+	s.down = s.down && s.good < upAfter
+}
+
+// openness says what may be sent to an address.
+type openness int
+
+// The states of an address for a call.
+const (
+	open   openness = iota
+	last            // down: only if nothing else is left
+	closed          // it asked to be left alone
+)
+
+// opens reports whether a call may be sent to the address. asked says that OPTIONS
+// finds out when it is up again.
+func (s *spot) opens(asked bool, now time.Time) openness {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case now.Before(s.shut):
+		return closed
+	case !s.down:
+		return open
+	case !asked && now.Sub(s.lastBad) >= probeEvery && now.Sub(s.probed) >= probeEvery:
+		s.probed = now
+		return open
+	}
+	return last
+}
+
+// Health is how a trunk does, as far as this node has seen.
+type Health struct {
+	State         string              `json:"state"` // unknown, up, down
+	LiveCalls     int                 `json:"live_calls"`
+	FailuresInRow int                 `json:"failures_in_row"` // of the address that does best
+	LastSuccess   time.Time           `json:"last_success,omitzero"`
+	LastFailure   time.Time           `json:"last_failure,omitzero"`
+	Targets       []TargetHealth      `json:"targets"`
+	Registration  *RegistrationHealth `json:"registration,omitempty"`
+}
+
+// TargetHealth is how one address of a trunk does.
+type TargetHealth struct {
+	Address       string    `json:"address"`
+	Transport     string    `json:"transport"`
+	State         string    `json:"state"` // unknown, up, down
+	FailuresInRow int       `json:"failures_in_row"`
+	LastSuccess   time.Time `json:"last_success,omitzero"`
+	LastFailure   time.Time `json:"last_failure,omitzero"`
+	ShutUntil     time.Time `json:"shut_until,omitzero"` // it sent 503 with Retry-After
+}
+
+func (s *spot) health(p place) TargetHealth {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := TargetHealth{Address: p.addr.String(), Transport: p.network, State: "unknown", FailuresInRow: s.failed,
+		LastSuccess: s.lastGood, LastFailure: s.lastBad, ShutUntil: s.shut}
+	switch {
+	case s.down:
+		h.State = "down"
+	case !s.lastGood.IsZero():
+		h.State = "up"
+	}
+	return h
+}
+
+// at gives what is known of an address.
+func (s *trunkState) at(p place) *spot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.spots == nil {
+		s.spots = map[place]*spot{}
+	}
+	one := s.spots[p]
+	if one == nil {
+		one = &spot{}
+		s.spots[p] = one
+	}
+	return one
+}
+
+// keepOnly forgets the addresses that the trunk has no more.
+func (s *trunkState) keepOnly(places []place) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p := range s.spots {
+		if !slices.Contains(places, p) {
+			delete(s.spots, p)
+		}
+	}
+}
+
+// TrunkHealth tells how a trunk does.
+func (ua *Agent) TrunkHealth(name string) Health {
+	s := ua.trunks.state(name)
+	h := Health{State: "unknown", Targets: []TargetHealth{}}
+	s.mu.Lock()
+	h.LiveCalls = s.live
+	s.mu.Unlock()
+	for _, l := range ua.trunks.all() {
+		if l.Name == name {
+			for _, p := range l.places {
+				h.Targets = append(h.Targets, s.at(p).health(p))
+			}
+		}
+	}
+	down := 0
+	for i, t := range h.Targets {
+		if i == 0 || t.FailuresInRow < h.FailuresInRow {
+			h.FailuresInRow = t.FailuresInRow
+		}
+		h.LastSuccess, h.LastFailure = later(h.LastSuccess, t.LastSuccess), later(h.LastFailure, t.LastFailure)
+		switch t.State {
+		case "up":
+			h.State = "up"
+		case "down":
+			down++
+		}
+	}
+	if down > 0 && down == len(h.Targets) {
+		h.State = "down"
+	}
+	ua.keepers.mu.Lock()
+	defer ua.keepers.mu.Unlock()
+	if k := ua.keepers.of[name]; k != nil && k.registration != nil {
+		r := k.registration.health()
+		h.Registration = &r
+	}
+	return h
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// Trunks are the trunks there are, by name.
+func (ua *Agent) Trunks() []masking.Trunk {
+	var list []masking.Trunk
+	for _, l := range ua.trunks.all() {
+		list = append(list, l.Trunk)
+	}
+	return list
+}

@@ -1,0 +1,129 @@
+package sipua
+
+import (
+	"context"
+	"math/rand/v2"
+	"reflect"
+	"sync"
+	"time"
+
+	"tandem/internal/masking"
+)
+
+// keepers look after the trunks: one for each, replaced when its settings change.
+// They run from Keep to Drain or Close.
+type keepers struct {
+	mu      sync.Mutex
+	running bool
+	of      map[string]*keeper
+	wg      sync.WaitGroup
+}
+
+// keeper looks after one trunk.
+type keeper struct {
+	trunk        masking.Trunk
+	registration *registration // nil if the trunk wants none
+	stop         context.CancelFunc
+}
+
+// Keep begins to register with the trunks, and to ask them whether they are there.
+// It needs sockets: call it after Listen.
+func (ua *Agent) Keep() {
+	ua.keepers.mu.Lock()
+	defer ua.keepers.mu.Unlock()
+	ua.keepers.running = true
+	ua.keepers.adjust(ua, ua.trunks.all())
+}
+
+// Drain ends the registrations, so that carriers send their calls elsewhere, and
+// asks no trunk whether it is there any more. It waits until that is done, for a
+// few seconds at most.
+func (ua *Agent) Drain() {
+	ua.keepers.mu.Lock()
+	ua.keepers.running = false
+	ua.keepers.adjust(ua, nil)
+	ua.keepers.mu.Unlock()
+	ua.keepers.wg.Wait()
+}
+
+// adjust starts and stops keepers, so that there is one for each trunk as it is
+// set now. The caller holds k.mu.
+func (k *keepers) adjust(ua *Agent, lines []line) {
+	if !k.running {
+		lines = nil
+	}
+	left := k.of
+	k.of = map[string]*keeper{}
+	for _, l := range lines {
+		old := left[l.Name]
+		if old != nil && sameTrunk(old.trunk, l.Trunk) {
+			k.of[l.Name] = old
+			delete(left, l.Name)
+			continue
+		}
+		k.of[l.Name] = ua.startKeeper(l)
+	}
+	for _, old := range left {
+		old.stop()
+	}
+}
+
+func sameTrunk(a, b masking.Trunk) bool {
+	a.UpdatedAt, b.UpdatedAt = time.Time{}, time.Time{}
+	return reflect.DeepEqual(a, b)
+}
+
+// startKeeper starts what a trunk needs.
+func (ua *Agent) startKeeper(l line) *keeper {
+	ctx, stop := context.WithCancel(context.Background())
+	k := &keeper{trunk: l.Trunk, stop: stop}
+	now := func() line { return ua.trunks.asKnown(l) }
+	if l.Register.Domain != "" {
+		k.registration = ua.newRegistration(l, now)
+		ua.keepers.wg.Go(func() { k.registration.run(ctx) })
+	}
+	if l.OptionsEvery > 0 {
+		ua.keepers.wg.Go(func() { ua.ping(ctx, l, now) })
+	}
+	return k
+}
+
+// ping asks each address of a trunk by OPTIONS whether it is there, now and then
+// until ctx is done (RFC 3261 §11). Trunks that were set at once are not asked at once.
+func (ua *Agent) ping(ctx context.Context, l line, now func() line) {
+	wait := rand.N(min(l.OptionsEvery, time.Second))
+	for {
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+		var asked sync.WaitGroup
+		for _, p := range now().places {
+			asked.Go(func() { ua.pingOne(ctx, l, p) })
+		}
+		asked.Wait()
+		wait = l.OptionsEvery*7/8 + rand.N(l.OptionsEvery/4)
+	}
+}
+
+// pingOne asks one address. Any answer shows that it is there, but for those that a
+// proxy gives in its name when it is not, and 503 (RFC 3261 §21.5.4).
+func (ua *Agent) pingOne(ctx context.Context, l line, p place) {
+	silence, cancel := context.WithTimeout(ctx, ua.o.Silence)
+	defer cancel()
+	to := p.target()
+	req := outgoingOptions{place: p, callID: newTag() + newTag(), tag: newTag(), contact: ua.contact(to)}.build()
+	res, err := ua.await(silence, req, to, &question{ua: ua, wallet: ua.walletOf(line{}), next: func() uint32 { return 2 }})
+	if ctx.Err() != nil {
+		return
+	}
+	after := time.Duration(0)
+	worked := err == nil && res.StatusCode != 503 && res.StatusCode != 408 && res.StatusCode != 504
+	if err == nil && res.StatusCode == 503 {
+		after = headerSeconds(res, "Retry-After")
+	}
+	ua.trunks.state(l.Name).at(p).answered(worked, after, time.Now())
+}
