@@ -52,8 +52,10 @@ type setting struct {
 	network string
 	// networkOut is that of the out carrier, where it is another.
 	networkOut string
-	sharing    string
-	patience   time.Duration // how long the test may take; 0 = a minute
+	// source is where both carriers send from, if it is one address.
+	source   string
+	sharing  string
+	patience time.Duration // how long the test may take; 0 = a minute
 }
 
 func newStage(t *testing.T, s setting) *stage {
@@ -93,8 +95,12 @@ func newStage(t *testing.T, s setting) *stage {
 		s.out(&out)
 	}
 	st.in, st.out = st.newPhone(in), st.newPhone(out)
-	st.must(st.AddTrunk("carrier-in", map[string]any{"sources": []string{"127.0.0.2/32"}, "transport": s.network}))
-	st.must(st.AddTrunk("carrier-out", map[string]any{"sources": []string{"127.0.0.3/32"}, "transport": out.Network,
+	sources := []string{"127.0.0.2/32", "127.0.0.3/32"}
+	if s.source != "" {
+		sources = []string{s.source, s.source}
+	}
+	st.must(st.AddTrunk("carrier-in", map[string]any{"sources": sources[:1], "transport": s.network}))
+	st.must(st.AddTrunk("carrier-out", map[string]any{"sources": sources[1:], "transport": out.Network,
 		"targets": []string{st.out.Addr().String()}}))
 	if s.sharing == "" {
 		s.sharing = "exclusive"

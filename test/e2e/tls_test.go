@@ -29,7 +29,7 @@ func newSecrets(t *testing.T) *secrets {
 
 // issue gives the server a new certificate of an authority.
 func (s *secrets) issue(by *ca.Authority) {
-	cert, key := ca.PEM(s.t, by.Issue("127.0.0.1"))
+	cert, key := ca.PEM(s.t, by.Issue("127.0.0.1", "::1"))
 	s.write("cert.pem", cert)
 	s.write("key.pem", key)
 }

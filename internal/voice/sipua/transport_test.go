@@ -7,6 +7,9 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 
+	"tandem/internal/e164"
+	"tandem/internal/masking"
+	"tandem/internal/voice/b2bua"
 	"tandem/internal/voice/siptx"
 )
 
@@ -75,4 +78,31 @@ func mustURI(t *testing.T, text string) (u sip.Uri) {
 		t.Fatal(err)
 	}
 	return u
+}
+
+// The trunk of this test has nobody on UDP, so what comes at all has come over TCP.
+func TestTooLargeUDPOfATrunkGoesOverTCP(t *testing.T) {
+	r := newRig(t)
+	f := r.farTCP("127.0.0.2")
+	one := trunk("one", &peer{addr: f.addr})
+	r.ua.SetTrunks([]masking.Trunk{one})
+	ev := newEvents()
+	long := sdpBody + strings.Repeat("a=fmtp:8 x\r\n", 100)
+	leg := r.ua.Outgoing(e164.MustParse(virtual))[0].Dial(b2bua.Dial{Call: "call_out", To: e164.MustParse(bob),
+		CallerID: e164.MustParse(virtual), Offer: []byte(long), Hops: 30, Inbox: ev.inbox})
+	invite := f.request(t, sip.INVITE)
+	if via := invite.Via(); via.Transport != "TCP" || string(invite.Body()) != long {
+		t.Errorf("Via %s", via)
+	}
+	if c := invite.Contact().Address; c.UriParams.Has("transport") {
+		t.Errorf("Contact %s: the trunk is one of UDP all the same", c.String())
+	}
+	f.answer(t, 200)
+	ev.next(t, b2bua.EvAnswered)
+	leg.End(b2bua.Reason{})
+	if bye := f.request(t, sip.BYE); bye.Via().Transport != "TCP" { // by the Contact of the answer
+		t.Errorf("BYE over %s", bye.Via().Transport)
+	}
+	f.answer(t, 200)
+	ev.next(t, b2bua.EvGone)
 }
