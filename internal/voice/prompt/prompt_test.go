@@ -229,8 +229,8 @@ func TestEachCountryHasItsTones(t *testing.T) {
 		{"XX", RingBack, 5 * time.Second, " 0-1000", []float64{425}},
 		{"", Busy, time.Second, " 0-500", []float64{425}},
 		{"", Congestion, 500 * ms, " 0-250", []float64{425}},
-		{"", Warning, 1000 * ms, " 0-150 250-400 500-650", []float64{1400}},
-		{"IN", Warning, 1000 * ms, " 0-150 250-400 500-650", []float64{1400}},
+		{"", Warning, 1000 * ms, " 0-200 300-500 600-800", []float64{950}},
+		{"IN", Warning, 1000 * ms, " 0-200 300-500 600-800", []float64{950}},
 	} {
 		clip := l.Tone(c.country, c.kind)
 		pcm := g711.ALaw.Decode(nil, clip.Audio(g711.ALaw))

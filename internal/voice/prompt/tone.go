@@ -38,7 +38,7 @@ type zone struct{ ring, busy, congestion tone }
 var pairs = [6]int{400, 200, 400, 2000}
 
 // warning is three short beeps, higher than what any network signals by.
-var warning = tone{first: 1400, cadence: [6]int{150, 100, 150, 100, 150, 350}}
+var warning = tone{first: 950, cadence: [6]int{200, 100, 200, 100, 200, 200}}
 
 // even is a cadence with as much silence as sound.
 func even(ms int) [6]int { return [6]int{ms, ms} }
