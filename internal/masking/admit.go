@@ -64,6 +64,7 @@ const (
 	RefusedCallerRate      Refusal = "caller_rate"      // the caller has called too often in a minute
 	RefusedAllocationLimit Refusal = "allocation_limit" // as many calls are up through the allocation as may be
 	RefusedTenantLimit     Refusal = "tenant_limit"     // as many calls of the tenant are up as may be
+	RefusedLoop            Refusal = "loop"             // a phone that was rung forwards to the virtual number itself
 	RefusedUnavailable     Refusal = "unavailable"      // the store cannot be read, or draining
 	RefusedPIN             Refusal = "pin_failed"       // a PIN was asked for, and no right one came
 	RefusedPINLocked       Refusal = "pin_locked"       // the caller has no entries left
@@ -80,6 +81,9 @@ func (r Refusal) Error() string { return "refused: " + string(r) }
 func Admit(r Route, caller e164.Number, now time.Time) (Plan, error) {
 	if caller.IsZero() {
 		return Plan{}, RefusedWithheld
+	}
+	if caller == r.Number.Number { // which only our own calls show
+		return Plan{}, RefusedLoop
 	}
 	if len(r.Found) != 1 {
 		return Plan{}, RefusedStranger

@@ -45,7 +45,7 @@ func TestAdmitLetsThePartiesThroughAndNobodyElse(t *testing.T) {
 		"of another number":          {routeTo(elsewhere), person(1), noon, nil, "", RefusedStranger},
 		"of another tenant":          {routeTo(foreign), person(1), noon, nil, "", RefusedStranger},
 		"number of another's tenant": {stray, person(1), noon, nil, "", RefusedStranger},
-		"the virtual number calls":   {routeTo(two), vn(1), noon, nil, "", RefusedStranger},
+		"the virtual number calls":   {routeTo(two), vn(1), noon, nil, "", RefusedLoop},
 	} {
 		p, err := Admit(c.route, c.caller, c.now)
 		if !errors.Is(err, c.err) || !slices.Equal(p.Targets, c.want) || p.Direction != c.way {

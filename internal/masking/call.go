@@ -27,6 +27,7 @@ const (
 	CauseNodeLost        Cause = "node_lost"        // the node that carried it died
 	CauseLeakBlocked     Cause = "leak_blocked"     // the tripwire stopped a message
 	CauseRejected        Cause = "rejected"         // never routed; see Refusal
+	CauseJoined          Cause = "joined"           // the callee was calling too: his call and this one became one
 	CauseMaxTime         Cause = "max_call_time"    // the talk lasted as long as its tenant lets one
 
 	// Of an attempt alone: another number that rang at the same time was quicker.
@@ -130,7 +131,7 @@ func (c Call) DialStatus() DialStatus {
 		return DialBusy
 	case CauseNoAnswer:
 		return DialNoAnswer
-	case CauseCallerCancelled, CauseAllocationEnded, CauseShutdown:
+	case CauseCallerCancelled, CauseAllocationEnded, CauseShutdown, CauseJoined:
 		return DialCanceled
 	case CauseRejected:
 		if c.Refusal == RefusedCallerBusy {

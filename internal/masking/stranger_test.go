@@ -27,7 +27,7 @@ func policed(number, tenant StrangerPolicy, pins bool, found ...Allocation) Rout
 
 func TestWhatAStrangerGets(t *testing.T) {
 	strange := []Refusal{RefusedStranger, RefusedExpired, RefusedWrongDirection}
-	others := []Refusal{RefusedUnknownNumber, RefusedCallerBusy, RefusedUnavailable, RefusedPIN, RefusedPINLocked, "new"}
+	others := []Refusal{RefusedUnknownNumber, RefusedCallerBusy, RefusedUnavailable, RefusedPIN, RefusedPINLocked, RefusedLoop, "new"}
 	for _, own := range append(policies, StrangerPolicy{}) {
 		for _, tenants := range policies {
 			for _, pins := range []bool{false, true} {

@@ -204,7 +204,7 @@ func (c *call) match(r masking.Ruling) State {
 	}
 	c.log = c.log.With("allocation", string(r.Plan.Allocation.ID))
 	c.note(masking.Matched)
-	c.in.Leg.Bind(c.from(A, 0), c.hiddenFrom(c.plan.Caller))
+	c.in.Leg.Bind(c.line.tell, c.hiddenFrom(c.plan.Caller))
 	if c.x.book.routed(c, c.plan.Allocation.ID) {
 		return c.leaveWith(SoundUnreachable, Reason{Cause: masking.CauseAllocationEnded})
 	}

@@ -18,11 +18,14 @@ type book struct {
 	// routing are the calls for which the store is read, to know whose they are, each
 	// with the allocations that have ended since: what was read may be older.
 	routing map[*call]map[masking.AllocationID]struct{}
+	// hunting are the calls that ring somebody whom they may meet, by the allocation,
+	// in the order in which they began to.
+	hunting map[masking.AllocationID][]*call
 }
 
 func newBook() *book {
 	return &book{calls: map[*call]struct{}{}, of: map[masking.AllocationID]map[*call]struct{}{},
-		routing: map[*call]map[masking.AllocationID]struct{}{}}
+		routing: map[*call]map[masking.AllocationID]struct{}{}, hunting: map[masking.AllocationID][]*call{}}
 }
 
 // enter takes a call in, unless no new ones are taken.
@@ -77,9 +80,60 @@ func (b *book) leave(c *call) {
 	defer b.mu.Unlock()
 	delete(b.calls, c)
 	delete(b.routing, c)
+	b.strike(c)
 	id := c.plan.Allocation.ID
 	if delete(b.of[id], c); len(b.of[id]) == 0 {
 		delete(b.of, id)
+	}
+}
+
+// meet gives a call that rings somebody who calls, and whose caller is one of
+// those whom he calls: both of one allocation. Of several it is the call of whom
+// he would ring first. If there is none, c is one that rings from now on: of two
+// that meet, one finds the other.
+func (b *book) meet(c *call) (other *call) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	id, best := c.plan.Allocation.ID, len(c.plan.Targets)
+	for _, o := range b.hunting[id] {
+		at := slices.Index(c.plan.Targets, o.plan.Caller)
+		if at >= 0 && at < best && slices.Contains(o.plan.Targets, c.plan.Caller) {
+			other, best = o, at
+		}
+	}
+	if other == nil {
+		b.hunt(c)
+	}
+	return other
+}
+
+// hunts says that c rings somebody, whoever calls at the same time.
+func (b *book) hunts(c *call) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.hunt(c)
+}
+
+// hunt is hunts with mu held. A call that is nobody's meets nobody.
+func (b *book) hunt(c *call) {
+	if id := c.plan.Allocation.ID; id != "" {
+		b.hunting[id] = append(b.hunting[id], c)
+	}
+}
+
+// settled says that c rings nobody any more.
+func (b *book) settled(c *call) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.strike(c)
+}
+
+// strike takes c off the calls that ring somebody. The caller holds mu.
+func (b *book) strike(c *call) {
+	id := c.plan.Allocation.ID
+	rest := slices.DeleteFunc(b.hunting[id], func(o *call) bool { return o == c })
+	if b.hunting[id] = rest; len(rest) == 0 {
+		delete(b.hunting, id)
 	}
 }
 

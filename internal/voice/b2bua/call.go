@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +25,8 @@ type call struct {
 	log     *slog.Logger
 	inbox   chan Event
 	flooded chan struct{} // holds one entry once an event did not fit
+	line    *line         // from the caller's leg to the inbox
+	over    chan struct{} // closed when the call is over
 
 	state      State
 	began      time.Time // by the monotonic clock, which in.Received need not have
@@ -64,11 +67,12 @@ type end struct {
 }
 
 func newCall(x *Exchange, in Invite) *call {
-	c := &call{x: x, in: in, inbox: make(chan Event, inboxSize), flooded: make(chan struct{}, 1), began: time.Now(),
+	c := &call{x: x, in: in, inbox: make(chan Event, inboxSize), flooded: make(chan struct{}, 1), over: make(chan struct{}), began: time.Now(),
 		up: map[end]struct{}{{A, 0}: {}}, log: x.o.Log.With("call", string(in.Call))}
+	c.line = &line{to: c.from(A, 0)}
 	// The leg's events wait in the inbox from the start; which numbers must
 	// not reach the caller is known once the call is routed.
-	in.Leg.Bind(c.from(A, 0), nil)
+	in.Leg.Bind(c.line.tell, nil)
 	return c
 }
 
@@ -81,6 +85,25 @@ func (c *call) from(s Side, attempt int) func(Event) {
 		}
 		c.post(e)
 	}
+}
+
+// line is the way of the caller's events to the call that his leg belongs to.
+type line struct {
+	mu sync.Mutex
+	to func(Event) // never blocks
+}
+
+func (l *line) tell(e Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.to(e)
+}
+
+// move leads all further events to another call.
+func (l *line) move(to func(Event)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.to = to
 }
 
 // post puts an event into the inbox without waiting.
@@ -178,7 +201,7 @@ func (c *call) enroll(r masking.Ruling, release func()) {
 // begin rings the first number of a call that has been routed, unless there is
 // a reason not to.
 func (c *call) begin() State {
-	c.in.Leg.Bind(c.from(A, 0), c.hiddenFrom(c.plan.Caller))
+	c.in.Leg.Bind(c.line.tell, c.hiddenFrom(c.plan.Caller))
 	if c.x.book.routed(c, c.plan.Allocation.ID) {
 		c.finish(masking.CauseAllocationEnded, Reason{Cause: masking.CauseAllocationEnded})
 		return Ending
@@ -188,6 +211,9 @@ func (c *call) begin() State {
 	}
 	if c.plan.Allocation.Record {
 		c.sides[A].theirs = sdp.OnlyG711(c.sides[A].theirs) // what a recording is made of
+	}
+	if other := c.x.book.meet(c); other != nil {
+		return c.met(other)
 	}
 	return c.setOut()
 }
@@ -227,6 +253,7 @@ func (c *call) handle(e Event) {
 	case takeKey, judge, awaitKeys, deny, ringBack, tape, passKey, part:
 		c.converse(do, e)
 	case ignore:
+		e.Guest.refuse()
 		if l := c.leg(e.Side); e.Kind == EvOffered && l != nil {
 			l.RefuseOffer()
 		}
@@ -251,6 +278,8 @@ func (c *call) handle(e Event) {
 		c.state = c.listen()
 	case mind:
 		c.state = c.mind(e)
+	case join:
+		c.state = c.join(e.Guest)
 	case countOut:
 		c.state = c.countOut(e)
 	}
@@ -384,6 +413,7 @@ func (c *call) finish(cause masking.Cause, toCaller Reason) {
 	}
 	c.finished = true
 	c.disarm()
+	c.x.book.settled(c)
 	if c.release == nil { // nobody's call
 		c.contain(func() { c.in.Leg.End(toCaller) })
 		c.contain(c.closeMedia)

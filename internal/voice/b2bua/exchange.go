@@ -96,6 +96,7 @@ func (x *Exchange) leave(c *call) {
 	if c.announces {
 		x.announcements.Add(-1)
 	}
+	close(c.over)
 	x.book.leave(c)
 }
 

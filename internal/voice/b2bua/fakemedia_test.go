@@ -17,6 +17,7 @@ type fakeMedia struct {
 	trace    *trace
 	mu       sync.Mutex
 	fail     bool
+	failOnce bool
 	scarce   bool   // there is none to spare
 	full     bool   // no seat can be taken
 	port     uint16 // given last
@@ -26,7 +27,8 @@ type fakeMedia struct {
 func (m *fakeMedia) Open() (Session, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.fail {
+	if m.fail || m.failOnce {
+		m.failOnce = false
 		return nil, errors.New("no port is free")
 	}
 	s := &fakeSession{media: m, trace: m.trace}

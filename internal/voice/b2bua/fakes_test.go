@@ -248,10 +248,13 @@ func (j *fakeJournal) of(m masking.Moment) []masking.Call {
 // fakeTrunks gives the same trunks for every number.
 type fakeTrunks struct {
 	trunks []Trunk
+	mu     sync.Mutex
 	asked  []e164.Number
 }
 
 func (f *fakeTrunks) Outgoing(callerID e164.Number) []Trunk {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.asked = append(f.asked, callerID)
 	return slices.Clone(f.trunks)
 }

@@ -160,7 +160,13 @@ func (c *call) connect(e Event) State {
 	if err != nil {
 		return c.unfit(err)
 	}
+	return c.talk(body)
+}
+
+// talk begins with the phone that was taken; body answers the caller.
+func (c *call) talk(body []byte) State {
 	c.disarm()
+	c.x.book.settled(c)
 	c.answeredAt = time.Now()
 	c.quiet = c.answeredAt
 	c.record.AnsweredAt = c.x.o.Clock()

@@ -20,7 +20,9 @@ type Invite struct {
 	Offer []byte       // session description
 	SRTP  masking.SRTP // what the caller's trunk wants of it
 	Hops  int          // Max-Forwards for the other leg
-	Leg   Leg          // the caller's leg, not answered yet
+	// Diverted says that somebody's phone or network has forwarded the call to us.
+	Diverted bool
+	Leg      Leg // the caller's leg, not answered yet
 }
 
 // Director says where a call should go (voice/callflow).
@@ -131,6 +133,7 @@ const (
 	EvBlocked                     // the tripwire stopped a message
 	EvDigit                       // a side pressed a key; Digit and By say which and how
 	EvPlayed                      // what was said to a side is over; Attempt is which
+	EvMet                         // one whom the call rings calls its caller; Guest is his call
 	EvRingTime                    // this number has rung long enough
 	EvTotalTime                   // the caller has waited long enough
 	EvMediaCheck                  // time to look whether media flows
@@ -169,6 +172,7 @@ type Event struct {
 	By      By            // of EvDigit
 
 	Allocation masking.AllocationID // of EvAllocEnded and EvTerminate
+	Guest      *guest               // of EvMet
 	Until      time.Time            // of EvExpiry; zero: the talk does not end with its allocation
 }
 

@@ -224,7 +224,9 @@ func TestARunningCallEndsOnceAllItsLegsAreGone(t *testing.T) {
 // finishAll lets all legs go and says what is wrong then.
 func (f *exchange) finishAll() string {
 	synctest.Wait()
-	f.caller.vanish()
+	for _, l := range f.callers {
+		l.vanish()
+	}
 	synctest.Wait() // now no further leg is dialled
 	for _, l := range f.legs() {
 		l.vanish()

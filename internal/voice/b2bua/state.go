@@ -27,7 +27,7 @@ var stateNames = [states]string{"Routing", "Asking", "Dialing", "Ringing", "Talk
 func (s State) String() string { return stateNames[s] }
 
 var eventNames = [eventKinds]string{"Ringing", "Answered", "Failed", "Cancelled", "HungUp", "Offered", "Agreed", "Declined", "Withdrawn", "Gone",
-	"Blocked", "Digit", "Played", "RingTime", "TotalTime", "MediaCheck", "DigitTime", "MaxTime", "LifeTime", "Expiry", "AllocEnded", "Terminate", "Shutdown"}
+	"Blocked", "Digit", "Played", "Met", "RingTime", "TotalTime", "MediaCheck", "DigitTime", "MaxTime", "LifeTime", "Expiry", "AllocEnded", "Terminate", "Shutdown"}
 
 func (k EventKind) String() string { return eventNames[k] }
 
@@ -52,6 +52,7 @@ const (
 	tape             // the notice has been said: record
 	passKey          // to the other side
 	part             // the caller has heard why: end his leg
+	join             // make two calls one
 	mind             // the talk nears an end that is set: warn, or end it
 	countOut         // one leg less; over when none is left
 )
@@ -60,7 +61,7 @@ var actionNames = map[action]string{ring: "ring the caller", connect: "join the 
 	giveUp: "give up", hangUp: "end both legs", renew: "answer the offer", settle: "take the answer", listen: "check the media",
 	takeKey: "take the digit", judge: "judge the PIN, or ask again", awaitKeys: "wait for digits", deny: "refuse",
 	ringBack: "let him hear ringing", tape: "record", passKey: "pass the key on", part: "end the caller's leg",
-	mind: "mind the time", countOut: "count the leg out"}
+	join: "join the two calls", mind: "mind the time", countOut: "count the leg out"}
 
 // step is a cell of the table: what to do, and where that can lead.
 type step struct {
@@ -88,6 +89,7 @@ var table = [states]map[EventKind]step{
 		EvRinging:    {ring, []State{Ringing}},
 		EvAnswered:   {connect, []State{Talking, Dialing, Ending}},
 		EvFailed:     {hunt, []State{Dialing, Parting, Ending}},
+		EvMet:        {join, []State{Talking}},
 		EvRingTime:   {hunt, []State{Dialing, Parting, Ending}},
 		EvTotalTime:  {giveUp, []State{Parting, Ending}},
 		EvCancelled:  {hangUp, []State{Ending}},
@@ -105,6 +107,7 @@ var table = [states]map[EventKind]step{
 		EvRinging:    {ring, []State{Ringing}},
 		EvAnswered:   {connect, []State{Talking, Ringing, Dialing, Ending}},
 		EvFailed:     {hunt, []State{Ringing, Dialing, Parting, Ending}},
+		EvMet:        {join, []State{Talking}},
 		EvRingTime:   {hunt, []State{Dialing, Parting, Ending}},
 		EvTotalTime:  {giveUp, []State{Parting, Ending}},
 		EvCancelled:  {hangUp, []State{Ending}},

@@ -5,10 +5,12 @@ import (
 	"flag"
 	"os"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"tandem/internal/masking"
+	"tandem/internal/voice/sdp"
 )
 
 var update = flag.Bool("update", false, "write docs/call-states.md anew")
@@ -125,6 +127,9 @@ func variants(c *call) []Event {
 			case EvFailed:
 				e.Retry = true
 				all = append(all, e)
+			case EvMet:
+				e.Guest = guestOf(c)
+				all = append(all, e)
 			case EvExpiry:
 				e.Until = time.Now()
 				all = append(all, e)
@@ -188,6 +193,18 @@ func TestEveryStateDoesWithEveryEventWhatTheTableSays(t *testing.T) {
 			}
 		}
 	}
+}
+
+// guestOf is a call of Bob's for the caller of c.
+func guestOf(c *call) *guest {
+	leg := &fakeLeg{name: "G", slow: true}
+	if caller, ok := c.in.Leg.(*fakeLeg); ok {
+		leg.trace = caller.trace
+	}
+	l := &line{to: func(Event) {}}
+	leg.Bind(l.tell, nil)
+	offer, _ := sdp.Parse([]byte(offerOfA))
+	return &guest{call: "call_g", caller: bob, leg: leg, line: l, offer: offer, gaveUp: new(atomic.Bool), release: func() {}, joined: make(chan bool, 1)}
 }
 
 func checkStep(t *testing.T, from State, e Event, to State) {

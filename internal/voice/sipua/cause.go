@@ -25,6 +25,8 @@ func statusFor(r b2bua.Reason) (status int, phrase string) {
 			return 486, "Busy Here"
 		case masking.RefusedCallerRate, masking.RefusedAllocationLimit, masking.RefusedTenantLimit:
 			return 480, "Temporarily Unavailable"
+		case masking.RefusedLoop:
+			return 482, "Loop Detected"
 		case masking.RefusedUnavailable:
 			return 503, "Service Unavailable"
 		}
@@ -71,7 +73,7 @@ func causeOf(status int, rang bool) (cause masking.Cause, retry bool) {
 	switch {
 	case status >= 500 && status < 600:
 		return masking.CauseFailed, true
-	case status >= 300 && status < 400, status >= 600, status == 404, status == 410, status == 484:
+	case status >= 300 && status < 400, status >= 600, status == 404, status == 410, status == 482, status == 483, status == 484:
 		return masking.CauseUnreachable, false // a redirection is not obeyed
 	}
 	return masking.CauseFailed, false

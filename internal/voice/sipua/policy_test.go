@@ -126,6 +126,7 @@ func TestEveryReasonHasOneStatusAndStrangersHearOne(t *testing.T) {
 		rejected(masking.RefusedStranger):       403,
 		rejected(masking.RefusedExpired):        403,
 		rejected(masking.RefusedWrongDirection): 403,
+		rejected(masking.RefusedLoop):           482,
 		rejected(masking.RefusedCallerBusy):     486,
 		rejected(masking.RefusedCallerRate):     480, rejected(masking.RefusedAllocationLimit): 480, rejected(masking.RefusedTenantLimit): 480,
 		rejected(masking.RefusedUnavailable):  503,

@@ -148,6 +148,10 @@ func (ua *Agent) incoming(tx *siptx.ServerTx, req *sip.Request) {
 		ua.refuse(tx, 400, "Missing Contact")
 		return
 	}
+	if tagOf(req.From().Params) == ua.tagFor(string(*req.CallID())) {
+		ua.refuse(tx, 482, "Loop Detected") // our own INVITE, which a proxy has sent to where it came from
+		return
+	}
 	offer, ok := description(req)
 	if !ok {
 		ua.refuse(tx, 415, "Unsupported Media Type")
@@ -158,7 +162,7 @@ func (ua *Agent) incoming(tx *siptx.ServerTx, req *sip.Request) {
 		return
 	}
 	now := ua.o.Clock()
-	in := b2bua.Invite{Offer: offer, SRTP: trunk.SRTP, Hops: hopsLeft(req), Ask: masking.Ask{Call: ua.callOf(tx), Trunk: trunk.Name,
+	in := b2bua.Invite{Offer: offer, SRTP: trunk.SRTP, Hops: hopsLeft(req), Diverted: diverted(req), Ask: masking.Ask{Call: ua.callOf(tx), Trunk: trunk.Name,
 		Called: called(req, trunk.Trunk), Caller: caller(req, trunk.Trunk), Received: now}}
 	l := ua.newIncoming(tx, req, trunk, in.Call)
 	in.Leg = l
@@ -172,6 +176,19 @@ func (ua *Agent) callOf(invite *siptx.ServerTx) masking.CallID {
 		return s.id
 	}
 	return ua.o.NewCallID()
+}
+
+// diverted reports whether a call was meant for another number and forwarded to
+// ours (RFC 5806, RFC 7044: a history of one entry is that of the call itself).
+func diverted(req *sip.Request) bool {
+	if req.GetHeader("Diversion") != nil {
+		return true
+	}
+	entries := 0
+	for _, h := range req.GetHeaders("History-Info") {
+		entries += len(splitList(h.Value()))
+	}
+	return entries > 1
 }
 
 // hopsLeft is the Max-Forwards of the other leg, so that a loop over our own
