@@ -33,6 +33,7 @@ type Chart struct {
 	Tandem      []netip.AddrPort // SIP addresses
 	Legs        []Leg            // the caller first
 	Asked       bool             // the caller was asked for a PIN before anybody was rung
+	Joined      bool             // two of the phones call each other
 }
 
 // AssertLadder compares a chart with docs/ladders/<name>.md, or with -update writes it.
@@ -110,7 +111,7 @@ type arrow struct {
 
 // Markdown draws the chart.
 func (c Chart) Markdown() string {
-	arrows := merge(c.Legs, c.Asked)
+	arrows := merge(c.Legs, c.Asked, c.Joined)
 	names := newNames(c)
 	var b strings.Builder
 	fmt.Fprintf(&b, "# %s\n\n%s\n\n```\n", c.Title, strings.TrimSpace(c.Text))

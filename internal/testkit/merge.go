@@ -20,8 +20,11 @@ import (
 //
 // Of a caller who is asked for a PIN, asked says that his INVITE is answered by
 // Tandem, and that nobody is rung before he has pressed his keys.
-func merge(legs []Leg, asked bool) []arrow {
-	m := &merger{asked: asked, legs: make([][]phone.Step, len(legs)), told: make(map[effect]int), passed: make(map[effect]int)}
+//
+// joined says that two of the phones call each other: Tandem answers both and
+// cancels what rings of its own accord.
+func merge(legs []Leg, asked, joined bool) []arrow {
+	m := &merger{asked: asked, joined: joined, legs: make([][]phone.Step, len(legs)), told: make(map[effect]int), passed: make(map[effect]int)}
 	for i, l := range legs {
 		m.legs[i] = slices.DeleteFunc(slices.Clone(l.Steps), func(s phone.Step) bool { return s.Again })
 	}
@@ -52,6 +55,7 @@ type effect struct {
 
 type merger struct {
 	asked  bool
+	joined bool
 	legs   [][]phone.Step // what is left of each
 	told   map[effect]int // by phones
 	passed map[effect]int // by Tandem
@@ -107,6 +111,12 @@ func (m *merger) waits(leg int) bool {
 	case s.Out || !ok:
 		return false
 	case m.asked && leg == 0 && e.method == "INVITE":
+		return false
+	case m.joined && (e == effect{"INVITE", '2'} || e == effect{method: "CANCEL"}):
+		return slices.ContainsFunc(m.legs, func(l []phone.Step) bool {
+			return slices.ContainsFunc(l, func(s phone.Step) bool { return s.Out && method(s) == "INVITE" && status(s) == "" })
+		})
+	case e == effect{method: "CANCEL"} && m.told[effect{"INVITE", '2'}] > 0: // another number was quicker
 		return false
 	case m.asked && leg > 0 && e == effect{method: "INVITE"}:
 		return slices.ContainsFunc(m.legs[0], func(s phone.Step) bool {

@@ -30,6 +30,10 @@ var flows = []flow{
 		text: "The caller hears of the first nothing at all: one 180, one answer."},
 	{name: "nobody", title: "Nobody can be reached", to: []string{bob, carol}, play: playNobody,
 		text: "The caller is told what tells most of what the numbers said: busy."},
+	{name: "simultaneous", title: "Two numbers ring at once, the second answers", to: []string{bob, carol}, play: playSimultaneous,
+		text: "Each has its own leg and its own ports. The first to answer has the call; the other is cancelled, and a 2xx of its that crosses the CANCEL would be acknowledged and hung up."},
+	{name: "joined", title: "Two who call each other at once", play: playJoined,
+		text: "B's own call, here C, comes while B is rung: both callers are answered, each with an answer to his own offer, and what rang is cancelled. Neither hears that the other is busy."},
 	{name: "early-media", title: "The callee's network sends early media", play: playEarlyMedia,
 		text: "A 183 with a description makes the caller's phone ring, no more: what a far network plays could speak the real number (calls.md §1.5)."},
 	{name: "prack", title: "Both sides want provisional responses acknowledged", play: playPrack,
@@ -74,7 +78,7 @@ func TestCallFlowsAreAsTheLaddersShow(t *testing.T) {
 				legs = append(legs, testkit.Leg{Name: []string{"B", "C"}[i], Addr: st.out.Addr(), Steps: b.Ladder()})
 			}
 			testkit.AssertLadder(t, l.name, testkit.Chart{Title: l.title, Text: l.text,
-				Tandem: []netip.AddrPort{st.SIP("udp")}, Legs: legs, Asked: l.pin})
+				Tandem: []netip.AddrPort{st.SIP("udp")}, Legs: legs, Asked: l.pin, Joined: l.name == "joined"})
 		})
 	}
 }
@@ -157,6 +161,34 @@ func playHunt(st *stage) (*phone.Call, []*phone.Call) {
 	st.must(c.Answered(st.ctx))
 	st.must(a.Hangup(st.ctx))
 	return a, []*phone.Call{b, c}
+}
+
+func playSimultaneous(st *stage) (*phone.Call, []*phone.Call) {
+	st.settings(map[string]any{"ring_strategy": "simultaneous"})
+	a := st.dial(st.in, alice)
+	all := st.rung(2)
+	b, c := all[bob], all[carol]
+	st.must(b.Ring(phone.Reply{}))
+	st.must(a.Ringing(st.ctx))
+	st.must(c.Answer(phone.Reply{}))
+	st.must(a.Answered(st.ctx))
+	st.must(c.Answered(st.ctx))
+	st.over(b)
+	st.must(a.Hangup(st.ctx))
+	return a, []*phone.Call{b, c}
+}
+
+func playJoined(st *stage) (*phone.Call, []*phone.Call) {
+	a := st.dial(st.in, alice)
+	b := st.called()
+	st.must(b.Ring(phone.Reply{}))
+	st.must(a.Ringing(st.ctx))
+	own := st.dial(st.out, bob)
+	st.must(a.Answered(st.ctx))
+	st.must(own.Answered(st.ctx))
+	st.over(b)
+	st.must(own.Hangup(st.ctx))
+	return a, []*phone.Call{b, own}
 }
 
 func playNobody(st *stage) (*phone.Call, []*phone.Call) {
