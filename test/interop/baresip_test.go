@@ -138,7 +138,8 @@ type pair struct {
 	a, b *baresip
 }
 
-func newPair(t *testing.T, a, b codec) *pair {
+// newPair starts them with what their accounts say of SRTP (mediaenc), if anything.
+func newPair(t *testing.T, a, b codec, mediaenc ...string) *pair {
 	t.Helper()
 	w, err := world.Start(world.Options{})
 	if err != nil {
@@ -152,7 +153,8 @@ func newPair(t *testing.T, a, b codec) *pair {
 			t.Logf("the server's log of calls:\n%s", w.Log.Lines(`"call"`))
 		}
 	})
-	p := &pair{t: t, w: w, a: startBaresip(t, "A", alice, toneA, a), b: startBaresip(t, "B", bob, toneB, b)}
+	mediaenc = append(mediaenc, "", "")
+	p := &pair{t: t, w: w, a: startBaresip(t, "A", alice, toneA, a, mediaenc[0]), b: startBaresip(t, "B", bob, toneB, b, mediaenc[1])}
 	if err := w.AddTrunk("carrier", nil); err != nil {
 		t.Fatal(err)
 	}
@@ -267,7 +269,7 @@ type event struct {
 	Param string `json:"param"`
 }
 
-func startBaresip(t *testing.T, name, number string, tone float64, c codec) *baresip {
+func startBaresip(t *testing.T, name, number string, tone float64, c codec, mediaenc string) *baresip {
 	t.Helper()
 	dir := t.TempDir()
 	sip := fourFreePorts(t) // the next one is for TLS
@@ -279,8 +281,11 @@ func startBaresip(t *testing.T, name, number string, tone float64, c codec) *bar
 	}
 	write(t, filepath.Join(dir, "say.wav"), toneFile(t, tone, c))
 	write(t, filepath.Join(dir, "contacts"), nil)
-	write(t, filepath.Join(dir, "accounts"), fmt.Appendf(nil, "<sip:%s@%s>;regint=0;answermode=auto;audio_codecs=%s/%d/%d\n",
-		number, b.sip, c.name, c.rate, c.channels))
+	account := fmt.Sprintf("<sip:%s@%s>;regint=0;answermode=auto;audio_codecs=%s/%d/%d", number, b.sip, c.name, c.rate, c.channels)
+	if mediaenc != "" {
+		account += ";mediaenc=" + mediaenc
+	}
+	write(t, filepath.Join(dir, "accounts"), []byte(account+"\n"))
 	write(t, filepath.Join(dir, "config"), fmt.Appendf(nil, baresipConfig, b.sip, control, dir, b.sounds))
 	ctx, cancel := context.WithCancel(context.Background())
 	cmd := exec.CommandContext(ctx, "baresip", "-4", "-s", "-f", dir)
@@ -325,6 +330,7 @@ module opus.so
 module aufile.so
 module aubridge.so
 module sndfile.so
+module srtp.so
 module_app account.so
 module_app menu.so
 module_app ctrl_tcp.so

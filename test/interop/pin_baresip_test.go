@@ -60,7 +60,7 @@ func newPinPair(t *testing.T, a codec, wanted func(pin string) bool) *pinPair {
 	if a.name == b.name {
 		b.name = "PCMU"
 	}
-	p.a, p.b = startBaresip(t, "A", alice, toneA, a), startBaresip(t, "B", bob, toneB, b)
+	p.a, p.b = startBaresip(t, "A", alice, toneA, a, ""), startBaresip(t, "B", bob, toneB, b, "")
 	if err := p.w.AddTrunk("carrier", map[string]any{"targets": []string{p.b.sip}}); err != nil {
 		t.Fatal(err)
 	}
