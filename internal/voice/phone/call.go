@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"net/netip"
 	"sync"
 
 	"github.com/emiago/sipgo/sip"
@@ -226,6 +227,19 @@ func (c *Call) HearsTone(ctx context.Context, hz float64) error {
 	return c.hears(ctx, func(pcm []int16) bool {
 		return len(pcm) >= Rate && Tone(pcm[len(pcm)-Rate:], hz) > 0.9
 	})
+}
+
+// SendsTo is where the call's RTP goes now; invalid before offer and answer.
+func (c *Call) SendsTo() netip.AddrPort {
+	c.mu.Lock()
+	v := c.voice
+	c.mu.Unlock()
+	if v == nil {
+		return netip.AddrPort{}
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.now.to
 }
 
 // Hears waits until at least n samples have been heard.
