@@ -10,6 +10,7 @@ import (
 
 	"tandem/internal/app"
 	"tandem/internal/voice/phone"
+	"tandem/internal/voice/sdp"
 	"tandem/test/world"
 )
 
@@ -20,7 +21,7 @@ func TestTsharkFindsNothingOfAPINOnTheOtherSide(t *testing.T) {
 	for name, how := range map[string]phone.Way{"RFC 4733": phone.RFC4733, "INFO": phone.INFO} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newWire(t, "udp")
+			s := newWire(t, "udp", sdp.Plain)
 			s.must(s.w.AddNumbers("acme", "shared", forPINs))
 			// Round numbers stand in descriptions and timers: PCMU/8000.
 			pin := openPin(t, s.w, couple{forPINs, alice, bob}, func(pin string) bool { return !strings.HasSuffix(pin, "00") })

@@ -9,6 +9,7 @@ import (
 
 	"tandem/internal/app"
 	"tandem/internal/voice/phone"
+	"tandem/internal/voice/sdp"
 )
 
 // tenth makes a second of Session-Expires ten milliseconds.
@@ -18,7 +19,7 @@ func TestTsharkReadsPRACKAndSessionTimers(t *testing.T) {
 	for _, network := range []string{"udp", "tcp"} {
 		t.Run(network, func(t *testing.T) {
 			t.Parallel()
-			s := newWire(t, network, tenth)
+			s := newWire(t, network, sdp.Plain, tenth)
 			s.capture()
 			s.reach(s.b)
 			s.refreshed()

@@ -2,8 +2,11 @@ package interop
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
+
+	"tandem/internal/voice/sdp"
 )
 
 // baresip has SRTP of its own (libre). srtp-mand offers RTP/SAVP, srtp RTP/AVP with
@@ -48,5 +51,27 @@ func TestBaresipTalksBySRTPOnEitherSideOrBoth(t *testing.T) {
 			}
 			p.hidden()
 		})
+	}
+}
+
+// tshark follows the keys in SDP: what it takes for SRTP is well-formed, and nothing
+// of the media or its reports is plain.
+func TestTsharkFindsSRTPWellFormedAndNothingPlain(t *testing.T) {
+	s := newWire(t, "udp", sdp.Mandatory)
+	s.must(s.w.Do("", "PUT", "/v1/admin/trunks/carrier", map[string]any{"srtp": "required"}, nil))
+	s.capture()
+	s.reach(s.b)
+	s.call(s.a, s.b, alice)
+	s.finish()
+	s.wellFormed()
+	media := fmt.Sprintf("udp.srcport in {%d..%d}", s.media[0], s.media[1])
+	for what, want := range map[string]int{
+		"sdp.media.proto == \"RTP/SAVP\"":    4, // both offers and answers, as heard and as said
+		"srtp.auth_tag and rtp and " + media: 100,
+		"srtcp.auth_tag and " + media:        1,
+	} {
+		if got := len(s.read(what)); got < want {
+			t.Errorf("%d frames of %s, want at least %d", got, what, want)
+		}
 	}
 }

@@ -156,3 +156,20 @@ func TestClockRatesAreThoseOfTheFirstToNameANumber(t *testing.T) {
 		}
 	}
 }
+
+// Comfort noise (RFC 3389) says nothing of the law of the speech around it.
+func TestComfortNoiseIsMappedWhereBothHaveItAndLeftOutElsewhere(t *testing.T) {
+	with := parse(t, session+"m=audio 4000 RTP/AVP 8 13\n").Media[0]
+	other := parse(t, session+"m=audio 4000 RTP/AVP 0 96\na=rtpmap:96 CN/8000\n").Media[0]
+	without := parse(t, session+"m=audio 4000 RTP/AVP 0\n").Media[0]
+	m := PayloadMap(with, other)
+	tables := BridgeLaws(&m, with, other)
+	if m[13] != 96 || tables[13] != nil || m[8] != 0 || tables[8] == nil {
+		t.Errorf("13 becomes %d, 8 becomes %d", m[13], m[8])
+	}
+	m = PayloadMap(with, without)
+	BridgeLaws(&m, with, without)
+	if m[13] != Unmapped || m[8] != 0 {
+		t.Errorf("to one without it 13 becomes %d, 8 becomes %d", m[13], m[8])
+	}
+}
