@@ -26,6 +26,7 @@ import (
 	"tandem/internal/upkeep"
 	"tandem/internal/voice/b2bua"
 	"tandem/internal/voice/callflow"
+	"tandem/internal/voice/hep"
 	"tandem/internal/voice/prompt"
 	"tandem/internal/voice/record"
 	"tandem/internal/voice/relay"
@@ -71,6 +72,7 @@ type App struct {
 	exchange *b2bua.Exchange
 	agent    *sipua.Agent
 	ladders  *sipua.Ladders
+	export   *hep.Exporter // nil = none
 	plane    *control.Plane
 	recorder *record.Recorder
 	sounds   sounds
@@ -230,6 +232,9 @@ func (a *App) openVoice(ctx context.Context) error {
 	if err := a.openMedia(ctx, node); err != nil {
 		return err
 	}
+	if err := a.openExport(key); err != nil {
+		return err
+	}
 	registry := obs.NewRegistry()
 	a.metrics = newMetrics(registry)
 	a.exchange = b2bua.New(b2bua.Options{Director: countingDirector{director, a.metrics}, Journal: countingJournal{a.journal, a.metrics},
@@ -239,7 +244,7 @@ func (a *App) openVoice(ctx context.Context) error {
 	}
 	a.agent, err = sipua.New(sipua.Options{Log: a.log, Clock: a.o.Clock, NewCallID: a.newCallID, OnInvite: a.exchange.Incoming,
 		Draining: a.exchange.Draining, Advertise: a.o.Config.SIPAdvertise, Timers: a.o.SIPTimers, Second: a.o.SIPSecond, Trace: a.o.Trace, Ladders: a.ladders,
-		Credentials: a.certs.credentials(), Password: a.trunks.password})
+		Credentials: a.certs.credentials(), Password: a.trunks.password, Export: a.exporting()})
 	if err != nil {
 		return err
 	}

@@ -64,6 +64,11 @@ func (a *App) register(r prometheus.Registerer) {
 	counter("tandem_sip_retransmissions_out_total", "SIP messages that had to be sent again.",
 		func() float64 { return float64(a.agent.Stats().RetransmissionsOut) })
 	counter("tandem_sip_panics_total", "Faults caught in the SIP dispatcher.", func() float64 { return float64(a.agent.Stats().Panics) })
+	if a.export != nil {
+		counter("tandem_hep_sent_total", "SIP messages sent to the HEP collector.", func() float64 { return float64(a.export.Stats().Sent) })
+		counter("tandem_hep_dropped_total", "SIP messages that the HEP collector was not sent, for want of room or of a collector.",
+			func() float64 { return float64(a.export.Stats().Dropped) })
+	}
 	gauge("tandem_media_sessions", "Open media sessions.", func() float64 { return float64(a.relay.Stats().Sessions) })
 	gauge("tandem_media_ports_resting", "Port pairs held closed after a call.", func() float64 { return float64(a.relay.Stats().Quarantined) })
 	counter("tandem_media_packets_in_total", "RTP packets taken in.", func() float64 { return float64(a.relay.Stats().PacketsIn) })

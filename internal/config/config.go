@@ -33,6 +33,9 @@ type Config struct {
 	AdminToken          Secret            // empty when the server shall make one
 	Drain               time.Duration     // how long calls may go on after the first signal
 	WebhookAllowPrivate bool              // tenants' own servers may have private addresses
+	HEPTarget           string            // host:port of a HOMER collector; "" = none
+	HEPID               uint32            // as which of the collector's agents
+	HEPPassword         Secret            // for the collector; may be empty
 	LogFormat           string            // "auto", "text" or "json"
 	LogLevel            slog.Level        // least level that is written
 	origins             map[string]string // key -> where its value came from

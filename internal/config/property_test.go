@@ -46,6 +46,10 @@ func values(tokenFile string) map[string]*rapid.Generator[string] {
 		"admin_token_file":      rapid.Just(tokenFile),
 		"drain_seconds":         rapid.Map(rapid.IntRange(0, 3599), strconv.Itoa),
 		"webhook_allow_private": rapid.Just("true"),
+		"hep_target":            hostPort,
+		"hep_capture_id":        rapid.Map(rapid.IntRange(0, 2000), strconv.Itoa),
+		"hep_password":          rapid.StringMatching(`[!-~]{1,64}`),
+		"hep_password_file":     rapid.Just(tokenFile),
 		"log_format":            rapid.SampledFrom([]string{"text", "json"}),
 		"log_level":             rapid.SampledFrom([]string{"debug", "warn", "error"}),
 	}
@@ -106,7 +110,7 @@ func TestEverySettingCanBeSetFromEverySourceToTheSameEffect(t *testing.T) {
 			if from != origin {
 				t.Errorf("Print says that %s comes from %q, want %q", target, from, origin)
 			}
-			effects[shown+c.AdminToken.Reveal()] = true
+			effects[shown+c.AdminToken.Reveal()+c.HEPPassword.Reveal()] = true
 		}
 		if len(effects) != 1 {
 			t.Errorf("the sources disagree about %s: %v", f.Key, effects)
@@ -128,7 +132,7 @@ func TestWhatPrintWritesLoadsBackToTheSame(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		flags := map[string]string{}
 		for _, f := range config.Fields() {
-			if f.Key == "admin_token" || f.Key == "admin_token_file" || !rapid.Bool().Draw(t, f.Key) {
+			if f.Secret || strings.HasSuffix(f.Key, "_file") || !rapid.Bool().Draw(t, f.Key) {
 				continue
 			}
 			flags[f.Flag] = generators[f.Key].Draw(t, "value")
@@ -150,7 +154,7 @@ func TestWhatPrintWritesLoadsBackToTheSame(t *testing.T) {
 		}
 		second := printed(t, again)
 		for _, f := range config.Fields() {
-			if f.Key == "admin_token_file" {
+			if strings.HasSuffix(f.Key, "_file") {
 				continue
 			}
 			a, _ := lineOf(t, first, f.Key)

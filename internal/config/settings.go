@@ -232,6 +232,31 @@ func conduct() []setting {
 			get: func(c Config) string { return strconv.FormatBool(c.WebhookAllowPrivate) },
 		},
 		{
+			Field: Field{Key: "hep_target",
+				Doc: "`HOST:PORT` of a HOMER collector (HEPv3 over UDP) that gets every SIP message, with every telephone number replaced by a pseudonym. If not set, nothing is exported."},
+			set: func(c *Config, v string) error { return setHostPort(&c.HEPTarget, v) },
+			get: func(c Config) string { return c.HEPTarget },
+		},
+		{
+			Field: Field{Key: "hep_capture_id", Default: "2001",
+				Doc: "Capture agent id that the collector knows this server by."},
+			set: func(c *Config, v string) error {
+				n, err := strconv.ParseUint(v, 10, 32)
+				if err != nil {
+					return fmt.Errorf("%q: wants a whole number from 0 to 4294967295", v)
+				}
+				c.HEPID = uint32(n)
+				return nil
+			},
+			get: func(c Config) string { return strconv.FormatUint(uint64(c.HEPID), 10) },
+		},
+		{
+			Field: Field{Key: "hep_password", Secret: true,
+				Doc: "Authenticate key of the collector, if it wants one. It is sent in the clear, as HEP has it."},
+			set: func(c *Config, v string) (err error) { c.HEPPassword, err = parseToken(v); return err },
+			get: func(c Config) string { return c.HEPPassword.String() },
+		},
+		{
 			Field: Field{Key: "log_format", Default: "auto",
 				Doc: "`text`, `json`, or `auto`: text on a terminal, else JSON."},
 			set: func(c *Config, v string) error { return setOneOf(&c.LogFormat, v, "auto", "text", "json") },

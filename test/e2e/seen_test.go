@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"tandem/internal/testkit"
 	"tandem/internal/voice/phone"
@@ -168,5 +169,46 @@ func noNumberInALadder(st *stage) {
 		if st.Do("acme", "GET", "/v1/tenants/acme/calls/"+c.ID, nil, &kept) == nil {
 			testkit.AssertNoLeak(st.t, d, "the ladder of "+c.ID, kept.Ladder)
 		}
+	}
+}
+
+// noNumberExported looks through all that the server of a test has sent to its
+// collector, once it is closed.
+func noNumberExported(st *stage, homer *world.Collector) {
+	st.t.Helper()
+	st.must(homer.Close())
+	d := testkit.NewLeakDetector(alice, bob, carol, dave)
+	messages := homer.Messages()
+	for _, m := range messages[:min(len(messages), 3000)] {
+		testkit.AssertNoLeak(st.t, d, "what is exported", m.SIP)
+	}
+}
+
+func TestBothLegsOfACallAreExportedAsOne(t *testing.T) {
+	st := newStage(t, setting{})
+	st.allocate(nil)
+	a, b := st.talk(alice, nil, nil)
+	st.must(b.Hangup(st.ctx))
+	st.over(a, b)
+	id := st.record().ID
+	seen := map[string]int{}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for seen["SIP/2.0"] < 7 {
+		select {
+		case <-tick.C:
+		case <-st.ctx.Done():
+			t.Fatalf("exported: %v", seen)
+		}
+		clear(seen)
+		for _, m := range st.homer.Messages() {
+			if m.Call == id {
+				line, _, _ := strings.Cut(string(m.SIP), " ")
+				seen[line]++
+			}
+		}
+	}
+	if seen["INVITE"] != 2 || seen["ACK"] != 2 || seen["BYE"] != 2 || seen["SIP/2.0"] != 7 {
+		t.Errorf("exported: %v", seen)
 	}
 }

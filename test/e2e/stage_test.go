@@ -37,6 +37,7 @@ type stage struct {
 	network  string
 	in, out  *phone.Phone
 	incoming chan *phone.Call // calls that reach the out carrier
+	homer    *world.Collector // gets what the server exports
 	opens    string           // the PIN of the one GreenPin allocation there is
 }
 
@@ -70,8 +71,10 @@ func newStage(t *testing.T, s setting) *stage {
 		s.network = "udp"
 	}
 	st.network = s.network
-	var err error
-	if st.World, err = world.Start(world.Options{Environ: s.environ, Edit: s.edit}); err != nil {
+	homer, err := world.NewCollector()
+	st.must(err)
+	st.homer = homer
+	if st.World, err = world.Start(world.Options{Environ: append([]string{homer.Setting()}, s.environ...), Edit: s.edit}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -79,6 +82,7 @@ func newStage(t *testing.T, s setting) *stage {
 		if err := st.World.Close(5 * time.Second); err != nil {
 			t.Error(err)
 		}
+		noNumberExported(st, homer)
 		if t.Failed() {
 			t.Logf("the server's log of calls:\n%s", st.Log.Lines(`"call"`))
 		}

@@ -38,6 +38,9 @@ type Options struct {
 	Trace     func(siptx.Traced) // sees every message; nil = none
 	// Credentials are those of SIP over TLS; nil = it is not spoken.
 	Credentials func() *siptx.Credentials
+	// Export sees every message and the call that it is of, "" if none is known. It
+	// must not block. nil = none.
+	Export func(siptx.Traced, masking.CallID)
 	// Silence is how long a trunk may leave an INVITE without any response
 	// before another is tried; 0 = 4 s.
 	Silence time.Duration

@@ -229,4 +229,7 @@ func (ua *Agent) trace(t siptx.Traced) {
 	if ua.o.Trace != nil {
 		ua.o.Trace(t)
 	}
+	if ua.o.Export != nil {
+		ua.o.Export(t, call)
+	}
 }
