@@ -390,9 +390,14 @@ func TestEndRacingTheAnswerEndsInByeOrCancelAndOneGone(t *testing.T) {
 		p.send(bye.reply(200, "", ""))
 		r.gone()
 		gone := 0
-		for len(ev) > 0 {
-			if e := <-ev; e.Kind == b2bua.EvGone {
-				gone++
+		for gone == 0 || len(ev) > 0 { // the leg is off the list before it says so
+			select {
+			case e := <-ev:
+				if e.Kind == b2bua.EvGone {
+					gone++
+				}
+			case <-time.After(patience):
+				t.Fatal("the leg never said that it is gone")
 			}
 		}
 		if h := r.ua.TrunkHealth("one"); gone != 1 || h.LiveCalls != 0 {
