@@ -237,7 +237,7 @@ func (a *App) openVoice(ctx context.Context) error {
 	}
 	registry := obs.NewRegistry()
 	a.metrics = newMetrics(registry)
-	a.exchange = b2bua.New(b2bua.Options{Director: countingDirector{director, a.metrics}, Journal: countingJournal{a.journal, a.metrics},
+	a.exchange = b2bua.New(b2bua.Options{Director: countingDirector{director, a.metrics}, Journal: countingJournal{a.journal, a.metrics, a.o.Clock},
 		Trunks: outgoing{a}, Media: media{a.relay, a.library, a.recorder}, Log: a.log, Node: node, Clock: a.o.Clock, Timing: a.o.CallWaits})
 	if a.certs, err = openCertificates(a.o.Config, a.log); err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"tandem/internal/ladder"
 	"tandem/internal/masking"
 	"tandem/internal/voice/b2bua"
 )
@@ -16,6 +17,10 @@ type metrics struct {
 	ended    *prometheus.CounterVec
 	refused  *prometheus.CounterVec
 	talk     prometheus.Counter
+	attempts *prometheus.CounterVec
+	delay    prometheus.Histogram
+	ring     prometheus.Histogram
+	length   prometheus.Histogram
 	requests *prometheus.CounterVec
 	latency  *prometheus.HistogramVec
 }
@@ -28,12 +33,20 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Help: "Calls that were not routed, by reason."}, []string{"reason"}),
 		talk: prometheus.NewCounter(prometheus.CounterOpts{Name: "tandem_talk_seconds_total",
 			Help: "Time that both sides were connected."}),
+		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "tandem_attempts_total",
+			Help: "Attempts to ring a number, by trunk and what became of them."}, []string{"trunk", "outcome"}),
+		delay: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "tandem_post_dial_delay_seconds",
+			Help: "From the INVITE to the first ringing that the caller was told of.", Buckets: prometheus.ExponentialBuckets(0.05, 2, 12)}),
+		ring: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "tandem_ring_seconds",
+			Help: "From the INVITE to the answer or to the end without one.", Buckets: []float64{0.5, 1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 120}}),
+		length: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "tandem_call_talk_seconds",
+			Help: "Length of the talks of answered calls.", Buckets: []float64{1, 5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200}}),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "tandem_http_requests_total",
 			Help: "Answered API requests, by operation and status."}, []string{"operation", "status"}),
 		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "tandem_http_request_seconds",
 			Help: "Time to answer an API request.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14)}, []string{"operation"}),
 	}
-	r.MustRegister(m.ended, m.refused, m.talk, m.requests, m.latency)
+	r.MustRegister(m.ended, m.refused, m.talk, m.attempts, m.delay, m.ring, m.length, m.requests, m.latency)
 	return m
 }
 
@@ -63,6 +76,15 @@ func (a *App) register(r prometheus.Registerer) {
 	counter("tandem_sip_malformed_total", "SIP messages that were refused as malformed.", func() float64 { return float64(a.agent.Stats().Malformed) })
 	counter("tandem_sip_retransmissions_out_total", "SIP messages that had to be sent again.",
 		func() float64 { return float64(a.agent.Stats().RetransmissionsOut) })
+	a.messages(r)
+	counter("tandem_sip_retransmissions_in_total", "SIP messages that were received again.",
+		func() float64 { return float64(a.agent.Stats().RetransmissionsIn) })
+	counter("tandem_sip_overload_total", "Requests and connections refused for want of room.",
+		func() float64 { return float64(a.agent.Stats().Overload) })
+	counter("tandem_sip_merged_total", "Requests that came twice by different ways (482).", func() float64 { return float64(a.agent.Stats().Merged) })
+	counter("tandem_sip_stray_responses_total", "Responses that nothing waited for.", func() float64 { return float64(a.agent.Stats().Stray) })
+	counter("tandem_sip_send_failures_total", "SIP messages that the network did not take.",
+		func() float64 { return float64(a.agent.Stats().SendFailures) })
 	counter("tandem_sip_panics_total", "Faults caught in the SIP dispatcher.", func() float64 { return float64(a.agent.Stats().Panics) })
 	if a.export != nil {
 		counter("tandem_hep_sent_total", "SIP messages sent to the HEP collector.", func() float64 { return float64(a.export.Stats().Sent) })
@@ -95,13 +117,51 @@ func (d countingDirector) Refused(a masking.Ask, p masking.Plan, why masking.Ref
 
 type countingJournal struct {
 	b2bua.Journal
-	m *metrics
+	m     *metrics
+	clock func() time.Time
 }
 
 func (j countingJournal) Note(moment masking.Moment, c masking.Call, zone *time.Location) {
-	if moment == masking.Ended {
-		j.m.ended.WithLabelValues(string(c.Cause)).Inc()
-		j.m.talk.Add(c.TalkTime.Seconds())
+	switch moment {
+	case masking.Rang:
+		j.m.delay.Observe(max(0, j.clock().Sub(c.StartedAt).Seconds()))
+	case masking.Ended:
+		j.m.over(c)
 	}
 	j.Journal.Note(moment, c, zone)
+}
+
+// over counts a call that was routed and has ended.
+func (m *metrics) over(c masking.Call) {
+	m.ended.WithLabelValues(string(c.Cause)).Inc()
+	m.talk.Add(c.TalkTime.Seconds())
+	m.ring.Observe(c.RingTime.Seconds())
+	if !c.AnsweredAt.IsZero() {
+		m.length.Observe(c.TalkTime.Seconds())
+	}
+	for _, a := range c.Attempts {
+		outcome := string(a.Cause)
+		if a.Answered {
+			outcome = "answered"
+		}
+		m.attempts.WithLabelValues(a.Trunk, outcome).Inc()
+	}
+}
+
+// messages adds counters of SIP messages, one for each direction and kind.
+func (a *App) messages(r prometheus.Registerer) {
+	for name, out := range map[string]bool{"in": false, "out": true} {
+		for _, method := range ladder.Methods() {
+			r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "tandem_sip_requests_total",
+				Help:        "SIP requests with their retransmissions, by direction and method; OTHER are all that are unknown.",
+				ConstLabels: prometheus.Labels{"direction": name, "method": method}},
+				func() float64 { return float64(a.agent.Requests(out, method)) }))
+		}
+		for class := 1; class <= 6; class++ {
+			r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "tandem_sip_responses_total",
+				Help:        "SIP responses with their retransmissions, by direction and class.",
+				ConstLabels: prometheus.Labels{"direction": name, "class": strconv.Itoa(class) + "xx"}},
+				func() float64 { return float64(a.agent.Responses(out, class)) }))
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -51,19 +52,28 @@ func drawCall(w io.Writer, response json.RawMessage) error {
 	if json.Unmarshal(response, &c) != nil {
 		return errAnswer
 	}
-	nested := func(f field) bool { return f.name == "legs" || f.name == "ladder" }
+	nested := func(f field) bool { return f.name == "legs" || f.name == "ladder" || f.name == "quality" }
 	if err := printFields(w, slices.DeleteFunc(slices.Clone(fields), nested)); err != nil {
 		return err
 	}
 	for _, f := range fields {
-		var legs []json.RawMessage
-		if f.name != "legs" || json.Unmarshal(f.value, &legs) != nil {
+		var rows []json.RawMessage
+		var columns []string
+		switch f.name {
+		case "legs":
+			_ = json.Unmarshal(f.value, &rows) // c has read it
+			columns = []string{"to", "trunk", "rang", "answered", "sip_status", "cause", "ring_seconds"}
+		case "quality":
+			rows = sides(f.value)
+			columns = []string{"media", "packets_received", "packets_sent", "packets_lost", "jitter_ms", "round_trip_ms",
+				"peer_packets_lost", "peer_jitter_ms", "strays"}
+		default:
 			continue
 		}
 		if _, err := fmt.Fprintln(w); err != nil {
 			return err
 		}
-		if err := printTable(w, legs, []string{"to", "trunk", "rang", "answered", "sip_status", "cause", "ring_seconds"}); err != nil {
+		if err := printTable(w, rows, columns); err != nil {
 			return err
 		}
 	}
@@ -73,6 +83,21 @@ func drawCall(w io.Writer, response json.RawMessage) error {
 	}
 	_, err = io.WriteString(w, "\n"+drawLadder(*c.Ladder))
 	return err
+}
+
+// sides makes one row for each member of an object of objects, with its name as media.
+func sides(object json.RawMessage) (rows []json.RawMessage) {
+	members, err := fieldsOf(object)
+	if err != nil {
+		return nil
+	}
+	for _, m := range members {
+		if rest, ok := bytes.CutPrefix(bytes.TrimSpace(m.value), []byte("{")); ok {
+			name, _ := json.Marshal(m.name) // a string always can be
+			rows = append(rows, slices.Concat([]byte(`{"media":`), name, []byte(","), rest))
+		}
+	}
+	return rows
 }
 
 // The columns of a drawn ladder: the caller's leg, Tandem, the other leg.

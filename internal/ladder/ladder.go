@@ -113,9 +113,6 @@ const (
 	maxCodecs = 16
 )
 
-// methodCode needs no folding of case: MethodOf gave the word.
-func methodCode(method string) byte { return byte(max(0, slices.Index(methods[:], method))) }
-
 // Add adds a message. Beyond Most it is only counted.
 func (w *Writer) Add(m Message) {
 	if w.count == Most {
@@ -137,7 +134,7 @@ func (w *Writer) Add(m Message) {
 			flags |= f.bit
 		}
 	}
-	b := append(w.buf, flags, byte(m.Leg), methodCode(m.Method))
+	b := append(w.buf, flags, byte(m.Leg), MethodCode(m.Method))
 	b = binary.AppendUvarint(b, uint64((m.After - w.last).Microseconds()))
 	w.last += (m.After - w.last).Truncate(time.Microsecond)
 	b = binary.AppendUvarint(b, uint64(m.Seq))

@@ -2,6 +2,7 @@ package ladder
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -41,6 +42,12 @@ func CodecOf(name []byte) byte { return codeOf(codecs[:], name) }
 
 // MethodOf is a method that is known, or "OTHER".
 func MethodOf(name []byte) string { return methods[codeOf(methods[:], name)] }
+
+// Methods are all that MethodOf gives.
+func Methods() []string { return slices.Clone(methods[:]) }
+
+// MethodCode is the place of a method that MethodOf gave.
+func MethodCode(method string) byte { return byte(max(0, slices.Index(methods[:], method))) }
 
 // A Key names a field of a message's header that a ladder keeps.
 type Key byte

@@ -212,3 +212,38 @@ func TestBothLegsOfACallAreExportedAsOne(t *testing.T) {
 		t.Errorf("exported: %v", seen)
 	}
 }
+
+func TestCallsAreCountedByCauseByAttemptAndByMessage(t *testing.T) {
+	st := newStage(t, setting{})
+	_, err := st.Allocate("acme", virtual, []string{alice}, []string{bob, carol}, nil)
+	st.must(err)
+	a := st.dial(st.in, alice)
+	st.must(st.called().Reject(486, "Busy Here"))
+	b := st.called()
+	st.must(b.Ring(phone.Reply{}))
+	st.must(b.Answer(phone.Reply{}))
+	st.must(a.Answered(st.ctx))
+	st.must(a.Hangup(st.ctx))
+	st.over(a, b)
+	st.refused(st.dial(st.in, dave))
+	st.settle()
+	metrics, err := st.Metrics()
+	st.must(err)
+	for _, line := range []string{
+		`tandem_calls_ended_total{cause="caller_hung_up"} 1`,
+		`tandem_calls_refused_total{reason="stranger"} 1`,
+		`tandem_attempts_total{outcome="busy",trunk="carrier-out"} 1`,
+		`tandem_attempts_total{outcome="answered",trunk="carrier-out"} 1`,
+		`tandem_post_dial_delay_seconds_count 1`,
+		`tandem_ring_seconds_count 1`,
+		`tandem_call_talk_seconds_count 1`,
+		`tandem_sip_requests_total{direction="out",method="BYE"} 1`,
+		`tandem_sip_requests_total{direction="in",method="INVITE"} 2`,
+		`tandem_sip_responses_total{class="4xx",direction="in"} 1`,
+		`tandem_sip_responses_total{class="4xx",direction="out"} 1`,
+	} {
+		if !strings.Contains(metrics, line+"\n") {
+			t.Errorf("without %s", line)
+		}
+	}
+}

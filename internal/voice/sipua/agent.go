@@ -67,6 +67,7 @@ type Agent struct {
 	guests  guests
 	keepers keepers
 	blocked atomic.Int64
+	traffic traffic
 
 	mu        sync.Mutex // guards what follows; nothing is called while it is held
 	listening []listening

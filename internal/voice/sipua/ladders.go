@@ -221,6 +221,7 @@ func find(rungs []*rung, raw []byte) *rung {
 func (ua *Agent) trace(t siptx.Traced) {
 	var g glimpse
 	g.glance(t.Raw)
+	ua.traffic.count(g.msg, t.Out)
 	call := ua.o.Ladders.add(&g, t)
 	if call == "" && g.invite && t.Server != nil {
 		call = ua.o.NewCallID()
