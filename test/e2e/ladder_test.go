@@ -44,7 +44,7 @@ var flows = []flow{
 		edit: func(o *app.Options) { o.SIPSecond = time.Millisecond },
 		text: "The caller's carrier asks for a session timer and refreshes it itself; the callee's leaves that to us (RFC 4028). Each leg has its own interval. An UPDATE without description leaves the media alone; a carrier that takes none gets a re-INVITE with the description it has."},
 	{name: "hold", title: "Hold and resume", play: playHold,
-		text: "An offer within the call is answered from what the other side can do; the other leg hears silence meanwhile."},
+		text: "An offer that changes the other side's stream is carried to it, and answered with what it has agreed to (RFC 3264 §8.4); a refresh, a new address or the other law of G.711 is not carried."},
 	{name: "stranger", title: "A stranger calls", play: playStranger,
 		text: "Whoever is not named by an allocation hears an announcement and then 403, as do callers of an expired one and the wrong side of a oneway one. It is early media: his call is not answered."},
 	{name: "oneway", title: "The wrong side of a oneway allocation calls back", allocation: map[string]any{"usage": "oneway"}, play: playOneway,

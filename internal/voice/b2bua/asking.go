@@ -76,21 +76,32 @@ func (c *call) ask() State {
 }
 
 // speakAlone opens media with the caller and nobody else, and makes the answer to
-// his offer.
+// his offer, or an offer where he made none.
 func (c *call) speakAlone() (answer []byte, err error) {
-	voice, err := sdp.Voice(c.sides[A].theirs)
-	if err != nil {
-		return nil, err
+	var voice *sdp.Description
+	if c.sides[A].theirs != nil {
+		if voice, err = sdp.Voice(c.sides[A].theirs); err != nil {
+			return nil, err
+		}
 	}
 	if c.media, err = c.x.o.Media.Open(); err != nil {
 		return nil, fmt.Errorf("%w: %w", errNoRelay, err)
 	}
-	answer, err = c.say(A, func(l sdp.Local) ([]byte, error) { return sdp.Answer(c.sides[A].theirs, voice, l) })
+	answer, err = c.say(A, func(l sdp.Local) ([]byte, error) {
+		if voice == nil {
+			c.deal.inAck[A] = true
+			return sdp.Anchor(sdp.Unasked(), l), nil
+		}
+		return sdp.Answer(c.sides[A].theirs, voice, l)
+	})
 	if err != nil {
 		return nil, err
 	}
 	return answer, c.point(A)
 }
+
+// errNoOffer says that a caller cannot be spoken to before he is answered.
+var errNoOffer = errors.New("no offer")
 
 // errNoRelay says that media cannot be opened, which is no fault of the offer.
 var errNoRelay = errors.New("no relay")

@@ -41,7 +41,7 @@ func TestACallerWhoIsAskedIsAnsweredWithOneLawAndItsKeys(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			f := newGreenPin(t, bob)
-			f.offer = c.offer
+			f.says = c.offer
 			f.call()
 			m := audioOf(t, f.caller.answers[0])
 			if got := codecsOf(m); !slices.Equal(got, c.want) || m.Addr != f.session().Local(A) || m.Direction != sdp.SendRecv {
@@ -64,7 +64,7 @@ func TestTheCalleeIsOfferedBothLawsAndNothingElse(t *testing.T) {
 	for _, offer := range []string{offerOfA, offerALaw} {
 		synctest.Test(t, func(t *testing.T) {
 			f := newGreenPin(t, bob)
-			f.offer = offer
+			f.says = offer
 			f.call()
 			f.keys(rightPIN)
 			m := audioOf(t, string(f.b(1).dial.Offer))
@@ -88,7 +88,7 @@ func TestALawIsTurnedIntoTheOther(t *testing.T) {
 	for _, offer := range []string{offerOfA, offerALaw} {
 		synctest.Test(t, func(t *testing.T) {
 			f := newGreenPin(t, bob)
-			f.offer = offer
+			f.says = offer
 			f.call()
 			f.keys(rightPIN)
 			f.tell(f.b(1), Event{Kind: EvAnswered, Body: []byte(answerULaw)})

@@ -51,6 +51,7 @@ type call struct {
 	answeredAt time.Time
 
 	media  Session
+	deal   deal
 	quiet  time.Time // silence before this counts for nothing: the answer, the last resume
 	sides  [2]negotiated
 	timers [6]timer // EvRingTime to EvLifeTime; see arm
@@ -273,7 +274,7 @@ func (c *call) handle(e Event) {
 	case renew:
 		c.renew(e)
 	case settle:
-		c.settle(e)
+		c.state = c.settle(e)
 	case listen:
 		c.state = c.listen()
 	case mind:

@@ -359,7 +359,7 @@ func TestTheDirectorIsGivenTwoSeconds(t *testing.T) {
 }
 
 func TestAnOfferThatCannotBeCarriedIsRefusedBeforeAnybodyIsRung(t *testing.T) {
-	for name, offer := range map[string]string{"none": "", "garbage": "hello", "no codec of ours": "v=0\r\no=a 1 1 IN IP4 198.51.100.10\r\ns=-\r\nc=IN IP4 198.51.100.10\r\nt=0 0\r\nm=audio 4000 RTP/AVP 99\r\na=rtpmap:99 SILK/24000\r\n"} {
+	for name, offer := range map[string]string{"garbage": "hello", "no codec of ours": "v=0\r\no=a 1 1 IN IP4 198.51.100.10\r\ns=-\r\nc=IN IP4 198.51.100.10\r\nt=0 0\r\nm=audio 4000 RTP/AVP 99\r\na=rtpmap:99 SILK/24000\r\n"} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newExchange(t, bob)

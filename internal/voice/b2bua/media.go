@@ -1,7 +1,6 @@
 package b2bua
 
 import (
-	"errors"
 	"net/netip"
 	"slices"
 	"time"
@@ -16,8 +15,10 @@ type negotiated struct {
 	ours    *sdp.Description
 	sent    []byte
 	version uint64
-	keys    *sdp.Keys   // ours under SRTP, from the first description on
-	profile sdp.Profile // of our first offer
+	wish    sdp.Direction // what the side would do if we let it
+	numbers sdp.Numbers   // payload numbers that the side and we have used
+	keys    *sdp.Keys     // ours under SRTP, from the first description on
+	profile sdp.Profile   // of our first offer
 }
 
 // profiles are what offers say over trunks.
@@ -51,10 +52,11 @@ func (n *negotiated) rekey(offer *sdp.Description) {
 	}
 }
 
-// readOffer reads the caller's description.
+// readOffer reads the caller's description. Who makes no offer is made one with the
+// answer to his INVITE, and says with its ACK what he can do (RFC 3261 §13.2.1).
 func (c *call) readOffer() error {
 	if len(c.in.Offer) == 0 {
-		return errors.New("an INVITE without offer is not supported")
+		return nil
 	}
 	d, err := sdp.Parse(c.in.Offer)
 	if err != nil {
@@ -66,7 +68,7 @@ func (c *call) readOffer() error {
 	if m, _ := d.Audio(); c.in.SRTP == masking.SRTPRequired && len(m.Crypto) == 0 {
 		return sdp.ErrNotProtected
 	}
-	c.sides[A].theirs = d
+	c.heed(A, d)
 	return nil
 }
 
@@ -87,11 +89,16 @@ func (c *call) openMedia(b *branch, srtp masking.SRTP) (offer []byte, err error)
 	if err != nil {
 		return nil, err
 	}
-	if c.taken {
+	switch {
+	case c.taken:
 		from = c.sides[A].ours
+	case from == nil:
+		from = sdp.Unasked()
 	}
 	b.side = negotiated{profile: profiles[srtp]}
-	return c.describe(&b.side, c.local(b), B, func(l sdp.Local) ([]byte, error) { return sdp.Anchor(bothWays(from), l), nil })
+	// A caller who begins on hold holds the relay: nobody is asked to be silent who
+	// has not answered yet.
+	return c.describe(&b.side, c.local(b), B, func(l sdp.Local) ([]byte, error) { return sdp.Anchor(toward(from, sdp.SendRecv), l), nil })
 }
 
 // local is where the phone of a branch is to send.
@@ -130,20 +137,9 @@ func (c *call) describe(n *negotiated, at netip.AddrPort, s Side, build func(sdp
 		return nil, err
 	}
 	n.version, n.sent, n.ours = local.Version, body, d
+	m, _ := d.Audio()
+	n.numbers.Learn(m)
 	return body, nil
-}
-
-// bothWays is d with its streams open in both directions. A hold stays on the
-// leg that asked for it, where the relay keeps it: the other side is not told,
-// so it must never be answered as if it were, or it would be silent for good
-// after a resume that nobody tells it of either.
-func bothWays(d *sdp.Description) *sdp.Description {
-	open := *d
-	open.Media = slices.Clone(d.Media)
-	for i := range open.Media {
-		open.Media[i].Direction = sdp.SendRecv
-	}
-	return &open
 }
 
 // sessionID is the o= session id: the moment of the INVITE, which tells nobody
@@ -227,7 +223,7 @@ func (c *call) agree(answer []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.sides[B].theirs = d
+	c.heed(B, d)
 	if c.taken { // and told what he can say long ago
 		if _, err := sdp.Answer(c.sides[B].ours, d, c.sides[B].next()); err != nil { // nothing in common
 			return nil, err
@@ -237,89 +233,29 @@ func (c *call) agree(answer []byte) ([]byte, error) {
 		}
 		return nil, c.point(B)
 	}
-	body, err := c.say(A, func(l sdp.Local) ([]byte, error) { return sdp.Answer(c.sides[A].theirs, bothWays(d), l) })
+	body, err := c.say(A, func(l sdp.Local) ([]byte, error) {
+		if c.sides[A].theirs == nil {
+			return sdp.Anchor(c.unasked(d), l), nil
+		}
+		return sdp.Answer(c.sides[A].theirs, d, l)
+	})
 	if err != nil {
 		return nil, err
 	}
+	c.deal.inAck[A] = c.sides[A].theirs == nil
 	if err := c.point(A); err != nil {
 		return nil, err
 	}
 	return body, c.point(B)
 }
 
-// renew answers an offer that a side makes within the call: hold, resume, a new
-// port or a refresh. It is answered from what the other side can do, without
-// asking it; a codec that the other side does not have is refused.
-func (c *call) renew(e Event) {
-	leg, n := c.leg(e.Side), &c.sides[e.Side]
-	if leg == nil {
-		return
-	}
-	if c.state != Talking && (e.Side != A || !c.taken) {
-		leg.RefuseOffer()
-		return
-	}
-	if len(e.Body) == 0 {
-		leg.Answer(n.sent)
-		return
-	}
-	d, err := sdp.Parse(e.Body)
-	var body []byte
-	if err == nil {
-		n.rekey(d)
-		body, err = c.say(e.Side, func(l sdp.Local) ([]byte, error) {
-			choice, err := c.capable(e.Side, d)
-			if err != nil {
-				return nil, err
-			}
-			return sdp.Answer(d, choice, l)
-		})
-	}
-	if err != nil {
-		leg.RefuseOffer()
-		return
-	}
-	if c.state == Talking && c.held() {
-		c.quiet = time.Now()
-	}
-	n.theirs = d
-	c.repoint()
-	leg.Answer(body)
-}
-
-// settle takes in a side's answer to an offer of ours.
-func (c *call) settle(e Event) {
-	d, err := sdp.Parse(e.Body)
-	if err != nil || c.leg(e.Side) == nil || c.state != Talking && (e.Side != A || !c.taken) {
-		return
-	}
-	if c.state == Talking && c.held() {
-		c.quiet = time.Now()
-	}
-	c.sides[e.Side].theirs = d
-	c.repoint()
-}
-
-// repoint connects both sides of the relay anew.
-func (c *call) repoint() {
-	for _, s := range []Side{A, B} {
-		if err := c.point(s); err != nil {
-			c.log.Warn("media cannot be moved", "error", err.Error())
-		}
-	}
-}
-
-// capable is what an offer of a side, made within the call, is answered from: what
-// the other side has, or, where we turn the one law into the other, any G.711.
-func (c *call) capable(s Side, offer *sdp.Description) (*sdp.Description, error) {
-	if c.taken {
-		return sdp.Voice(offer)
-	}
-	choice := bothWays(c.sides[s.other()].theirs)
+// unasked is what a caller who made no offer is made one of: what the callee has
+// agreed to.
+func (c *call) unasked(callee *sdp.Description) *sdp.Description {
 	if c.plan.Allocation.Record {
-		choice = sdp.OnlyG711(choice)
+		return sdp.OnlyG711(callee)
 	}
-	return choice, nil
+	return callee
 }
 
 // point connects a side of the relay to its peer; one that has said nothing yet

@@ -90,7 +90,7 @@ func (c *call) join(g *guest) State {
 	if g == nil {
 		return c.state
 	}
-	if c.taken || g.gaveUp.Load() {
+	if c.taken || g.gaveUp.Load() || g.offer == nil || c.sides[A].theirs == nil { // whoever made no offer cannot be answered with the other's
 		g.refuse()
 		return c.state
 	}
@@ -127,9 +127,10 @@ func (c *call) introduce(g *guest) (toCaller, toGuest []byte, err error) {
 	if c.media, err = c.x.o.Media.Open(); err != nil {
 		return nil, nil, err
 	}
-	c.sides[B] = negotiated{theirs: g.offer}
+	c.sides[B] = negotiated{}
+	c.heed(B, g.offer)
 	answer := func(s Side) (body []byte, err error) {
-		other := bothWays(c.sides[s.other()].theirs)
+		other := toward(c.sides[s.other()].theirs, sdp.SendRecv)
 		return c.say(s, func(l sdp.Local) ([]byte, error) { return sdp.Answer(c.sides[s].theirs, other, l) })
 	}
 	if toCaller, err = answer(A); err != nil {

@@ -55,7 +55,7 @@ func (l lack) of(f *exchange) {
 	if l.store {
 		f.director.away = errors.New("the store is away")
 	}
-	f.media.fail, f.offer = l.relay, l.offer
+	f.media.fail, f.says = l.relay, l.offer
 }
 
 // Whatever a call hears, it makes only steps that the table documents and keeps

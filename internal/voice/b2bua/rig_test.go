@@ -32,7 +32,7 @@ type exchange struct {
 	slow     bool   // legs dialled say Gone only when told
 	asks     bool   // nobody is rung without a PIN
 	release  func() // opens the Director's gate of judging
-	offer    string // the caller's
+	says     string // the caller's offer
 	calls    int
 }
 
@@ -41,7 +41,7 @@ func newExchange(t *testing.T, to ...e164.Number) *exchange {
 	tenant := masking.Tenant{ID: "acme", Settings: masking.DefaultSettings(time.UTC)}
 	allocation := masking.Allocation{ID: "gvn_1", Tenant: "acme", VirtualNumber: virtual, From: []e164.Number{alice},
 		To: to, Usage: masking.TwoWay, CustomField: "order 7", ExpiresAt: time.Now().Add(time.Hour)}
-	f := &exchange{t: t, trace: tr, log: &strings.Builder{}, offer: offerOfA,
+	f := &exchange{t: t, trace: tr, log: &strings.Builder{}, says: offerOfA,
 		director: &fakeDirector{trace: tr, wrong: map[masking.TriesOf]masking.Tries{}, route: masking.Route{Tenant: tenant,
 			Number: masking.VirtualNumber{Number: virtual, Tenant: "acme"}, Found: []masking.Allocation{allocation}}},
 		journal: &fakeJournal{trace: tr}, trunks: &fakeTrunks{}, media: &fakeMedia{trace: tr}}
@@ -145,7 +145,7 @@ func (f *exchange) invite() Invite {
 	}
 	f.callers = append(f.callers, f.caller)
 	return Invite{Ask: masking.Ask{Call: masking.CallID(fmt.Sprintf("call_%d", f.calls)), Trunk: "one", Called: virtual,
-		Caller: alice, Received: time.Now()}, Offer: []byte(f.offer), Hops: 60, Leg: f.caller}
+		Caller: alice, Received: time.Now()}, Offer: []byte(f.says), Hops: 60, Leg: f.caller}
 }
 
 // call lets Alice's INVITE come in and waits until nothing more happens.

@@ -39,6 +39,9 @@ func (c *call) announce(r masking.Ruling) State {
 		return c.part(Event{})
 	}
 	err := c.readOffer()
+	if len(c.in.Offer) == 0 {
+		err = errNoOffer // whose answer could come only with an answer to his call
+	}
 	var body []byte
 	if err == nil {
 		body, err = c.speakAlone()

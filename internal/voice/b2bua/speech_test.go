@@ -72,9 +72,9 @@ func TestAStrangerHearsTheSameForEveryReasonAndIsThenRefused(t *testing.T) {
 
 func TestAStrangerWhoCannotBeSpokenToIsRefusedAtOnce(t *testing.T) {
 	for name, prepare := range map[string]func(*exchange){
-		"no offer":  func(f *exchange) { f.offer = "" },
-		"garbage":   func(f *exchange) { f.offer = "hello" },
-		"no G.711":  func(f *exchange) { f.offer = offerOfWords },
+		"no offer":  func(f *exchange) { f.says = "" },
+		"garbage":   func(f *exchange) { f.says = "hello" },
+		"no G.711":  func(f *exchange) { f.says = offerOfWords },
 		"no relay":  func(f *exchange) { f.media.fail = true },
 		"refused":   func(f *exchange) { f.director.route.Number.Strangers.Action = masking.Reject },
 		"of nobody": func(f *exchange) { f.director.ruling = &masking.Ruling{Refusal: masking.RefusedStranger} },
@@ -396,7 +396,7 @@ func TestACallThatIsRecordedIsMadeOfG711IfItCanBe(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			f := newKind(t, c.kind)
-			f.offer = c.offer
+			f.says = c.offer
 			f.call()
 			if got := codecsOf(audioOf(t, string(f.b(1).dial.Offer))); !slices.Equal(got, c.want) {
 				t.Errorf("%s: offered %v, want %v", c.kind, got, c.want)
@@ -437,7 +437,7 @@ func TestAKeyToldByINFOIsPassedOnUnlessItIsInTheMediaToo(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newExchange(t, bob)
-				f.offer = c.offer
+				f.says = c.offer
 				f.call()
 				f.tell(f.b(1), Event{Kind: EvDigit, Digit: '9', By: ByInfo}) // nobody talks yet
 				f.tell(f.b(1), Event{Kind: EvAnswered, Body: []byte(c.answer)})
@@ -458,7 +458,7 @@ func TestAKeyToldByINFOIsPassedOnUnlessItIsInTheMediaToo(t *testing.T) {
 func TestACallerAnsweredForHisPINTellsLaterKeysByINFO(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newGreenPin(t, bob)
-		f.offer = offerALaw
+		f.says = offerALaw
 		f.call()
 		f.infos(rightPIN)
 		f.tell(f.b(1), Event{Kind: EvAnswered, Body: []byte(answerULaw)})

@@ -24,8 +24,7 @@ func Answer(offer, choice *Description, local Local) ([]byte, error) {
 		return nil, err
 	}
 	chosen.Formats, chosen.Proto, chosen.Crypto, chosen.Mux = common, asked.Proto, local.Keys.Accepted(asked.Crypto), asked.Mux
-	chosen.Direction = directionOf(chosen.Direction.Sends() && asked.Direction.Receives(),
-		chosen.Direction.Receives() && asked.Direction.Sends())
+	chosen.Direction = Meet(chosen.Direction, asked.Direction)
 	return build(offer.Media, i, chosen, local), nil
 }
 

@@ -139,7 +139,7 @@ func section(lines []Line, session netip.Addr, dir Direction) (Media, error) {
 		m.Direction = dir
 	}
 	if host.IsUnspecified() {
-		m.Direction = directionOf(m.Direction.Sends(), false)
+		m.Direction = DirectionOf(m.Direction.Sends(), false)
 	}
 	if m.Direction == "" {
 		m.Direction = SendRecv

@@ -50,8 +50,8 @@ func (d Direction) Sends() bool { return d == SendRecv || d == SendOnly || d == 
 // Receives reports whether the describing side wants media.
 func (d Direction) Receives() bool { return d == SendRecv || d == RecvOnly || d == "" }
 
-// directionOf is the direction of a side that sends and receives as told.
-func directionOf(sends, receives bool) Direction {
+// DirectionOf is the direction of a side that sends and receives as told.
+func DirectionOf(sends, receives bool) Direction {
 	switch {
 	case sends && receives:
 		return SendRecv
@@ -115,6 +115,9 @@ func (m Media) isAudio() bool {
 
 // audioIndex is the position of the first stream that we carry, -1 if none.
 func (d *Description) audioIndex() int {
+	if d == nil {
+		return -1
+	}
 	for i, m := range d.Media {
 		if m.isAudio() {
 			return i
@@ -125,7 +128,7 @@ func (d *Description) audioIndex() int {
 
 // Audio gives the one stream that we carry: the first audio stream with a port
 // over RTP/AVP, or over RTP/SAVP with a key. Every other stream (DTLS, AVPF, video,
-// image) is refused by Anchor with port 0; with none left ok is false.
+// image) is refused by Anchor with port 0; with none left, and for nil, ok is false.
 func (d *Description) Audio() (m Media, ok bool) {
 	if i := d.audioIndex(); i >= 0 {
 		return d.Media[i], true

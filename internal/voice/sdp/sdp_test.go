@@ -155,8 +155,8 @@ func TestDirectionSaysWhoSendsAndWhoReceives(t *testing.T) {
 	for d, want := range map[Direction][2]bool{
 		SendRecv: {true, true}, SendOnly: {true, false}, RecvOnly: {false, true}, Inactive: {false, false},
 	} {
-		if got := [2]bool{d.Sends(), d.Receives()}; got != want || directionOf(want[0], want[1]) != d {
-			t.Errorf("%s: %v, back %s", d, got, directionOf(want[0], want[1]))
+		if got := [2]bool{d.Sends(), d.Receives()}; got != want || DirectionOf(want[0], want[1]) != d {
+			t.Errorf("%s: %v, back %s", d, got, DirectionOf(want[0], want[1]))
 		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // This file answers re-INVITE and UPDATE (RFC 3261 §14.2, RFC 3311 §5.2). The call
-// decides on one offer at a time.
+// decides on one offer at a time. What we send ourselves is in proposal.go.
 
 // verdict is what becomes of a re-INVITE or UPDATE.
 type verdict int
@@ -47,6 +47,9 @@ func (l *leg) onOffer(tx *siptx.ServerTx, req *sip.Request) {
 	l.mu.Unlock()
 	switch v {
 	case ask:
+		if req.Method == sip.INVITE { // the call may have to ask the other side
+			_ = l.ua.respond(tx, response(req, 100, "Trying", "", nil, nil)) // logged there
+		}
 		l.tell(b2bua.Event{Kind: b2bua.EvOffered, Body: body})
 	case refresh:
 		res := response(req, 200, "OK", "", l.contact(), nil)

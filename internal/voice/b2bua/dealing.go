@@ -1,0 +1,145 @@
+package b2bua
+
+import (
+	"fmt"
+	"io"
+	"strings"
+)
+
+// This file is where the offers and answers of a call that talks can stand
+// (RFC 3264, RFC 6337), as a table. What is done is in offers.go; that a leg has
+// only one offer open at a time, and 491 and 500 for a second one, is the leg's
+// affair.
+
+// dealing is where a call's offers and answers stand.
+type dealing int
+
+const (
+	settled   dealing = iota // no offer waits for an answer of the other side
+	carried                  // a side's offer has been taken to the other side, for whose answer it waits
+	voided                   // the same, but the side has taken its offer back
+	following                // an offer of our own is out; nobody waits for what becomes of it
+	dealings
+)
+
+var dealingNames = [dealings]string{"settled", "carried", "voided", "following"}
+
+// move is what can happen to offers and answers.
+type move int
+
+const (
+	offersSame    move = iota // an offer that changes nothing for the other side
+	offersChange              // an offer that the other side has to be asked about
+	asksOffer                 // a re-INVITE without offer
+	crosses                   // the side that our offer is for makes one itself, in the place of ours
+	crossesAsking             // the same with a re-INVITE that has none
+	agrees                    // the answer to an offer that was taken to a side
+	declines                  // its refusal
+	withdraws                 // a side takes its offer back
+	closes                    // the answer to an offer that we have put into a 2xx
+	closesWithout             // an ACK that has no such answer
+	moves
+)
+
+var moveNames = [moves]string{"offer that changes nothing for the other side", "offer that does", "re-INVITE without offer",
+	"offer in place of ours", "re-INVITE without offer in place of ours", "answer", "refusal", "offer taken back",
+	"answer in an ACK", "ACK without the answer"}
+
+// dealAct is what is done about a move.
+type dealAct int
+
+const (
+	nothing    dealAct = iota
+	answerHere         // from what the other side has
+	carry              // to the other side
+	offerHere          // in the 2xx
+	handOver           // our offer goes into the 2xx instead
+	meet               // answer each side with the offer of the other
+	conclude           // answer the side that waits with what the other has agreed to
+	giveWay            // answer the side that waits from what the other side has; refuse what that cannot be
+	void               // nobody waits any more
+	restore            // offer the other side what holds again, if it has agreed to something else
+	release            // nothing has changed
+	take               // take the answer in; tell the other side if its stream is another now
+	defer_             // until the present one is settled
+)
+
+var dealActNames = map[dealAct]string{answerHere: "answer from what the other side has", carry: "ask the other side", offerHere: "offer what the other side has",
+	handOver: "offer what was to be offered", meet: "answer each with the other's offer", conclude: "answer with what the other side agreed to",
+	giveWay: "answer from what the other side has, or refuse", void: "note it", restore: "offer what holds, if that differs",
+	release: "all is as it was", take: "take it in, tell the other side if that changes its stream", defer_: "wait for the present one"}
+
+// dealStep is a cell of the table.
+type dealStep struct {
+	do dealAct
+	to []dealing
+}
+
+// deals is the table. What is not in it cannot come, and is ignored.
+var deals = [dealings]map[move]dealStep{
+	settled: {
+		offersSame:    {answerHere, []dealing{settled}},
+		offersChange:  {carry, []dealing{carried}},
+		asksOffer:     {offerHere, []dealing{settled}},
+		closes:        {take, []dealing{settled, following}},
+		closesWithout: {nothing, []dealing{settled}},
+	},
+	carried: {
+		offersSame:    {defer_, []dealing{carried}},
+		offersChange:  {defer_, []dealing{carried}},
+		asksOffer:     {defer_, []dealing{carried}},
+		crosses:       {meet, []dealing{settled}},
+		crossesAsking: {handOver, []dealing{carried}},
+		agrees:        {conclude, []dealing{settled}},
+		declines:      {giveWay, []dealing{settled}},
+		withdraws:     {void, []dealing{voided}},
+		closes:        {take, []dealing{carried}},
+		closesWithout: {nothing, []dealing{carried}},
+	},
+	voided: {
+		offersSame:    {defer_, []dealing{voided}},
+		offersChange:  {defer_, []dealing{voided}},
+		asksOffer:     {defer_, []dealing{voided}},
+		crosses:       {release, []dealing{settled, carried}},
+		crossesAsking: {release, []dealing{settled}},
+		agrees:        {restore, []dealing{settled, following}},
+		declines:      {release, []dealing{settled}},
+		closes:        {take, []dealing{voided}},
+		closesWithout: {nothing, []dealing{voided}},
+	},
+	following: {
+		offersSame:    {defer_, []dealing{following}},
+		offersChange:  {defer_, []dealing{following}},
+		asksOffer:     {defer_, []dealing{following}},
+		crosses:       {release, []dealing{settled, carried}},
+		crossesAsking: {release, []dealing{settled}},
+		agrees:        {take, []dealing{settled}},
+		declines:      {release, []dealing{settled}},
+		closes:        {take, []dealing{following}},
+		closesWithout: {nothing, []dealing{following}},
+	},
+}
+
+// WriteDeals prints the table as Markdown.
+func WriteDeals(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "| what comes | %s |\n|---|---|---|---|---|\n", strings.Join(dealingNames[:], " | "))
+	for m := range moves {
+		fmt.Fprintf(&b, "| %s |", moveNames[m])
+		for d := range dealings {
+			s, ok := deals[d][m]
+			if !ok {
+				b.WriteString(" |")
+				continue
+			}
+			var to []string
+			for _, t := range s.to {
+				to = append(to, dealingNames[t])
+			}
+			fmt.Fprintf(&b, " %s → %s |", dealActNames[s.do], strings.Join(to, " or "))
+		}
+		b.WriteString("\n")
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
