@@ -1,6 +1,7 @@
 package testkit
 
 import (
+	"bytes"
 	"slices"
 
 	"tandem/internal/voice/phone"
@@ -11,6 +12,7 @@ import (
 // in any order. So the order follows from cause and effect as far as the messages tell it:
 //
 //   - the order within a leg is kept;
+//   - a 100 follows its request at once;
 //   - what Tandem passes on comes after what it passes on (see effect);
 //   - a phone begins something new only when nothing is under way any more;
 //   - what Tandem refuses of its own accord comes after all that it does besides;
@@ -63,6 +65,11 @@ type merger struct {
 
 // choose gives the leg whose next message comes next, -1 at the end.
 func (m *merger) choose() int {
+	for i, l := range m.legs {
+		if len(l) > 0 && !l[0].Out && status(l[0]) == "100" {
+			return i
+		}
+	}
 	for i, l := range m.legs {
 		if len(l) > 0 && !begins(l[0]) && !m.waits(i) {
 			return i
@@ -134,6 +141,13 @@ func (m *merger) waits(leg int) bool {
 	return m.passed[e] >= m.told[e]
 }
 
+// within reports whether a request is of a dialog that is there.
+func within(s phone.Step) bool {
+	_, to, _ := bytes.Cut(s.Raw, []byte("\r\nTo:"))
+	to, _, _ = bytes.Cut(to, []byte("\r\n"))
+	return bytes.Contains(to, []byte(";tag="))
+}
+
 // effectOf tells whether a message is of a kind that is passed on, and of which.
 func effectOf(s phone.Step) (effect, bool) {
 	e := effect{method: method(s)}
@@ -142,7 +156,13 @@ func effectOf(s phone.Step) (effect, bool) {
 		if !describes(s) { // it keeps a leg's session alive, and no other's
 			return e, false
 		}
-	case "INVITE", "INFO":
+	case "INVITE":
+		if status(s) == "" && within(s) && !describes(s) {
+			return e, false // Tandem offers by itself, and passes on what the ACK says
+		}
+	case "ACK":
+		return effect{method: "INVITE"}, s.Out && describes(s)
+	case "INFO":
 	case "CANCEL", "BYE":
 		return e, status(s) == ""
 	default:

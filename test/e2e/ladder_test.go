@@ -8,6 +8,7 @@ import (
 	"tandem/internal/app"
 	"tandem/internal/testkit"
 	"tandem/internal/voice/phone"
+	"tandem/internal/voice/sdp"
 )
 
 // flow is one page of docs/ladders.
@@ -45,6 +46,18 @@ var flows = []flow{
 		text: "The caller's carrier asks for a session timer and refreshes it itself; the callee's leaves that to us (RFC 4028). Each leg has its own interval. An UPDATE without description leaves the media alone; a carrier that takes none gets a re-INVITE with the description it has."},
 	{name: "hold", title: "Hold and resume", play: playHold,
 		text: "An offer that changes the other side's stream is carried to it, and answered with what it has agreed to (RFC 3264 §8.4); a refresh, a new address or the other law of G.711 is not carried."},
+	{name: "both-on-hold", title: "Both sides hold, and resume", play: playBothHold,
+		text: "Each phone keeps its own hold: who resumes first is answered sendonly by the other, who holds still. After the last resume both hear each other (calls.md §8.11)."},
+	{name: "codec-change", title: "A side changes to another codec", play: playCodecChange,
+		text: "The callee wants G.722 alone, which the caller has but does not speak in this call: he is asked, and both change. An offer of what he has not is refused with 488, and the call goes on as it was."},
+	{name: "glare", title: "Both sides hold at once", play: playGlare,
+		text: "Our re-INVITE meets the callee's and is answered with 491. We chose the Call-ID and wait 2.1 s at least (RFC 3261 §14.1); the callee's own re-INVITE comes first, and each side is answered with the other's offer."},
+	{name: "retried", title: "A phone wants to be asked again", play: playRetried,
+		text: "The 491 to our re-INVITE is followed by the same offer after 2.1 to 4 s; the caller hears of it only when it is answered."},
+	{name: "delayed-offer", title: "An INVITE without offer", play: playDelayed,
+		text: "The callee is offered G.711 and telephone-event; what he agreed to is offered to the caller in the 200, and the caller's ACK answers it (RFC 3261 §13.2.1)."},
+	{name: "delayed-reinvite", title: "A re-INVITE without offer resumes", play: playDelayedReinvite,
+		text: "The 200 offers what the other side has. The ACK's answer ends a hold, of which the other side is told then."},
 	{name: "stranger", title: "A stranger calls", play: playStranger,
 		text: "Whoever is not named by an allocation hears an announcement and then 403, as do callers of an expired one and the wrong side of a oneway one. It is early media: his call is not answered."},
 	{name: "oneway", title: "The wrong side of a oneway allocation calls back", allocation: map[string]any{"usage": "oneway"}, play: playOneway,
@@ -251,7 +264,81 @@ func playSession(st *stage) (*phone.Call, []*phone.Call) {
 func playHold(st *stage) (*phone.Call, []*phone.Call) {
 	a, b := st.talk(alice, nil, nil)
 	st.must(a.Hold(st.ctx))
+	st.acked(a, b)
 	st.must(a.Resume(st.ctx))
+	st.acked(a, b)
+	st.must(a.Hangup(st.ctx))
+	return a, []*phone.Call{b}
+}
+
+func playBothHold(st *stage) (*phone.Call, []*phone.Call) {
+	a, b := st.talk(alice, nil, nil)
+	st.must(a.Hold(st.ctx))
+	st.acked(a, b)
+	st.must(b.Hold(st.ctx))
+	st.acked(a, b)
+	st.must(a.Resume(st.ctx))
+	st.acked(a, b)
+	st.must(b.Resume(st.ctx))
+	st.acked(a, b)
+	st.must(a.Hangup(st.ctx))
+	return a, []*phone.Call{b}
+}
+
+func playCodecChange(st *stage) (*phone.Call, []*phone.Call) {
+	a := st.dial(st.in, alice, func(in *phone.Invite) { in.Codecs = []string{"PCMA", "G722", "telephone-event"} })
+	b := st.called()
+	st.must(b.Ring(phone.Reply{}))
+	st.must(b.Answer(phone.Reply{Codecs: []string{"PCMA", "telephone-event"}}))
+	st.must(a.Answered(st.ctx))
+	st.must(b.Answered(st.ctx))
+	st.must(b.Reinvite(st.ctx, phone.Offer{Codecs: []string{"G722", "telephone-event"}}))
+	st.acked(a, b)
+	if err := b.Reinvite(st.ctx, phone.Offer{Codecs: []string{"opus"}}); err == nil {
+		st.t.Error("a codec that nobody else has was agreed to")
+	}
+	st.acked(a, b)
+	st.must(a.Hangup(st.ctx))
+	return a, []*phone.Call{b}
+}
+
+func playGlare(st *stage) (*phone.Call, []*phone.Call) {
+	a, b := st.talk(alice, nil, nil)
+	st.crossing(a, b)
+	st.acked(a, b)
+	st.must(a.Hangup(st.ctx))
+	return a, []*phone.Call{b}
+}
+
+func playRetried(st *stage) (*phone.Call, []*phone.Call) {
+	a, b := st.talk(alice, nil, nil)
+	b.Refuse(491)
+	st.must(a.Hold(st.ctx))
+	st.acked(a, b)
+	st.must(a.Hangup(st.ctx))
+	return a, []*phone.Call{b}
+}
+
+func playDelayed(st *stage) (*phone.Call, []*phone.Call) {
+	a := st.dial(st.in, alice, func(in *phone.Invite) { in.NoOffer = true })
+	b := st.called()
+	st.must(b.Ring(phone.Reply{}))
+	st.must(b.Answer(phone.Reply{Codecs: []string{"PCMA", "telephone-event"}}))
+	st.must(a.Answered(st.ctx))
+	st.must(b.Answered(st.ctx))
+	st.acked(a, b)
+	st.must(a.Hangup(st.ctx))
+	return a, []*phone.Call{b}
+}
+
+func playDelayedReinvite(st *stage) (*phone.Call, []*phone.Call) {
+	a, b := st.talk(alice, nil, nil)
+	st.must(a.Hold(st.ctx))
+	st.acked(a, b)
+	st.must(a.Reinvite(st.ctx, phone.Offer{NoOffer: true, Direction: sdp.SendRecv}))
+	b.Say(phone.Sine(880, 8000))
+	st.must(a.HearsTone(st.ctx, 880)) // by then the other side has been told
+	st.acked(a, b)
 	st.must(a.Hangup(st.ctx))
 	return a, []*phone.Call{b}
 }

@@ -262,12 +262,9 @@ func TestACallerWhoIsAskedMayHoldAndRefresh(t *testing.T) {
 				if len(f.caller.answers) != 3 || f.caller.refused != 1 {
 					t.Fatalf("%d answers, %d refusals", len(f.caller.answers), f.caller.refused)
 				}
-				if c.name == "after the answer" { // what there is can be turned into either law
-					if got := codecsOf(audioOf(t, f.caller.answers[1])); !slices.Equal(got, []string{"PCMA", "telephone-event", "PCMU"}) {
-						t.Errorf("a refresh got %v", got)
-					}
-				} else if f.caller.answers[1] != f.caller.answers[0] {
-					t.Error("a refresh got something new")
+				// What there is can be turned into either law.
+				if got := codecsOf(audioOf(t, f.caller.answers[1])); !slices.Equal(got, []string{"PCMA", "PCMU", "telephone-event"}) {
+					t.Errorf("a refresh got %v", got)
 				}
 				m := audioOf(t, f.caller.answers[2])
 				if m.Direction != sdp.RecvOnly || m.Addr != f.session().Local(A) {

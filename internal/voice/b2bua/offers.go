@@ -275,19 +275,22 @@ func (c *call) capable(s Side, offer *sdp.Description) (*sdp.Description, error)
 	return choice, nil
 }
 
-// offerHere makes a side that asks for an offer one of what the other side has; the
-// side's ACK answers it.
+// offerHere makes a side that asks for an offer one of what the other side has, and
+// of the other law of G.711; the side's ACK answers it.
 func (c *call) offerHere(s Side) {
 	n, other := &c.sides[s], &c.sides[s.other()]
 	audio, _ := n.ours.Audio()
 	audio.Direction = sdp.SendRecv
 	if c.state == Talking {
-		audio.Direction = other.wish
-	}
-	switch m, ok := other.theirs.Audio(); {
-	case c.taken && c.state == Talking:
-	case ok && !c.taken:
-		audio.Formats = n.numbers.Assign(m.Formats)
+		has := other.theirs
+		if c.taken || has == nil {
+			has = n.ours
+		}
+		if c.plan.Allocation.Record {
+			has = sdp.OnlyG711(has)
+		}
+		m, _ := has.Audio()
+		audio.Formats, audio.Direction = n.numbers.Assign(m.Formats), other.wish
 	}
 	body, err := c.say(s, func(l sdp.Local) ([]byte, error) { return sdp.Reoffer(n.ours, audio, l), nil })
 	if err != nil {

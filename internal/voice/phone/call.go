@@ -50,6 +50,7 @@ type Call struct {
 	reliable  reliable          // callee
 	ackBody   []byte
 	unacked   map[uint32]*unacked // 2xx of ours without ACK, by CSeq
+	refuses   *refusal            // the next offer within the call; nil = none
 }
 
 // End says how a call ended.

@@ -345,8 +345,29 @@ func keepAlive(req *sip.Request, res *sip.Response) {
 	}
 }
 
+// A refusal is what the next offer within the call gets.
+type refusal struct {
+	status int
+	given  chan struct{}
+}
+
+// Refuse has the next offer within the call refused with status: 491, say, as by
+// somebody who has an offer out himself. What it returns is closed when that is done.
+func (c *Call) Refuse(status int) <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.refuses = &refusal{status, make(chan struct{})}
+	return c.refuses.given
+}
+
 // onOffer answers a re-INVITE or UPDATE. The caller holds c.mu.
 func (c *Call) onOffer(tx *siptx.ServerTx, req *sip.Request) {
+	if r := c.refuses; r != nil {
+		c.refuses = nil
+		c.answer(tx, req, r.status)
+		close(r.given)
+		return
+	}
 	offer := described(req, req.GetHeader)
 	if c.session.pending && offer != nil || len(c.unacked) > 0 && req.Method == sip.INVITE || c.phase == leaving || c.voice == nil {
 		c.answer(tx, req, 491)

@@ -155,17 +155,18 @@ var asks = map[string]struct {
 // the call is told. "-" stands for no answer until the call decides.
 //
 // RFC 3261 §12.2.2 (481, order), §14.2 (500 while something of theirs is open),
-// §15.1.2 (BYE), RFC 3311 §5.2 (491 while an offer of ours is open).
+// §15.1.2 (BYE), RFC 3311 §5.2 (491 while an offer of ours is open), RFC 5407 §3.1.4
+// (a re-INVITE before the ACK).
 var matrix = map[string]map[string]string{
 	"re-INVITE": {
-		"incoming early": "500", "incoming answered": "500", "incoming talking": "- Offered", "incoming offered": "500",
-		"incoming updating": "500", "incoming offering": "500", "incoming proposing": "491", "incoming ending": "481", "incoming gone": "481",
+		"incoming early": "500", "incoming answered": "- Offered", "incoming talking": "- Offered", "incoming offered": "500",
+		"incoming updating": "500", "incoming offering": "491", "incoming proposing": "491", "incoming ending": "481", "incoming gone": "481",
 		"outgoing calling": "481", "outgoing ringing": "491", "outgoing cancelled": "491", "outgoing talking": "- Offered",
 		"outgoing offered": "500", "outgoing proposing": "491", "outgoing ending": "481", "outgoing gone": "481",
 	},
 	"re-INVITE, no offer": {
-		"incoming early": "500", "incoming answered": "500", "incoming talking": "- Offered", "incoming offered": "500",
-		"incoming updating": "500", "incoming offering": "500", "incoming proposing": "491", "incoming ending": "481", "incoming gone": "481",
+		"incoming early": "500", "incoming answered": "- Offered", "incoming talking": "- Offered", "incoming offered": "500",
+		"incoming updating": "500", "incoming offering": "491", "incoming proposing": "491", "incoming ending": "481", "incoming gone": "481",
 		"outgoing calling": "481", "outgoing ringing": "491", "outgoing cancelled": "491", "outgoing talking": "- Offered",
 		"outgoing offered": "500", "outgoing proposing": "491", "outgoing ending": "481", "outgoing gone": "481",
 	},

@@ -33,8 +33,11 @@ func (l *leg) onOffer(tx *siptx.ServerTx, req *sip.Request) {
 	}
 	source := siptx.Target{Network: tx.Network(), Addr: tx.Source()}
 	l.mu.Lock()
+	again, due := l.reached(req.Method)
 	v := l.judge(req.Method, body != nil)
-	if (v == ask || v == refresh) && termsOf(req).brief() {
+	if due {
+		v = over
+	} else if (v == ask || v == refresh) && termsOf(req).brief() {
 		v = brief
 	}
 	if v == ask || v == refresh {
@@ -45,6 +48,7 @@ func (l *leg) onOffer(tx *siptx.ServerTx, req *sip.Request) {
 		l.yield()
 	}
 	l.mu.Unlock()
+	again.stop()
 	switch v {
 	case ask:
 		if req.Method == sip.INVITE { // the call may have to ask the other side
@@ -64,6 +68,24 @@ func (l *leg) onOffer(tx *siptx.ServerTx, req *sip.Request) {
 	case over:
 		l.ua.refuse(tx, 481, "Call/Transaction Does Not Exist")
 	}
+	if due {
+		l.bye()
+	}
+}
+
+// reached takes a re-INVITE for the ACK of our 2xx that is late or lost: its sender
+// has got the 2xx (RFC 5407 §3.1.4). Not where the ACK has to bring an answer. It
+// gives what need not be repeated any more; due says that the leg was to end with
+// that ACK. The caller holds l.mu.
+func (l *leg) reached(method sip.RequestMethod) (again *unacked, due bool) {
+	if method != sip.INVITE || l.again == nil || l.again.offers {
+		return nil, false
+	}
+	again, l.again = l.again, nil
+	if l.phase == answered {
+		l.phase = talking
+	}
+	return again, l.byeDue && l.phase == talking
 }
 
 // judge decides on a re-INVITE or UPDATE of the confirmed dialog. The caller holds l.mu.
@@ -75,11 +97,9 @@ func (l *leg) judge(method sip.RequestMethod, offers bool) verdict {
 		return wait
 	case method == sip.UPDATE && !offers:
 		return refresh
-	case l.phase == early && !l.rel.agreed: // their first offer has no answer yet
+	case l.phase == early && (method == sip.INVITE || !l.rel.agreed): // their first offer has no answer yet
 		return wait
-	case l.again != nil && method == sip.INVITE: // nor has our 2xx its ACK
-		return wait
-	case l.again != nil && l.again.offers:
+	case l.again != nil && l.again.offers: // nor has ours, which their ACK must bring (RFC 5407 §3.1.5)
 		return glare
 	case l.clashes(method, offers):
 		return glare

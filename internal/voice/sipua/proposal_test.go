@@ -322,3 +322,45 @@ func TestThePeerSaysWhetherItTakesUpdate(t *testing.T) {
 		}
 	}
 }
+
+// RFC 5407 §3.1.4.
+func TestAReinviteBeforeTheAckIsTakenForIt(t *testing.T) {
+	r, p := pair(t, quick)
+	s, c := r.caller(p, nil)
+	c.Leg.Answer([]byte(sdpBody))
+	s.confirm(p.expect("SIP/2.0 200"))
+	p.send(s.request("INVITE", &with{body: sdpBody})) // the ACK was lost
+	if e := c.next(t, b2bua.EvOffered); string(e.Body) != sdpBody {
+		t.Errorf("the call was offered %q", e.Body)
+	}
+	if repeats(c.Leg) {
+		t.Error("the first 2xx is still repeated")
+	}
+	c.Leg.Answer([]byte(theirAnswer))
+	res := s.final(s.invite)
+	if res.status() != 200 || res.body() != theirAnswer {
+		t.Errorf("answered:\n%s", res)
+	}
+	s.seq = 1
+	s.ack(msg(s.invite.reply(200, "", "")), nil) // the ACK was only late
+	s.seq = 2
+	s.ack(res, nil)
+	p.sync()
+	if repeats(c.Leg) || phaseOf(c.Leg) != talking {
+		t.Error("the second 2xx is still repeated")
+	}
+	c.none(t)
+}
+
+func TestAReinviteBeforeTheAckOfACallThatIsToEndEndsIt(t *testing.T) {
+	r, p := pair(t)
+	s, c := r.caller(p, nil)
+	c.Leg.Answer([]byte(sdpBody))
+	s.confirm(p.expect("SIP/2.0 200"))
+	c.Leg.End(b2bua.Reason{})
+	if got := s.ask("INVITE", &with{body: sdpBody}).status(); got != 481 {
+		t.Errorf("the re-INVITE got %d", got)
+	}
+	p.send(p.expect("BYE ").reply(200, "", ""))
+	c.next(t, b2bua.EvGone)
+}
