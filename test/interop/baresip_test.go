@@ -64,11 +64,12 @@ func TestBaresipSendsDigitsAlsoAfterAHoldByEitherSide(t *testing.T) {
 	p.talk(p.a, p.b, "sip:"+virtual+"@"+p.w.SIP("udp").String())
 	p.digit(p.a, p.b, "1")
 	p.digit(p.b, p.a, "2")
-	for _, side := range []*baresip{p.a, p.b} {
-		side.command("hold", "")
-		side.await("CALL_REMOTE_SDP") // the answer to its re-INVITE
-		side.command("resume", "")
-		side.await("CALL_REMOTE_SDP")
+	for _, side := range [][2]*baresip{{p.a, p.b}, {p.b, p.a}} {
+		for _, order := range []string{"hold", "resume"} {
+			side[0].command(order, "")
+			side[1].await("CALL_REMOTE_SDP") // the offer that is carried to it
+			side[0].await("CALL_REMOTE_SDP") // the answer to its own
+		}
 		p.digit(p.a, p.b, "7")
 		p.digit(p.b, p.a, "#")
 	}

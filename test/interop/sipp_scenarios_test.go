@@ -50,6 +50,8 @@ var (
 )
 
 var plays = map[string]play{
+	"a delayed offer, and a re-INVITE with another": {caller: script{"caller_offers_nothing.xml", []string{"DELAY", "0", "PAUSE", "200"}},
+		callees: []script{answers}, cause: "caller_hung_up", legs: []int{200}},
 	"a busy callee":               {caller: refused("486"), callees: refuses("486 Busy Here"), cause: "busy", legs: []int{486}},
 	"a callee who is out":         {caller: refused("480"), callees: refuses("480 Temporarily Unavailable"), cause: "unreachable", legs: []int{480}},
 	"an unknown callee":           {caller: refused("480"), callees: refuses("404 Not Found"), cause: "unreachable", legs: []int{404}},
