@@ -208,8 +208,6 @@ func (a *App) openVoice(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.ladders = sipua.NewLadders(func(id masking.CallID) { a.journal.Seen(id) })
-	a.journal = callflow.NewJournal(callflow.JournalOptions{Store: a.store, Clock: a.o.Clock, Log: a.log, Node: node, Ladders: a.ladders})
 	secret, err := a.key("trunk passwords")
 	if err != nil {
 		return err
@@ -217,19 +215,19 @@ func (a *App) openVoice(ctx context.Context) error {
 	if a.trunks, err = newVault(secret); err != nil {
 		return err
 	}
-	a.onStop(a.journal.Close)
-	lost, err := a.journal.CloseLost(ctx, nil)
+	seal, err := a.callSeal()
 	if err != nil {
-		return fmt.Errorf("close the records of the last run: %w", err)
+		return err
 	}
-	if lost > 0 {
-		a.log.Warn("calls were up when the last run ended", "calls", lost)
-	}
+	a.ladders = sipua.NewLadders(func(id masking.CallID) { a.journal.Seen(id) })
+	a.journal = callflow.NewJournal(callflow.JournalOptions{Store: a.store, Clock: a.o.Clock, Log: a.log, Node: node, Seal: seal,
+		Ladders: a.ladders})
+	a.onStop(a.journal.Close)
 	ask := webhook.NewAsker(webhook.AskerOptions{AllowPrivate: a.o.Config.WebhookAllowPrivate, Secret: a.strangerSecret})
 	a.onStop(func(context.Context) error { ask.Close(); return nil })
 	director := callflow.NewDirector(callflow.DirectorOptions{Store: a.store, Journal: a.journal, Clock: a.o.Clock, Log: a.log,
 		Key: key, Asker: ask})
-	if err := a.openMedia(ctx, node); err != nil {
+	if err := a.openMedia(ctx); err != nil {
 		return err
 	}
 	if err := a.openExport(key); err != nil {
@@ -237,8 +235,9 @@ func (a *App) openVoice(ctx context.Context) error {
 	}
 	registry := obs.NewRegistry()
 	a.metrics = newMetrics(registry)
+	m := media{a.relay, a.library, a.recorder}
 	a.exchange = b2bua.New(b2bua.Options{Director: countingDirector{director, a.metrics}, Journal: countingJournal{a.journal, a.metrics, a.o.Clock},
-		Trunks: outgoing{a}, Media: media{a.relay, a.library, a.recorder}, Log: a.log, Node: node, Clock: a.o.Clock, Timing: a.o.CallWaits})
+		Trunks: outgoing{a}, Media: m, Log: a.log, Node: node, Clock: a.o.Clock, Timing: a.o.CallWaits})
 	if a.certs, err = openCertificates(a.o.Config, a.log); err != nil {
 		return err
 	}
@@ -254,14 +253,17 @@ func (a *App) openVoice(ctx context.Context) error {
 	if err := a.ReloadTrunks(ctx); err != nil {
 		return fmt.Errorf("trunks: %w", err)
 	}
-	for _, l := range a.o.Config.SIPListen {
-		at, err := a.agent.Listen(l.Network, l.Addr)
-		if err != nil {
-			return fmt.Errorf("sip %s: %w", l, err)
-		}
-		a.addrs.SIP = append(a.addrs.SIP, l.Network+"://"+at.String())
+	if err := a.resume(ctx, director, m); err != nil {
+		return err
+	}
+	if err := a.closeLostRecordings(ctx, node); err != nil {
+		return err
+	}
+	if err := a.listen(); err != nil {
+		return err
 	}
 	a.agent.Keep()
+	a.exchange.Verify()
 	return a.openOps(obs.OpsOptions{Metrics: registry, Log: a.log, Checks: []obs.Check{
 		{Name: "store", Ready: a.store.Ready},
 		{Name: "accepting", Ready: func(context.Context) error {
@@ -273,8 +275,19 @@ func (a *App) openVoice(ctx context.Context) error {
 	}})
 }
 
+func (a *App) listen() error {
+	for _, l := range a.o.Config.SIPListen {
+		at, err := a.agent.Listen(l.Network, l.Addr)
+		if err != nil {
+			return fmt.Errorf("sip %s: %w", l, err)
+		}
+		a.addrs.SIP = append(a.addrs.SIP, l.Network+"://"+at.String())
+	}
+	return nil
+}
+
 // openMedia starts what moves, says and keeps sound.
-func (a *App) openMedia(ctx context.Context, node string) (err error) {
+func (a *App) openMedia(ctx context.Context) (err error) {
 	if a.relay, err = newRelay(a.o.Config, a.log); err != nil {
 		return fmt.Errorf("media: %w", err)
 	}
@@ -286,7 +299,7 @@ func (a *App) openMedia(ctx context.Context, node string) (err error) {
 	if err := a.own.reload(ctx); err != nil {
 		return fmt.Errorf("announcements: %w", err)
 	}
-	return a.openRecorder(ctx, node)
+	return a.openRecorder(ctx)
 }
 
 func (a *App) key(purpose string) ([]byte, error) {
@@ -368,6 +381,7 @@ func (a *App) openUpkeep(context.Context) error {
 		upkeep.Job{Name: "certificates", Every: rereadCertificates, Batch: 1, Run: func(context.Context, int) (int, error) {
 			return 0, a.ReloadCertificates()
 		}},
+		upkeep.Job{Name: "sign of life", Every: time.Second, Batch: 1, Run: a.showLife},
 		upkeep.Job{Name: "expired allocations", Every: time.Second, Batch: 200, Run: a.plane.Allocations.Sweep},
 		upkeep.Job{Name: "announcements", Every: time.Second, Batch: 1, Run: func(ctx context.Context, _ int) (int, error) {
 			return 0, a.own.reload(ctx)

@@ -21,6 +21,7 @@ import (
 //	node.id       this node's name in call records
 //	lock          held by the process that uses the folder
 //	addresses.json  where the server listens, while it does
+//	alive         whose time is when the server ran last
 const (
 	addressesFile = "addresses.json"
 
@@ -28,6 +29,7 @@ const (
 	adminFile  = "admin.token"
 	nodeFile   = "node.id"
 	lockFile   = "lock"
+	aliveFile  = "alive"
 )
 
 // lockFolder makes the data folder and takes it for this process alone: two

@@ -2,6 +2,8 @@ package app
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -49,6 +51,19 @@ type media struct {
 
 func (m media) Open() (b2bua.Session, error) {
 	s, err := m.engine.Open()
+	if err != nil {
+		return nil, err
+	}
+	return &session{s: s, m: m}, nil
+}
+
+// Resume opens the media of a call of an earlier process.
+func (m media) Resume(state []byte) (b2bua.Session, error) {
+	var st relay.SessionState
+	if err := json.Unmarshal(state, &st); err != nil {
+		return nil, errors.New("the state of a call's media cannot be read")
+	}
+	s, err := m.engine.Resume(st)
 	if err != nil {
 		return nil, err
 	}
@@ -240,6 +255,16 @@ func (s *session) Record(call masking.CallID, tenant masking.TenantID) {
 		Laws: [2][128]g711.Law{relay.A: s.streams[b2bua.A].Laws, relay.B: s.streams[b2bua.B].Laws}})
 	s.s.Record(s.tape)
 }
+
+func (s *session) State() []byte {
+	b, err := json.Marshal(s.s.State())
+	if err != nil { // cannot happen: it is plain data
+		return nil
+	}
+	return b
+}
+
+func (s *session) Trust(side b2bua.Side) { s.s.Trust(relaySide(side)) }
 
 func (s *session) Close() masking.Quality {
 	of := s.s.Close()

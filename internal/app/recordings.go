@@ -29,8 +29,8 @@ const (
 )
 
 // openRecorder opens the blob store and starts the recorder; what an earlier run
-// left in the spool is stored now, and of what it left nowhere is said so.
-func (a *App) openRecorder(ctx context.Context, node string) error {
+// left in the spool is stored now.
+func (a *App) openRecorder(ctx context.Context) error {
 	url := a.o.Config.BlobURL
 	if path, local := strings.CutPrefix(url, "file:"); local && path == "" {
 		url = "file:" + filepath.Join(a.o.Config.DataDir, recordingsFolder)
@@ -65,6 +65,12 @@ func (a *App) openRecorder(ctx context.Context, node string) error {
 	if err != nil { // of a file or folder that is none of ours, as a rule: calls do not wait for it
 		a.log.Warn("the spool of recordings cannot be seen as a whole", "error", err.Error())
 	}
+	return nil
+}
+
+// closeLostRecordings says of what the last run left nowhere that it has failed.
+func (a *App) closeLostRecordings(ctx context.Context, node string) error {
+	records := callflow.Recordings{Store: a.store, Clock: a.o.Clock}
 	lost, err := records.CloseLost(ctx, node, a.recorder.Waits)
 	if lost > 0 {
 		a.log.Warn("recordings of the last run are lost", "recordings", lost)

@@ -246,9 +246,11 @@ func (s *site) claimed(number string, people [2]string, want bool) {
 }
 
 // cutCallsAreClosedOnce kills the server with calls that talk, ring and wait for
-// the callee's carrier, and then at random moments while calls begin and end.
+// the callee's carrier, and then at random moments while calls begin and end. Those
+// that talk go on until they are hung up.
 func cutCallsAreClosedOnce(t *testing.T, s *site) {
 	p := s.start()
+	s.stay(p)
 	c := s.connect(p)
 	var callers []string
 	for i := range 12 {
@@ -269,8 +271,8 @@ func cutCallsAreClosedOnce(t *testing.T, s *site) {
 		return len(s.calls()) == len(callers) && s.told("call.ringing") == 8 && s.told("call.answered") == 4
 	})
 	p.kill()
-	p = s.start()
-	s.ended(map[string]int{"node_lost": len(callers)})
+	p = c.restart(s.start())
+	s.ended(map[string]int{"node_lost": 8, "shutdown": 4})
 
 	for range 5 {
 		after := time.Duration(rand.IntN(150)) * time.Millisecond
@@ -279,7 +281,7 @@ func cutCallsAreClosedOnce(t *testing.T, s *site) {
 		c.churn(ctx, p, callers)
 		p.kill()
 		cancel()
-		p = s.start()
+		p = c.restart(s.start())
 		causes := s.closedOnce()
 		t.Logf("killed after %v of calls: %d more records, causes so far %v", after, len(s.calls())-before, causes)
 	}

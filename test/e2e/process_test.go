@@ -37,6 +37,9 @@ func TestTheProgramAsAProcess(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, *site){
 		"what was acknowledged outlives a kill, whole":           acknowledgedOutlivesKill,
 		"calls that a kill has cut are closed once as node_lost": cutCallsAreClosedOnce,
+		"a hundred calls go on after a kill":                     hundredCallsGoOn,
+		"accidents of a restart cost no other call":              accidentsOfARestart,
+		"calls that nobody knows of any more end":                callsThatNobodyMissesEnd,
 		"the first signal lets calls go on and takes no new":     firstSignalDrains,
 		"the second signal hangs up":                             secondSignalHangsUp,
 		"a folder in use is refused in one line":                 folderInUseIsRefused,

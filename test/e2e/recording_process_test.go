@@ -30,7 +30,8 @@ func recordingOutlivesKill(t *testing.T, s *site) {
 	p := s.start()
 	c := s.connect(p)
 	caller := c.recordedPair(1)
-	_, _, sources := c.recordTalk(p, caller, said)
+	s.stay(p)
+	a, _, sources := c.recordTalk(p, caller, said)
 	s.wait("eight seconds of the call", func() bool { return len(sources[0].when()) > 8*50 })
 	killed := time.Now()
 	p.kill()
@@ -40,7 +41,6 @@ func recordingOutlivesKill(t *testing.T, s *site) {
 		p.kill()
 	}
 	p = s.start()
-	s.ended(map[string]int{"node_lost": 1})
 	d := s.desk(p)
 	call := d.calls()[0]
 	info, sound := d.stored(call)
@@ -64,7 +64,14 @@ func recordingOutlivesKill(t *testing.T, s *site) {
 		t.Errorf("%d bytes are left in the spool", left)
 	}
 	p.kill()
-	s.desk(s.start()).stored(call)
+	p = s.start()
+	s.desk(p).stored(call)
+	s.must(a.Hangup(s.ctx)) // the call has gone on all the while, unrecorded
+	s.wait("the end of the record", func() bool { return s.told("call.completed") == 1 })
+	s.ended(map[string]int{"caller_hung_up": 1})
+	if ready, failed := len(s.desk(p).told("recording.ready", call)), len(s.desk(p).told("recording.failed", call)); ready != 1 || failed != 0 {
+		t.Errorf("%d times ready and %d times failed was told of its recording", ready, failed)
+	}
 }
 
 func recordingOutlivesShutdown(t *testing.T, s *site) {
@@ -110,11 +117,11 @@ func killLeavesNoRecordingRunning(t *testing.T, s *site) {
 	p := s.start()
 	c := s.connect(p)
 	var callers []string
-	for i := range 8 {
+	for i := range 4 * 8 { // who talks goes on after the kill, and is busy
 		callers = append(callers, c.recordedPair(i))
 	}
 	for round := range 4 {
-		for _, caller := range callers {
+		for _, caller := range callers[8*round:][:8] {
 			c.recordTalk(p, caller, tape{})
 			pass(time.Duration(rand.IntN(20)) * time.Millisecond)
 		}

@@ -54,11 +54,17 @@ type call struct {
 	deal   deal
 	quiet  time.Time // silence before this counts for nothing: the answer, the last resume
 	sides  [2]negotiated
-	timers [6]timer // EvRingTime to EvLifeTime; see arm
+	timers [7]timer // EvRingTime to EvLifeTime; see arm
 	spoken [2]int   // which words a side hears; the end of earlier ones is stale
 
 	notices int                      // sides that have yet to hear that the call is recorded
 	warned  struct{ max, life bool } // of which end both sides have been told
+
+	unkept  bool    // what is kept for a restart is not true any more
+	doubted [2]bool // sides of which it is not known, after a restart, that they are still there
+	asking  bool    // they are to be asked
+	asked   [2]bool // have been
+	cut     bool    // it cannot go on after a restart
 }
 
 // end is one leg of a call; A's has attempt 0.
@@ -126,11 +132,15 @@ func (c *call) flood() {
 
 // run is the call, from its INVITE to its last message.
 func (c *call) run() {
-	c.route()
+	if c.state == Routing { // it has been taken up again after a restart otherwise
+		c.route()
+	}
 	for c.state != Over {
 		select {
 		case e := <-c.inbox:
 			c.handle(e)
+			c.inquire()
+			c.keep()
 		case <-c.flooded:
 			// What did not fit may have been a Gone, so none can be waited for;
 			// the legs end by themselves.
@@ -249,6 +259,7 @@ func (c *call) handle(e Event) {
 		b.leg.RefuseOffer()
 		return
 	}
+	c.believe(e)
 	do := next(c.state, e.Kind)
 	switch do {
 	case takeKey, judge, awaitKeys, deny, ringBack, tape, passKey, part:
@@ -281,6 +292,10 @@ func (c *call) handle(e Event) {
 		c.state = c.mind(e)
 	case join:
 		c.state = c.join(e.Guest)
+	case verify:
+		c.state = c.verify()
+	case follow:
+		c.unkept = true
 	case countOut:
 		c.state = c.countOut(e)
 	}
@@ -336,7 +351,7 @@ func (c *call) stale(e Event) bool {
 	switch e.Kind {
 	case EvGone:
 		return false
-	case EvRingTime, EvTotalTime, EvMediaCheck, EvDigitTime, EvMaxTime, EvLifeTime:
+	case EvRingTime, EvTotalTime, EvMediaCheck, EvDigitTime, EvVerify, EvMaxTime, EvLifeTime:
 		return e.Attempt != c.timer(e.Kind).setting
 	case EvExpiry:
 		return e.Attempt != c.timer(EvLifeTime).setting
@@ -393,6 +408,8 @@ func (c *call) hangUp(e Event) {
 		cause = masking.CauseShutdown
 	case EvHungUp:
 		switch {
+		case e.Cause != "" && c.doubted[e.Side]: // he hung up while nobody heard it
+			cause = masking.CauseNodeLost
 		case e.Cause != "":
 		case e.Side == A && c.state != Talking:
 			cause = masking.CauseCallerCancelled

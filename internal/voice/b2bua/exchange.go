@@ -53,6 +53,7 @@ type Exchange struct {
 	book          *book
 	announcements atomic.Int64 // being made
 	spent         allowance    // of announcements
+	resumed       []*call      // before Verify
 }
 
 // How many strangers hear why they are not connected: at the same time, and begun

@@ -2,6 +2,7 @@ package b2bua
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"sync"
@@ -81,8 +82,22 @@ type fakeSession struct {
 	hears   [2]func(byte)
 	seats   []*fakeSeat
 	records int
+	trusted []Side
 	closed  int
 	misuse  string // what nobody may ask of a session
+}
+
+// State is the session's ports, as JSON.
+func (s *fakeSession) State() []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return fmt.Appendf(nil, "[%d, %d]", s.ports[A], s.ports[B])
+}
+
+func (s *fakeSession) Trust(side Side) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.trusted = append(s.trusted, side)
 }
 
 func (s *fakeSession) Local(side Side) netip.AddrPort {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -214,6 +215,17 @@ type fakeJournal struct {
 	trace *trace
 	mu    sync.Mutex
 	notes []note
+	kept  map[masking.CallID][][]byte // states, the last one last
+}
+
+// Keep keeps a state. It is no moment, so the trace says nothing of it.
+func (j *fakeJournal) Keep(c masking.Call, state []byte) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.kept == nil {
+		j.kept = map[masking.CallID][][]byte{}
+	}
+	j.kept[c.ID] = append(j.kept[c.ID], state)
 }
 
 type note struct {
@@ -295,6 +307,7 @@ type fakeLeg struct {
 	inbox   func(Event)
 	hidden  []e164.Number
 	slow    bool
+	mute    bool   // it has no state
 	panicOn string // the method that panics
 	rings   int
 	early   []string // descriptions for what is heard before the answer
@@ -319,6 +332,16 @@ func (l *fakeLeg) Bind(inbox func(Event), hidden []e164.Number) {
 		l.trip("bind")
 	}
 	l.inbox, l.hidden = inbox, hidden
+}
+
+// State is the leg's name, as JSON.
+func (l *fakeLeg) State() []byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.mute {
+		return nil
+	}
+	return []byte(strconv.Quote(l.name))
 }
 
 func (l *fakeLeg) Ring() {

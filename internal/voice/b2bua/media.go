@@ -265,6 +265,7 @@ func (c *call) point(s Side) error {
 	if mine.theirs == nil {
 		return nil
 	}
+	c.unkept = true
 	theirs, ok := mine.theirs.Audio()
 	if !ok {
 		return sdp.ErrNoAudio

@@ -49,9 +49,11 @@ type Director interface {
 	Refused(a masking.Ask, plan masking.Plan, why masking.Refusal)
 }
 
-// Journal writes calls down (voice/callflow). Note never waits.
+// Journal writes calls down (voice/callflow). It never waits.
 type Journal interface {
 	Note(m masking.Moment, c masking.Call, zone *time.Location)
+	// Keep keeps what it takes to take a call up again that talks, a CallState.
+	Keep(c masking.Call, state []byte)
 }
 
 // Trunks gives the ways out.
@@ -103,6 +105,9 @@ type Leg interface {
 	// the leg and its peer. EvAgreed or EvDeclined follows, or EvOffered if the
 	// peer's own offer has taken its place, or the end of the leg.
 	Offer(body []byte)
+	// State is what it takes to go on with the leg in another process; nil where
+	// it does not talk.
+	State() []byte
 	// End ends the leg by whatever fits its state: a final response, CANCEL or
 	// BYE. Gone follows when its last message is through.
 	End(why Reason)
@@ -129,6 +134,7 @@ const (
 	EvAgreed                      // a side answers an offer of ours; Body is the answer
 	EvDeclined                    // a side has refused an offer of ours, or not answered it
 	EvWithdrawn                   // a side takes its offer back
+	EvMoved                       // a side is reached elsewhere from now on; nothing else is new
 	EvGone                        // a leg's last message is through
 	EvBlocked                     // the tripwire stopped a message
 	EvDigit                       // a side pressed a key; Digit and By say which and how
@@ -138,6 +144,7 @@ const (
 	EvTotalTime                   // the caller has waited long enough
 	EvMediaCheck                  // time to look whether media flows
 	EvDigitTime                   // no key has been pressed for long enough
+	EvVerify                      // time to ask whether both sides are still there, after a restart
 	EvMaxTime                     // the talk nears the longest that there may be, or has reached it
 	EvLifeTime                    // its allocation nears its end, or has reached it
 	EvExpiry                      // the Director tells when that is: Until, or with a Cause that he cannot
@@ -165,7 +172,7 @@ type Event struct {
 	Side    Side
 	Attempt int // which outgoing attempt, for Side B; of a timer, which setting
 	Body    []byte
-	Status  int           // the final SIP status of EvFailed, 0 if none came
+	Status  int           // the final SIP status of EvFailed and EvDeclined, 0 if none came
 	Cause   masking.Cause // of EvFailed and EvHungUp
 	Retry   bool          // EvFailed: another trunk may do better (calls.md §1.4)
 	Digit   byte          // of EvDigit: '0' to '9', '*', '#', 'A' to 'D'
@@ -243,6 +250,11 @@ type Session interface {
 	Listen(side Side, heard func(digit byte))
 	// Record keeps what both sides say to each other from now until Close.
 	Record(masking.CallID, masking.TenantID)
+	// State is what it takes to go on with the session in another process.
+	State() []byte
+	// Trust says that a side is still there after a restart: it is sent to though
+	// nothing has come from it since.
+	Trust(Side)
 	// Close ends the relay, gives back its ports and tells how the media was.
 	Close() masking.Quality
 }

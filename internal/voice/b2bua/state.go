@@ -26,8 +26,8 @@ var stateNames = [states]string{"Routing", "Asking", "Dialing", "Ringing", "Talk
 
 func (s State) String() string { return stateNames[s] }
 
-var eventNames = [eventKinds]string{"Ringing", "Answered", "Failed", "Cancelled", "HungUp", "Offered", "Agreed", "Declined", "Withdrawn", "Gone",
-	"Blocked", "Digit", "Played", "Met", "RingTime", "TotalTime", "MediaCheck", "DigitTime", "MaxTime", "LifeTime", "Expiry", "AllocEnded", "Terminate", "Shutdown"}
+var eventNames = [eventKinds]string{"Ringing", "Answered", "Failed", "Cancelled", "HungUp", "Offered", "Agreed", "Declined", "Withdrawn", "Moved", "Gone",
+	"Blocked", "Digit", "Played", "Met", "RingTime", "TotalTime", "MediaCheck", "DigitTime", "Verify", "MaxTime", "LifeTime", "Expiry", "AllocEnded", "Terminate", "Shutdown"}
 
 func (k EventKind) String() string { return eventNames[k] }
 
@@ -54,6 +54,8 @@ const (
 	part             // the caller has heard why: end his leg
 	join             // make two calls one
 	mind             // the talk nears an end that is set: warn, or end it
+	verify           // ask both sides whether they are still there
+	follow           // keep where the side is now
 	countOut         // one leg less; over when none is left
 )
 
@@ -61,7 +63,7 @@ var actionNames = map[action]string{ring: "ring the caller", connect: "join the 
 	giveUp: "give up", hangUp: "end both legs", renew: "answer the offer", settle: "take the answer", listen: "check the media",
 	takeKey: "take the digit", judge: "judge the PIN, or ask again", awaitKeys: "wait for digits", deny: "refuse",
 	ringBack: "let him hear ringing", tape: "record", passKey: "pass the key on", part: "end the caller's leg",
-	join: "join the two calls", mind: "mind the time", countOut: "count the leg out"}
+	join: "join the two calls", mind: "mind the time", verify: "ask both sides", follow: "keep it", countOut: "count the leg out"}
 
 // step is a cell of the table: what to do, and where that can lead.
 type step struct {
@@ -136,6 +138,8 @@ var table = [states]map[EventKind]step{
 		EvMaxTime:    {mind, []State{Talking, Ending}},
 		EvLifeTime:   {mind, []State{Talking}},
 		EvExpiry:     {mind, []State{Talking, Ending}},
+		EvVerify:     {verify, []State{Talking, Ending}},
+		EvMoved:      {follow, []State{Talking}},
 		EvBlocked:    {hangUp, []State{Ending}},
 		EvTerminate:  {hangUp, []State{Ending}},
 		EvShutdown:   {hangUp, []State{Ending}},

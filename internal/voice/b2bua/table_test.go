@@ -168,7 +168,7 @@ func TestEveryStateDoesWithEveryEventWhatTheTableSays(t *testing.T) {
 	for from := range ways {
 		for way, w := range slices.Concat(ways[from], muteWays[from]) {
 			for i := range variants(&call{}) {
-				for _, silent := range []bool{false, true} {
+				for _, silent := range []bool{false, true} { // for an hour, and cut by a restart
 					if silent && from != Talking {
 						continue
 					}
@@ -186,7 +186,7 @@ func TestEveryStateDoesWithEveryEventWhatTheTableSays(t *testing.T) {
 					}
 					if silent {
 						c.answeredAt, c.quiet = c.answeredAt.Add(-5*time.Hour), c.quiet.Add(-5*time.Hour)
-						c.warned.life = true
+						c.warned.life, c.cut = true, true
 					}
 					e := variants(c)[i]
 					before := f.trace.all()

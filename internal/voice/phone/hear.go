@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"sync"
+	"time"
 )
 
 // maxGap is how far a timestamp may jump and still mean a pause that is heard as
@@ -26,6 +27,7 @@ type ear struct {
 
 type heard struct {
 	from netip.AddrPort
+	at   time.Time
 	packet
 }
 
@@ -45,7 +47,7 @@ func newEar() *ear {
 
 func (e *ear) take(from netip.AddrPort, p packet) {
 	e.mu.Lock()
-	e.packets = append(e.packets, heard{from, p})
+	e.packets = append(e.packets, heard{from, time.Now(), p})
 	e.wake()
 	e.mu.Unlock()
 }
@@ -77,6 +79,23 @@ func (c *Call) hears(ctx context.Context, enough func([]int16) bool) error {
 		pcm, _ := e.listen()
 		return enough(pcm)
 	})
+}
+
+// Arrivals are the moments at which RTP has come so far.
+func (c *Call) Arrivals() []time.Time {
+	c.mu.Lock()
+	v := c.voice
+	c.mu.Unlock()
+	if v == nil {
+		return nil
+	}
+	v.ear.mu.Lock()
+	defer v.ear.mu.Unlock()
+	at := make([]time.Time, len(v.ear.packets))
+	for i := range at {
+		at[i] = v.ear.packets[i].at
+	}
+	return at
 }
 
 // arrives waits until enough has arrived. It looks whenever every more has, and a last

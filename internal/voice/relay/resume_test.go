@@ -165,3 +165,33 @@ func TestASessionWhosePortIsTakenIsNotResumedAndItsPortsRest(t *testing.T) {
 		}
 	})
 }
+
+// With the key and the SSRC of before, packets would be numbered anew under a key
+// stream that has been used.
+func TestAResumedSideWithKeysIsSentToUnderAnotherSSRC(t *testing.T) {
+	for suite := range suites {
+		t.Run(suite, func(t *testing.T) {
+			c, a := halfSecure(t, AutoEngine, suite)
+			c.b.send(c.Local(B), packet(8, 1, 160, 9, []byte("one")))
+			before, _ := a.heard()
+			st := c.die(t)
+			s, err := engine(t, Options{}).Resume(st)
+			if err != nil {
+				t.Fatal(err)
+			}
+			again := call{s, c.a, c.b}
+			for range 2 { // a refresh changes nothing
+				again.connect(A, a.remote())
+				again.connect(B, c.b.remote())
+			}
+			a.send(again.Local(A), a.protect(packet(8, 1, 160, 7, []byte("here I am"))))
+			eventually(t, func() bool { return again.Stats()[A].PacketsIn == 1 })
+			for n := range uint16(2) {
+				again.b.send(again.Local(B), packet(8, 2+n, 320+160*uint32(n), 9, []byte("two")))
+				if h, got := a.heard(); string(got) != "two" || h.ssrc == before.ssrc || h.ssrc != again.State().Sides[A].SSRC {
+					t.Errorf("%q as %+v after %+v", got, h, before)
+				}
+			}
+		})
+	}
+}

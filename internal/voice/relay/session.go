@@ -213,6 +213,13 @@ func (s *Session) Connect(side Side, r Remote) error {
 	}
 	from.mu.Lock()
 	from.seal = media
+	if r.Keys != nil && from.flow.resumed {
+		// How often the numbers of the stream had run over died with the process that
+		// knew it. Under another SSRC both sides count from 0, and no key stream is
+		// used a second time (RFC 3711 §9.1).
+		from.flow = newFlow(uint32(randomUint64()))
+	}
+	ssrc := from.flow.ssrc
 	from.flow.payloads, from.flow.tables = r.Payloads, nil
 	if r.Tables != [128]*[256]byte{} {
 		tables := r.Tables // of its own, or each Connect would allocate all of r
@@ -222,6 +229,7 @@ func (s *Session) Connect(side Side, r Remote) error {
 
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.ssrc = ssrc
 	n.send, n.open, n.clock = r.Send, r.Receive, r.Clock
 	n.muxed, n.opener, n.reportSeal = r.RTCP == r.RTP, opener, reports
 	if opener != nil && opener.before != nil {

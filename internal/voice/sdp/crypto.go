@@ -53,7 +53,7 @@ func (Key) MarshalText() ([]byte, error) { return []byte("(key)"), nil }
 type Crypto struct {
 	Tag   int
 	Suite Suite
-	Key   Key
+	Key   Key `json:"-"` // whoever keeps a description keeps it by itself
 }
 
 // Keys are ours for one leg, one for each suite.

@@ -96,14 +96,14 @@ type Media struct {
 	Ptime, MaxPtime int      // ms, 0 = not given
 	Crypto          []Crypto // keys that we can use, in order of preference
 	Mux             bool     // RTCP may come to the port of RTP (RFC 5761)
-	Lines           []Line   // the section as received, m= first
+	Lines           []Line   `json:"-"` // the section as received, m= first
 }
 
 // Description is a parsed session description.
 type Description struct {
 	Direction Direction // session-level attribute, "" if there is none
 	Media     []Media
-	Lines     []Line // the session section as received
+	Lines     []Line `json:"-"` // the session section as received
 }
 
 // isAudio reports whether m is an open audio stream that we can carry: over RTP, or

@@ -70,32 +70,32 @@ func (d *Description) HasG711() bool {
 //
 // A number means the same as long as the session lasts (RFC 3264 §8.3.2).
 type Numbers struct {
-	formats []Format // one for each number
+	Formats []Format // one for each number
 }
 
 // Learn takes the numbers of a description; what one meant before stays.
 func (n *Numbers) Learn(m Media) {
 	for _, f := range m.Formats {
 		if _, known := codecFor(f); known && !n.takes(f.Payload) {
-			n.formats = append(n.formats, f)
+			n.Formats = append(n.Formats, f)
 		}
 	}
 }
 
 func (n *Numbers) takes(payload uint8) bool {
-	return slices.ContainsFunc(n.formats, func(f Format) bool { return f.Payload == payload })
+	return slices.ContainsFunc(n.Formats, func(f Format) bool { return f.Payload == payload })
 }
 
 // Know reports whether the side has been told of a codec, or has told us.
-func (n *Numbers) Know(f Format) bool { return slices.ContainsFunc(n.formats, f.sameAs) }
+func (n *Numbers) Know(f Format) bool { return slices.ContainsFunc(n.Formats, f.sameAs) }
 
 // Assign gives list with the numbers that the side knows, and with free ones for
 // what it does not know. What finds no number is left out.
 func (n *Numbers) Assign(list []Format) (numbered []Format) {
-	all := Numbers{slices.Clone(n.formats)}
+	all := Numbers{slices.Clone(n.Formats)}
 	for _, f := range list {
-		if i := slices.IndexFunc(all.formats, f.sameAs); i >= 0 {
-			f.Payload = all.formats[i].Payload
+		if i := slices.IndexFunc(all.Formats, f.sameAs); i >= 0 {
+			f.Payload = all.Formats[i].Payload
 		} else if all.takes(f.Payload) {
 			free := slices.IndexFunc(dynamicNumbers, func(p uint8) bool { return !all.takes(p) })
 			if free < 0 {
@@ -104,7 +104,7 @@ func (n *Numbers) Assign(list []Format) (numbered []Format) {
 			f.Payload = dynamicNumbers[free]
 		}
 		if !slices.ContainsFunc(numbered, func(g Format) bool { return g.Payload == f.Payload }) {
-			all.formats = append(all.formats, f)
+			all.Formats = append(all.Formats, f)
 			numbered = append(numbered, f)
 		}
 	}

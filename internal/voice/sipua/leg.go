@@ -30,16 +30,17 @@ const (
 // methods; siptx calls it from its readers and timers. mu guards what follows it
 // and is never held while siptx or the inbox is called, since siptx may call back.
 type leg struct {
-	ua     *Agent
-	trunk  line
-	call   masking.CallID
-	name   string // "a" or "b", for the log
-	log    *slog.Logger
-	watch  atomic.Pointer[watch] // stored with mu held
-	done   func()                // gives back what the leg holds of its trunk
-	invite *siptx.ServerTx       // incoming legs: the INVITE
-	origin siptx.Target          // where the INVITE came from or went to
-	rung   *rung                 // in the call's ladder; never changes
+	ua       *Agent
+	trunk    line
+	call     masking.CallID
+	name     string // "a" or "b", for the log
+	incoming bool   // the peer called
+	log      *slog.Logger
+	watch    atomic.Pointer[watch] // stored with mu held
+	done     func()                // gives back what the leg holds of its trunk
+	invite   *siptx.ServerTx       // incoming legs: the INVITE; nil after a restart
+	origin   siptx.Target          // where the INVITE came from or went to
+	rung     *rung                 // in the call's ladder; never changes
 
 	refused bool    // incoming legs: by us; its ACK may still come. Set before leave
 	sips    bool    // incoming legs: our Contact must be a sips URI

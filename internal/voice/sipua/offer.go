@@ -32,6 +32,7 @@ func (l *leg) onOffer(tx *siptx.ServerTx, req *sip.Request) {
 		return
 	}
 	source := siptx.Target{Network: tx.Network(), Addr: tx.Source()}
+	var moved bool
 	l.mu.Lock()
 	again, due := l.reached(req.Method)
 	v := l.judge(req.Method, body != nil)
@@ -41,7 +42,7 @@ func (l *leg) onOffer(tx *siptx.ServerTx, req *sip.Request) {
 		v = brief
 	}
 	if v == ask || v == refresh {
-		l.refresh(req, source)
+		moved = l.refresh(req, source)
 	}
 	if v == ask {
 		l.offer, l.asked = tx, true
@@ -59,6 +60,9 @@ func (l *leg) onOffer(tx *siptx.ServerTx, req *sip.Request) {
 		res := response(req, 200, "OK", "", l.contact(), nil)
 		l.renewed(req, res)
 		_ = l.ua.respond(tx, res) // logged there
+		if moved {
+			l.tell(b2bua.Event{Kind: b2bua.EvMoved})
+		}
 	case brief:
 		l.ua.refuse(tx, 422, "Session Interval Too Small")
 	case wait:
@@ -108,15 +112,18 @@ func (l *leg) judge(method sip.RequestMethod, offers bool) verdict {
 }
 
 // refresh takes the new remote target (RFC 3261 §12.2.2), and on an incoming leg
-// the address that the peer, perhaps behind a NAT, sends from now. The caller
-// holds l.mu.
-func (l *leg) refresh(req *sip.Request, source siptx.Target) {
+// the address that the peer, perhaps behind a NAT, sends from now. It reports
+// whether either is new. The caller holds l.mu.
+func (l *leg) refresh(req *sip.Request, source siptx.Target) (moved bool) {
 	if c := req.Contact(); reachable(c) {
+		moved = c.Address.String() != l.dlg.target.String()
 		l.dlg.target = c.Address
 	}
-	if l.invite != nil && l.ours(source.Addr.Addr()) {
+	if l.incoming && l.ours(source.Addr.Addr()) {
+		moved = moved || l.dlg.peer != source
 		l.dlg.peer = source
 	}
+	return moved
 }
 
 // settle answers the offer that waits. It reports whether the call owed an answer,

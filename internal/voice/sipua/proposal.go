@@ -52,13 +52,15 @@ type outbox struct {
 // RFC 3311 §5.1 recommends the re-INVITE in a confirmed dialog.
 func (l *leg) Offer(body []byte) {
 	l.propose(&proposal{method: sip.INVITE, body: body, cause: masking.CauseFailed, over: func(res *sip.Response, err error) {
-		if err == nil && res.StatusCode/100 == 2 {
-			if answer, _ := description(res); answer != nil {
-				l.tell(b2bua.Event{Kind: b2bua.EvAgreed, Body: answer})
-				return
-			}
+		if err != nil {
+			l.tell(b2bua.Event{Kind: b2bua.EvDeclined})
+			return
 		}
-		l.tell(b2bua.Event{Kind: b2bua.EvDeclined})
+		if answer, _ := description(res); res.StatusCode/100 == 2 && answer != nil {
+			l.tell(b2bua.Event{Kind: b2bua.EvAgreed, Body: answer})
+			return
+		}
+		l.tell(b2bua.Event{Kind: b2bua.EvDeclined, Status: res.StatusCode})
 	}})
 }
 
@@ -136,7 +138,7 @@ func (l *leg) onProposed(p *proposal, o siptx.Outcome) {
 	up := l.phase == talking
 	wait, again := time.Duration(0), false
 	if first && up && o.Err == nil && p.tries < mostTries {
-		wait, again = askAgain(o.Res, l.invite == nil)
+		wait, again = askAgain(o.Res, !l.incoming)
 	}
 	if again {
 		l.due = slices.Insert(l.due, 0, p)

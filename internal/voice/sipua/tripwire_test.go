@@ -102,6 +102,7 @@ func TestAPartyCannotTestGuessesOfTheOthersNumber(t *testing.T) {
 			t.Fatalf("%s: the tripwire tells", name)
 		}
 	}
+	c.next(t, b2bua.EvMoved) // by the UPDATE, whose Contact is another
 	p.send(s.request("INVITE", &with{body: sdpBody, more: []string{"Timestamp: " + guess}}))
 	c.next(t, b2bua.EvOffered)
 	p.expect("SIP/2.0 100") // by siptx, which repeats the Timestamp

@@ -114,6 +114,16 @@ func (ts *trunks) byAddress(addr netip.Addr) line {
 	return line{}
 }
 
+// named finds a trunk by its name, one that has nothing else if it is gone.
+func (ts *trunks) named(name string) line {
+	for _, l := range ts.all() {
+		if l.Name == name {
+			return l
+		}
+	}
+	return line{Trunk: masking.Trunk{Name: name}}
+}
+
 // owns reports whether addr belongs to the trunk, as a source or a target.
 func (l line) owns(addr netip.Addr) bool {
 	addr = addr.Unmap()
@@ -183,6 +193,13 @@ func (s *trunkState) take(t masking.Trunk, now time.Time) bool {
 	s.live++
 	s.started++
 	return true
+}
+
+// add counts a call that is up already.
+func (s *trunkState) add() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.live++
 }
 
 func (s *trunkState) give() {

@@ -262,11 +262,17 @@ const forgotten = 100
 // the INVITE was ours.
 func (ua *Agent) OnStray(res *sip.Response, src netip.AddrPort) {
 	callID, tag := string(*res.CallID()), tagOf(res.From().Params)
-	if res.CSeq().MethodName != sip.INVITE || res.StatusCode/100 != 2 || tag != ua.tagFor(callID) {
+	if res.CSeq().MethodName != sip.INVITE || res.StatusCode/100 != 2 {
 		return
 	}
-	if l := ua.find(callID, tag); l != nil {
-		l.onFurther(res)
+	known := ua.find(callID, tag)
+	switch {
+	case known != nil && known.acknowledges(res):
+		return
+	case tag != ua.tagFor(callID):
+		return
+	case known != nil:
+		known.onFurther(res)
 		return
 	}
 	l := &leg{ua: ua, log: ua.o.Log, trunk: ua.trunks.byAddress(src.Addr())}

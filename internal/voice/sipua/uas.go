@@ -14,7 +14,7 @@ import (
 
 // newIncoming makes the caller's leg of an INVITE (RFC 3261 §12.1.1).
 func (ua *Agent) newIncoming(tx *siptx.ServerTx, req *sip.Request, trunk line, id masking.CallID) *leg {
-	l := &leg{ua: ua, trunk: trunk, call: id, name: "a", log: ua.o.Log.With("call", string(id), "leg", "a"), invite: tx,
+	l := &leg{ua: ua, trunk: trunk, call: id, name: "a", incoming: true, log: ua.o.Log.With("call", string(id), "leg", "a"), invite: tx,
 		origin: siptx.Target{Network: tx.Network(), Addr: tx.Source()}, wallet: ua.walletOf(trunk)}
 	l.dlg = dialog{callID: string(*req.CallID()), localTag: newTag(), remoteTag: tagOf(req.From().Params), local: req.To().Address,
 		remote: req.From().Address, routes: recordRoutes(req), target: req.Contact().Address, peer: l.origin}

@@ -1,0 +1,121 @@
+package app
+
+import (
+	"context"
+	"crypto/cipher"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/crypto/chacha20poly1305"
+
+	"tandem/internal/masking"
+	"tandem/internal/voice/b2bua"
+	"tandem/internal/voice/callflow"
+)
+
+// longestOutage is how long a node may have been down so that its calls go on. Later
+// nobody is there any more, and what is at the phones' addresses is anybody's.
+const longestOutage = 10 * time.Minute
+
+// callSeal seals the states of calls. Its nonces are long enough to be drawn at
+// random however many calls there are.
+func (a *App) callSeal() (cipher.AEAD, error) {
+	key, err := a.key("states of calls")
+	if err != nil {
+		return nil, err
+	}
+	return chacha20poly1305.NewX(key)
+}
+
+// resume takes up the calls that talked when the last run was cut short, and closes
+// the records of all others. Nothing is sent before Verify; no socket is open yet.
+func (a *App) resume(ctx context.Context, director *callflow.Director, m media) error {
+	left, err := a.journal.Left(ctx)
+	if err != nil {
+		return fmt.Errorf("read the calls of the last run: %w", err)
+	}
+	down := a.outage()
+	goOn := map[masking.CallID][]byte{}
+	for _, l := range left {
+		state, err := a.resumeCall(l, director, m, down > longestOutage)
+		if err != nil {
+			a.log.Warn("a call of the last run cannot go on", "call", string(l.Call.ID), "error", err.Error())
+			continue
+		}
+		goOn[l.Call.ID] = state
+	}
+	lost, err := a.journal.CloseLost(ctx, goOn)
+	if err != nil {
+		return fmt.Errorf("close the records of the last run: %w", err)
+	}
+	if lost+len(goOn) > 0 {
+		a.log.Warn("calls were up when the last run ended", "lost", lost, "go_on", len(goOn), "down_seconds", int(down.Seconds()))
+	}
+	_, err = a.showLife(ctx, 1)
+	return err
+}
+
+// resumeCall takes one call up. One whose ports are another's by now, or whose peers
+// nobody has heard of for too long, is taken up to be hung up.
+func (a *App) resumeCall(l callflow.Left, director *callflow.Director, m media, tooLong bool) ([]byte, error) {
+	st, err := b2bua.ReadState(l.State)
+	if err != nil {
+		return nil, err
+	}
+	r := b2bua.Resumed{Call: l.Call, Plan: l.Plan, State: st}
+	undo := func() {
+		for _, leg := range r.Legs {
+			if leg != nil { // nothing can be sent yet, so it is just gone
+				leg.End(b2bua.Reason{Cause: masking.CauseNodeLost})
+			}
+		}
+	}
+	for _, side := range []b2bua.Side{b2bua.A, b2bua.B} {
+		if r.Legs[side], err = a.agent.Resume(l.Call.ID, []byte(st.Sides[side].Sent), st.Legs[side]); err != nil {
+			undo()
+			return nil, err
+		}
+	}
+	if !tooLong {
+		session, err := m.Resume(st.Media)
+		if err != nil {
+			a.log.Warn("the media of a call of the last run is gone", "call", string(l.Call.ID), "error", err.Error())
+		} else {
+			r.Media = session
+		}
+	}
+	r.Release = director.Resumed(l.Plan)
+	state, err := a.exchange.Resume(r)
+	if err != nil {
+		undo()
+		r.Release()
+		if r.Media != nil {
+			r.Media.Close()
+		}
+	}
+	return state, err
+}
+
+// outage is for how long nothing has run on the folder; 0 if that is not known.
+func (a *App) outage() time.Duration {
+	info, err := os.Stat(filepath.Join(a.o.Config.DataDir, aliveFile))
+	if err != nil {
+		return 0
+	}
+	return max(0, time.Since(info.ModTime()))
+}
+
+// showLife notes that the node runs. What it notes outlives the process, which is all
+// that is asked of it.
+func (a *App) showLife(context.Context, int) (int, error) {
+	path, now := filepath.Join(a.o.Config.DataDir, aliveFile), time.Now()
+	err := os.Chtimes(path, now, now)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = os.WriteFile(path, nil, 0o600)
+	}
+	return 0, err
+}

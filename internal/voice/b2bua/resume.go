@@ -1,0 +1,262 @@
+package b2bua
+
+import (
+	"encoding/json"
+	"errors"
+	"net/netip"
+	"time"
+
+	"tandem/internal/masking"
+	"tandem/internal/voice/sdp"
+)
+
+// This file lets a call that talks outlive the process (calls.md §7): what it takes
+// is written at the answer and at each change, and at the next start the call goes on
+// where it was, once both sides have said that they are still there.
+
+// CallState is what it takes to take a call up again that talks, besides its record
+// and what is read of its allocation: plain data.
+type CallState struct {
+	Version  int                `json:"v"`
+	Received time.Time          `json:"received"` // to the nanosecond: the ids of sessions are made of it
+	Taken    bool               `json:"taken,omitempty"`
+	Sides    [2]SideState       `json:"sides"`
+	Legs     [2]json.RawMessage `json:"legs"`
+	Media    json.RawMessage    `json:"media"`
+}
+
+// SideState is what one side and we have told each other about media.
+type SideState struct {
+	Theirs  *sdp.Description `json:"theirs"`
+	Sent    string           `json:"sent"`
+	Version uint64           `json:"version,omitempty"`
+	Wish    sdp.Direction    `json:"wish"`
+	Numbers sdp.Numbers      `json:"numbers"`
+	Profile sdp.Profile      `json:"profile,omitempty"`
+	// The keys of SRTP, ours and those in Theirs, which hide from encoders.
+	OurKeys   [][]byte `json:"our_keys,omitempty"`
+	TheirKeys [][]byte `json:"their_keys,omitempty"`
+}
+
+// state is what is kept of a side.
+func (n *negotiated) state() SideState {
+	st := SideState{Theirs: n.theirs, Sent: string(n.sent), Version: n.version, Wish: n.wish, Numbers: n.numbers, Profile: n.profile}
+	if ours, _ := n.ours.Audio(); len(ours.Crypto) > 0 && n.keys != nil {
+		for _, k := range n.keys {
+			st.OurKeys = append(st.OurKeys, k)
+		}
+	}
+	for _, m := range n.theirs.Media {
+		for _, c := range m.Crypto {
+			st.TheirKeys = append(st.TheirKeys, c.Key)
+		}
+	}
+	return st
+}
+
+// negotiated is what a state says.
+func (st SideState) negotiated() (n negotiated, err error) {
+	n = negotiated{theirs: st.Theirs, sent: []byte(st.Sent), version: st.Version, wish: st.Wish, numbers: st.Numbers, profile: st.Profile}
+	if len(st.OurKeys) > 0 {
+		n.keys = &sdp.Keys{}
+		for i := range min(len(n.keys), len(st.OurKeys)) {
+			n.keys[i] = st.OurKeys[i]
+		}
+	}
+	rest := st.TheirKeys
+	for i := range n.theirs.Media {
+		for j := range n.theirs.Media[i].Crypto {
+			if len(rest) > 0 {
+				n.theirs.Media[i].Crypto[j].Key, rest = rest[0], rest[1:]
+			}
+		}
+	}
+	n.ours, err = sdp.Parse(n.sent)
+	return n, err
+}
+
+// stateVersion is that of CallState and of what is in it. A state of another version
+// is not read: its call ends.
+const stateVersion = 1
+
+// ReadState reads a state that was kept.
+func ReadState(b []byte) (st CallState, err error) {
+	if err := json.Unmarshal(b, &st); err != nil {
+		return st, errors.New("the state of a call cannot be read")
+	}
+	if st.Version != stateVersion || st.Sides[A].Theirs == nil || st.Sides[B].Theirs == nil {
+		return st, errors.New("the state of a call is of another version")
+	}
+	return st, nil
+}
+
+// kept is the state of the call as it is; ok is false where a leg does not talk.
+func (c *call) kept() (state []byte, ok bool) {
+	st := CallState{Version: stateVersion, Received: c.in.Received, Taken: c.taken, Media: c.media.State()}
+	for _, s := range []Side{A, B} {
+		n := &c.sides[s]
+		if st.Legs[s] = c.leg(s).State(); st.Legs[s] == nil || n.theirs == nil { // he says with his ACK what he can do
+			return nil, false
+		}
+		st.Sides[s] = n.state()
+	}
+	state, err := json.Marshal(st)
+	if err != nil {
+		c.log.Error("the state of a call cannot be written", "error", err.Error())
+	}
+	return state, err == nil
+}
+
+// keep lets the journal keep the call's state if it has changed.
+func (c *call) keep() {
+	if c.state != Talking || !c.unkept {
+		return
+	}
+	c.unkept = false
+	if state, ok := c.kept(); ok {
+		c.x.o.Journal.Keep(c.record, state)
+	}
+}
+
+// Resumed is a call of an earlier process.
+type Resumed struct {
+	Call    masking.Call
+	Plan    masking.Plan
+	State   CallState
+	Legs    [2]Leg
+	Media   Session // nil: its ports are gone, or nobody can be there any more; it will be ended
+	Release func()  // gives back what the call holds
+}
+
+// Resume goes on with a call and gives the state to keep of it before anything is
+// sent. Both sides are asked whether they are still there when Verify is called. It
+// refuses a call of which a description cannot be read.
+func (x *Exchange) Resume(r Resumed) (state []byte, err error) {
+	c := newCall(x, Invite{Ask: masking.Ask{Call: r.Call.ID, Called: r.Call.VirtualNumber, Caller: r.Call.Caller,
+		Received: r.State.Received}, Leg: r.Legs[A]})
+	c.record, c.plan, c.release = r.Call, r.Plan, r.Release
+	c.log = c.log.With("tenant", string(r.Call.Tenant), "allocation", string(r.Call.Allocation))
+	for s, st := range r.State.Sides {
+		if c.sides[s], err = st.negotiated(); err != nil {
+			return nil, err
+		}
+	}
+	c.media, c.taken, c.rang = r.Media, r.State.Taken, true
+	if c.media == nil {
+		c.media, c.cut = noMedia{r.State.Media}, true
+	}
+	c.rejoin(r.Legs[B])
+	if state, ok := c.kept(); ok && x.book.enter(c) {
+		x.book.routed(c, r.Call.Allocation)
+		x.resumed = append(x.resumed, c)
+		return state, nil
+	}
+	return nil, errors.New("the call cannot go on")
+}
+
+// rejoin makes a call that was read one that talks.
+func (c *call) rejoin(callee Leg) {
+	c.won = &branch{target: c.record.Callee, attempt: 1, leg: callee}
+	for i, a := range c.record.Attempts {
+		if a.Answered {
+			c.won.entry = i
+		}
+	}
+	c.b, c.attempt, c.up[end{B, 1}] = callee, 1, struct{}{}
+	c.in.Leg.Bind(c.from(A, 0), c.hiddenFrom(c.plan.Caller))
+	callee.Bind(c.from(B, 1), c.hiddenFrom(c.record.Callee))
+	// Between two processes there is but the wall clock.
+	now, wall := time.Now(), c.x.o.Clock()
+	c.began = now.Add(-max(0, wall.Sub(c.record.StartedAt)))
+	c.answeredAt = now.Add(-max(0, wall.Sub(c.record.AnsweredAt)))
+	c.quiet, c.state, c.doubted = now, Talking, [2]bool{true, true}
+	c.repoint()
+	c.unkept = false
+	if !c.cut {
+		c.arm(EvMediaCheck, c.x.o.Timing.MediaChecks)
+		c.bound()
+	}
+}
+
+// verifyEvery lets a node that had a thousand calls ask their sides one call after
+// the other, within 20 s.
+const verifyEvery = 20 * time.Millisecond
+
+// Verify lets the resumed calls ask their sides whether they are still there, and
+// ends those that cannot go on. It is called once, when messages can be sent.
+func (x *Exchange) Verify() {
+	for i, c := range x.resumed {
+		c.arm(EvVerify, time.Duration(i)*verifyEvery) // its goroutine does not run yet
+		go func() {
+			defer x.leave(c)
+			defer c.rescue()
+			c.run()
+		}()
+	}
+	x.resumed = nil
+}
+
+// verify asks both sides, by an offer of what they have, whether they are still there.
+// Its answer also tells what a side has changed while nobody heard it.
+func (c *call) verify() State {
+	if c.cut {
+		c.finish(masking.CauseNodeLost, Reason{Cause: masking.CauseNodeLost})
+		return Ending
+	}
+	c.asking = true
+	return Talking
+}
+
+// inquire asks the next side that is to be asked, as soon as no offer is open. When
+// both have been, each is told what the other has changed while nobody heard it.
+func (c *call) inquire() {
+	if c.state != Talking || !c.asking || c.deal.at != settled {
+		return
+	}
+	for _, s := range []Side{A, B} {
+		if n := &c.sides[s]; c.doubted[s] && !c.asked[s] {
+			c.asked[s] = true
+			c.deal.at, c.deal.to, c.deal.body, c.deal.before = following, s, n.sent, n.ours
+			c.leg(s).Offer(n.sent)
+			return
+		}
+	}
+	c.asking = false
+	for _, s := range []Side{A, B} {
+		if c.deal.at == settled {
+			c.align(s)
+		}
+	}
+}
+
+// believe takes an event that only a side which is still there can cause.
+func (c *call) believe(e Event) {
+	switch e.Kind {
+	case EvAgreed, EvDeclined, EvOffered, EvMoved:
+	default:
+		return
+	}
+	if e.Kind == EvDeclined && e.Status == 0 || !c.doubted[e.Side] { // it cannot be reached, if it is there
+		return
+	}
+	c.doubted[e.Side] = false
+	c.media.Trust(e.Side)
+}
+
+// noMedia is the media of a call whose ports are gone.
+type noMedia struct{ state []byte }
+
+var errCut = errors.New("the media of a call is gone")
+
+func (noMedia) Local(Side) netip.AddrPort               { return netip.AddrPort{} }
+func (noMedia) Connect(Side, Stream) error              { return nil }
+func (noMedia) LastHeard() [2]time.Time                 { return [2]time.Time{} }
+func (noMedia) Seat() (Seat, error)                     { return nil, errCut }
+func (noMedia) Take(Seat) error                         { return errCut }
+func (noMedia) Say(Side, Words)                         {}
+func (noMedia) Hush(Side)                               {}
+func (noMedia) Listen(Side, func(byte))                 {}
+func (noMedia) Record(masking.CallID, masking.TenantID) {}
+func (m noMedia) State() []byte                         { return m.state }
+func (noMedia) Trust(Side)                              {}
+func (noMedia) Close() masking.Quality                  { return masking.Quality{} }
