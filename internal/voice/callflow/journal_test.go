@@ -427,6 +427,7 @@ func TestALadderIsWrittenWithTheEndAndAgainWhenMoreHasComeSince(t *testing.T) {
 		c := record(1)
 		live(j, c, time.UTC)
 		time.Sleep(time.Second)
+		synctest.Wait() // for what the writer does with that second
 		if got := m.rows.calls[c.ID].Ladder; len(got) != 1 || got[0] != 1 {
 			t.Errorf("with the end: %v", got)
 		}
