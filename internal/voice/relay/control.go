@@ -134,9 +134,12 @@ func (s *Session) sendReport(side Side, bye bool) {
 	if to == nil {
 		return
 	}
-	packets := []rtcp.Packet{s.report(side), rtcp.NewCNAMESourceDescription(n.ssrc, n.cname)}
+	n.mu.Lock()
+	ssrc, cname := n.ssrc, n.cname // a description that comes meanwhile may change them
+	n.mu.Unlock()
+	packets := []rtcp.Packet{s.report(side, ssrc), rtcp.NewCNAMESourceDescription(ssrc, cname)}
 	if bye {
-		packets = append(packets, &rtcp.Goodbye{Sources: []uint32{n.ssrc}})
+		packets = append(packets, &rtcp.Goodbye{Sources: []uint32{ssrc}})
 	}
 	b, err := rtcp.Marshal(packets)
 	if err != nil {
@@ -153,9 +156,9 @@ func (s *Session) sendReport(side Side, bye bool) {
 	}
 }
 
-// report builds a sender report when we sent RTP to the side since the last
+// report builds, as ssrc, a sender report when we sent RTP to the side since the last
 // one, else a receiver report (RFC 3550 §6.4).
-func (s *Session) report(side Side) rtcp.Packet {
+func (s *Session) report(side Side, ssrc uint32) rtcp.Packet {
 	n, other := &s.ends[side], &s.ends[side.Other()]
 	now := s.engine.Elapsed()
 	other.mu.Lock()
@@ -167,12 +170,12 @@ func (s *Session) report(side Side) rtcp.Packet {
 	blocks := n.receptionBlocks(now)
 	out := n.packetsOut.Load()
 	if out == n.report.priorOut {
-		return &rtcp.ReceiverReport{SSRC: n.ssrc, Reports: blocks}
+		return &rtcp.ReceiverReport{SSRC: ssrc, Reports: blocks}
 	}
 	ntp := s.engine.ntp(now)
 	n.report.priorOut, n.report.priorNTP = out, uint32(ntp>>16)
 	return &rtcp.SenderReport{
-		SSRC: n.ssrc, NTPTime: ntp, RTPTime: rtpTime,
+		SSRC: ssrc, NTPTime: ntp, RTPTime: rtpTime,
 		PacketCount: uint32(out), OctetCount: uint32(n.bytesOut.Load()), Reports: blocks,
 	}
 }

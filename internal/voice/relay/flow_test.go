@@ -350,7 +350,7 @@ func FuzzControlPacket(f *testing.F) {
 		s.ends[A].ssrc = 9
 		s.ends[A].rtcpSource.signal(from, 0)
 		s.heard(A, b, from)
-		s.report(A)
+		s.report(A, s.ends[A].ssrc)
 		if st := s.Stats()[A]; st.RoundTrip < 0 || st.PeerJitter < 0 {
 			t.Fatalf("%+v", st)
 		}
