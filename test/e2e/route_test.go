@@ -30,7 +30,7 @@ func TestWhoMayNotPassHearsTheSameWordsAndRingsNobody(t *testing.T) {
 		"a number in nobody's pool":          {alice, to("+914099999999"), 404},
 		"no number at all":                   {alice, to("reception"), 404},
 		"a withheld caller":                  {"anonymous", to(virtual), 433},
-		"no hops left":                       {alice, func(in *phone.Invite) { in.Headers = []phone.Header{{Name: "Require", Value: "100rel"}} }, 420},
+		"an extension that nobody knows":     {alice, func(in *phone.Invite) { in.Headers = []phone.Header{{Name: "Require", Value: "x-none"}} }, 420},
 		"a description without speech codec": {alice, func(in *phone.Invite) { in.SDPLines = []string{"s=x"}; in.Codecs = []string{"telephone-event"} }, 488},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -38,6 +38,7 @@ type proposal struct {
 	tries int
 	made  *dialog     // as the 2xx found it, for the ACK of each
 	limit *time.Timer // runs until the final response
+	final bool        // its final response has come
 }
 
 // outbox is what a leg has to propose; leg.mu guards it.
@@ -86,7 +87,7 @@ func (l *leg) proceed() {
 	l.due, l.out = l.due[1:], p
 	l.dlg.seq++
 	p.tries++
-	p.made = nil
+	p.made, p.final = nil, false
 	req, hop := l.dlg.within(p.method, l.dlg.seq), l.dlg.hop(l.ours)
 	if l.session.interval > 0 { // each of them refreshes the session
 		l.session.ask(req, l.session.refresher())
@@ -111,12 +112,13 @@ func (l *leg) proceed() {
 	l.hurry(p, q)
 }
 
-// hurry has a re-INVITE cancelled that is not answered in time. Its final response
-// comes all the same, be it 200, and is the end of it.
+// hurry has a re-INVITE cancelled that is not answered in time, be its leg gone by
+// then: without an end its transaction would wait for ever. Its final response comes
+// all the same, be it 200, and is the end of it.
 func (l *leg) hurry(p *proposal, q *question) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.out == p && p.method == sip.INVITE {
+	if !p.final && p.method == sip.INVITE {
 		p.limit = time.AfterFunc(l.ua.o.Thought, q.Cancel)
 	}
 }
@@ -128,12 +130,13 @@ func (l *leg) onProposed(p *proposal, o siptx.Outcome) {
 	}
 	l.acknowledge(p, o)
 	l.mu.Lock()
+	p.final = true
+	if p.limit != nil {
+		p.limit.Stop()
+	}
 	first := l.out == p
 	if first {
 		l.out = nil
-		if p.limit != nil {
-			p.limit.Stop()
-		}
 	}
 	up := l.phase == talking
 	wait, again := time.Duration(0), false
@@ -207,9 +210,6 @@ func (l *leg) yield() {
 func (b *outbox) drop() {
 	if b.pause != nil {
 		b.pause.Stop()
-	}
-	if b.out != nil && b.out.limit != nil {
-		b.out.limit.Stop()
 	}
 	*b = outbox{}
 }
