@@ -262,6 +262,10 @@ func (m *madCarrier) take(text string) {
 	callID := fieldOf(text, "Call-ID")
 	switch word {
 	case "INVITE":
+		if tagIn(fieldOf(text, "To")) != "" { // within a dialog
+			m.say(m.response(text, one(m.rng, 100, 180, 200, 200, 200, 200, 488, 491, 500), "", descriptions[0]))
+			return
+		}
 		for _, d := range m.dialogs {
 			if d.callID == callID && d.invite != "" {
 				return // a retransmission

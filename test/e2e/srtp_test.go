@@ -63,6 +63,10 @@ func TestHoldNewKeysAndANewPortKeepAProtectedCallGoing(t *testing.T) {
 	suite := a.Protected()
 	st.must(a.Hold(st.ctx))
 	st.must(a.Resume(st.ctx))
+	hearsMore(st, b, 440)
+	st.must(b.Hold(st.ctx)) // which the caller is told of, by an offer of ours
+	st.must(b.Resume(st.ctx))
+	hearsMore(st, b, 440)
 	for _, o := range []phone.Offer{{}, {Rekey: true}, {NewPort: true}} {
 		st.must(a.Reinvite(st.ctx, o))
 		hearsMore(st, a, 880)
