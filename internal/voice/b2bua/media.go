@@ -35,6 +35,12 @@ func (n *negotiated) next() sdp.Local {
 	if n.ours != nil {
 		ours, _ := n.ours.Audio()
 		l.Profile, l.Mux = sdp.ProfileOf(ours), ours.Mux
+		if n.theirs != nil {
+			theirs, _ := n.theirs.Audio()
+			if used, err := sdp.Protected(ours, theirs); err == nil && used != nil {
+				l.Suite = used.Suite // another one would begin the counting of packets anew
+			}
+		}
 	}
 	return l
 }

@@ -79,7 +79,7 @@ type security struct {
 
 // offer sets what our next offer says.
 func (s *security) offer() {
-	s.ours = sdp.Media{Proto: s.profile.Proto(), Crypto: s.usable(s.drawn().Offered(s.profile)), Mux: s.mux}
+	s.ours = sdp.Media{Proto: s.profile.Proto(), Crypto: s.usable(s.drawn().Offered(s.profile, "")), Mux: s.mux}
 }
 
 // answer sets what our answer to an offer says, and reports whether there can be one.

@@ -17,6 +17,7 @@ type Local struct {
 	// Keys are ours for this leg, for what we send under SRTP. Profile and Mux are
 	// what an offer of ours says of SRTP and rtcp-mux; an answer follows the offer.
 	Keys    Keys
+	Suite   Suite // in use; "" = none yet
 	Profile Profile
 	Mux     bool
 }
@@ -35,7 +36,7 @@ func Anchor(src *Description, local Local) []byte {
 	if i >= 0 {
 		keep = src.Media[i]
 		keep.Formats = bothLaws(knownFormats(keep.Formats))
-		keep.Proto, keep.Crypto, keep.Mux = local.Profile.Proto(), local.Keys.Offered(local.Profile), local.Mux
+		keep.Proto, keep.Crypto, keep.Mux = local.Profile.Proto(), local.Keys.Offered(local.Profile, local.Suite), local.Mux
 	}
 	return build(src.Media, i, keep, local)
 }

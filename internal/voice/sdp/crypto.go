@@ -102,10 +102,11 @@ func ProfileOf(m Media) Profile {
 	return Plain
 }
 
-// Offered are the lines for an offer with a profile.
-func (k Keys) Offered(p Profile) (list []Crypto) {
+// Offered are the lines for an offer with a profile. only is the suite that is in
+// use already, and then stays; "" = any.
+func (k Keys) Offered(p Profile, only Suite) (list []Crypto) {
 	for i, s := range suites {
-		if p != Plain && s.offered {
+		if p != Plain && (s.name == only || only == "" && s.offered) {
 			list = append(list, Crypto{len(list) + 1, s.name, k[i]})
 		}
 	}

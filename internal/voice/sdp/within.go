@@ -16,7 +16,7 @@ func Reoffer(ours *Description, audio Media, local Local) []byte {
 		return build(ours.Media, i, Media{}, local)
 	}
 	keep := ours.Media[i]
-	keep.Proto, keep.Crypto, keep.Mux = local.Profile.Proto(), local.Keys.Offered(local.Profile), local.Mux
+	keep.Proto, keep.Crypto, keep.Mux = local.Profile.Proto(), local.Keys.Offered(local.Profile, local.Suite), local.Mux
 	keep.Formats, keep.Ptime, keep.MaxPtime, keep.Direction = bothLaws(knownFormats(audio.Formats)), audio.Ptime, audio.MaxPtime, audio.Direction
 	return build(ours.Media, i, keep, local)
 }
