@@ -19,7 +19,7 @@ demo: build ## two calls through a virtual number on loopback (DEMO_FLAGS=--once
 
 test: ## every test, after installing what they drive (TESTFLAGS=-race, -run …)
 	@scripts/install-test-tools
-	go test -timeout 20m $(TESTFLAGS) ./...
+	go test -timeout 40m $(TESTFLAGS) ./...
 
 check: ## format, vet, staticcheck, generated files
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not as gofmt writes it:"; echo "$$unformatted"; exit 1; fi
@@ -29,7 +29,7 @@ check: ## format, vet, staticcheck, generated files
 
 race: ## every test under the race detector
 	@scripts/install-test-tools gcc
-	go test -timeout 30m -race $(TESTFLAGS) ./...
+	go test -timeout 40m -race $(TESTFLAGS) ./...
 
 fuzz: ## each fuzz target for FUZZTIME (10s)
 	scripts/fuzz $(FUZZTIME)
