@@ -259,8 +259,17 @@ func TestBothHearTheNoticeBeforeEachOtherAndItIsNotRecorded(t *testing.T) {
 	st.over(a, b)
 	_, sound := st.desk("acme").stored(st.onlyCall())
 	for channel, hz := range []float64{440, 880} {
-		if got := phone.Tone(sound[channel][phone.Rate/5:phone.Rate*6/5], hz); got < 0.95 {
-			t.Errorf("the first second of channel %d is to %.2f what that side said", channel, got)
+		// Where the machine kept a phone waiting its tone goes on with a jump, so that one
+		// look at the whole second would find less of it. The notice would be in all of it.
+		pure := 0
+		for tenth := range 10 {
+			from := phone.Rate/5 + tenth*phone.Rate/10
+			if phone.Tone(sound[channel][from:from+phone.Rate/10], hz) > 0.95 {
+				pure++
+			}
+		}
+		if pure < 7 {
+			t.Errorf("of the first second of channel %d %d tenths are what that side said", channel, pure)
 		}
 	}
 }
