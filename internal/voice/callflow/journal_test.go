@@ -426,8 +426,8 @@ func TestALadderIsWrittenWithTheEndAndAgainWhenMoreHasComeSince(t *testing.T) {
 		j := NewJournal(JournalOptions{Store: m, Clock: time.Now, Node: "n1", Log: slog.New(slog.DiscardHandler), Ladders: seen})
 		c := record(1)
 		live(j, c, time.UTC)
-		time.Sleep(time.Second)
-		synctest.Wait() // for what the writer does with that second
+		<-time.After(flushEvery)
+		synctest.Wait() // for what the writer does then
 		if got := m.rows.calls[c.ID].Ladder; len(got) != 1 || got[0] != 1 {
 			t.Errorf("with the end: %v", got)
 		}

@@ -94,7 +94,7 @@ func TestAPeerWhoDoesNotKnowPingsKeepsHisConnectionWhileHeTalks(t *testing.T) {
 			if got := hear(t, far); got != "\r\n\r\n" {
 				t.Fatalf("%q", got)
 			}
-			time.Sleep(pongWithin + time.Second)
+			<-time.After(pongWithin + time.Second)
 			req := request(sip.OPTIONS)
 			if _, err := r.l.Request(req, to, func(o Outcome) { out <- o }); err != nil {
 				t.Fatal(err)

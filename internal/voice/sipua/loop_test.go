@@ -9,7 +9,7 @@ import (
 )
 
 // A proxy that forwards keeps Call-ID and From-tag: by them we know our own
-// INVITE again, whomever it is for now (RFC 3261 §16.3).
+// INVITE again, whomever it is sent to (RFC 3261 §16.3).
 func TestOurOwnInviteThatComesBackIsALoop(t *testing.T) {
 	r, p := pair(t)
 	leg, ev := r.dial()
