@@ -5,6 +5,7 @@ package app
 
 import (
 	"context"
+	"crypto/cipher"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -16,6 +17,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"golang.org/x/crypto/chacha20poly1305"
 
 	"tandem/internal/config"
 	"tandem/internal/control"
@@ -208,19 +211,15 @@ func (a *App) openVoice(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	secret, err := a.key("trunk passwords")
-	if err != nil {
+	if a.trunks.seal, err = a.seal("trunk passwords"); err != nil {
 		return err
 	}
-	if a.trunks, err = newVault(secret); err != nil {
-		return err
-	}
-	seal, err := a.callSeal()
+	states, err := a.seal("states of calls")
 	if err != nil {
 		return err
 	}
 	a.ladders = sipua.NewLadders(func(id masking.CallID) { a.journal.Seen(id) })
-	a.journal = callflow.NewJournal(callflow.JournalOptions{Store: a.store, Clock: a.o.Clock, Log: a.log, Node: node, Seal: seal,
+	a.journal = callflow.NewJournal(callflow.JournalOptions{Store: a.store, Clock: a.o.Clock, Log: a.log, Node: node, Seal: states,
 		Ladders: a.ladders})
 	a.onStop(a.journal.Close)
 	ask := webhook.NewAsker(webhook.AskerOptions{AllowPrivate: a.o.Config.WebhookAllowPrivate, Secret: a.strangerSecret})
@@ -308,6 +307,16 @@ func (a *App) key(purpose string) ([]byte, error) {
 		return nil, fmt.Errorf("master key: %w", err)
 	}
 	return deriveKey(master, purpose)
+}
+
+// seal seals what is for one purpose. Its nonces are long enough to be drawn at random
+// however much is sealed.
+func (a *App) seal(purpose string) (cipher.AEAD, error) {
+	key, err := a.key(purpose)
+	if err != nil {
+		return nil, err
+	}
+	return chacha20poly1305.NewX(key)
 }
 
 func (a *App) newCallID() masking.CallID {

@@ -2,15 +2,12 @@ package app
 
 import (
 	"context"
-	"crypto/cipher"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
-
-	"golang.org/x/crypto/chacha20poly1305"
 
 	"tandem/internal/masking"
 	"tandem/internal/voice/b2bua"
@@ -20,16 +17,6 @@ import (
 // longestOutage is how long a node may have been down so that its calls go on. Later
 // nobody is there any more, and what is at the phones' addresses is anybody's.
 const longestOutage = 10 * time.Minute
-
-// callSeal seals the states of calls. Its nonces are long enough to be drawn at
-// random however many calls there are.
-func (a *App) callSeal() (cipher.AEAD, error) {
-	key, err := a.key("states of calls")
-	if err != nil {
-		return nil, err
-	}
-	return chacha20poly1305.NewX(key)
-}
 
 // resume takes up the calls that talked when the last run was cut short, and closes
 // the records of all others. Nothing is sent before Verify; no socket is open yet.

@@ -1,11 +1,9 @@
 package app
 
 import (
-	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
 	"errors"
-	"fmt"
 
 	"tandem/internal/masking"
 )
@@ -13,18 +11,6 @@ import (
 // vault seals secrets that the program must be able to read again, each under the
 // name of what it belongs to: in another row it does not open.
 type vault struct{ seal cipher.AEAD }
-
-func newVault(key []byte) (vault, error) {
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return vault{}, fmt.Errorf("sealing key: %w", err)
-	}
-	seal, err := cipher.NewGCM(block)
-	if err != nil {
-		return vault{}, fmt.Errorf("sealing key: %w", err)
-	}
-	return vault{seal}, nil
-}
 
 // Seal encrypts the secret of the thing that is named so.
 func (v vault) Seal(of, secret string) []byte {
