@@ -7,6 +7,7 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 
+	"tandem/internal/ladder"
 	"tandem/internal/voice/siptx"
 )
 
@@ -170,7 +171,7 @@ func tagOf(h interface{ Value() string }) string {
 // response answers a request (§8.2.6.2) with the given To tag.
 func response(req *sip.Request, status int, reason, tag string) *sip.Response {
 	if reason == "" {
-		reason = phrase(status)
+		reason = ladder.Phrase(status)
 	}
 	res := sip.NewResponse(status, reason)
 	for _, name := range [...]string{"Via", "Record-Route"} {
@@ -187,69 +188,6 @@ func response(req *sip.Request, status int, reason, tag string) *sip.Response {
 	res.AppendHeader(req.CallID())
 	res.AppendHeader(req.CSeq())
 	return res
-}
-
-// phrase is the reason phrase of RFC 3261 §21 for the statuses a phone is made to give.
-func phrase(status int) string {
-	switch status {
-	case 100:
-		return "Trying"
-	case 180:
-		return "Ringing"
-	case 181:
-		return "Call Is Being Forwarded"
-	case 182:
-		return "Queued"
-	case 183:
-		return "Session Progress"
-	case 200:
-		return "OK"
-	case 202:
-		return "Accepted"
-	case 302:
-		return "Moved Temporarily"
-	case 403:
-		return "Forbidden"
-	case 404:
-		return "Not Found"
-	case 405:
-		return "Method Not Allowed"
-	case 408:
-		return "Request Timeout"
-	case 480:
-		return "Temporarily Unavailable"
-	case 481:
-		return "Call/Transaction Does Not Exist"
-	case 486:
-		return "Busy Here"
-	case 487:
-		return "Request Terminated"
-	case 488:
-		return "Not Acceptable Here"
-	case 491:
-		return "Request Pending"
-	case 500:
-		return "Server Internal Error"
-	case 503:
-		return "Service Unavailable"
-	case 504:
-		return "Server Time-out"
-	case 600:
-		return "Busy Everywhere"
-	case 603:
-		return "Decline"
-	}
-	switch status / 100 {
-	case 1:
-		return "Progress"
-	case 2:
-		return "OK"
-	case 3:
-		return "Redirection"
-	case 5:
-		return "Server Failure"
-	}
-	return "Failure"
 }
 
 type message interface {

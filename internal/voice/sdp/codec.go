@@ -61,26 +61,33 @@ func amrParams(top int) []param {
 	}
 }
 
-// staticFormat is what a number means without an rtpmap (RFC 3551 §6).
-func staticFormat(payload uint8) Format {
-	name := ""
+// StaticCodec is the codec of a payload number that needs no rtpmap (RFC 3551 §6);
+// "" for every other, and for those that nobody uses any more.
+func StaticCodec(payload uint8) string {
 	switch payload {
 	case 0:
-		name = "PCMU"
+		return "PCMU"
 	case 3:
-		name = "GSM"
+		return "GSM"
 	case 8:
-		name = "PCMA"
+		return "PCMA"
 	case 9:
-		name = "G722"
+		return "G722"
 	case 13:
-		name = "CN"
+		return "CN"
 	case 18:
-		name = "G729"
-	default:
-		return Format{Payload: payload, Channels: 1}
+		return "G729"
 	}
-	return Format{Payload: payload, Codec: name, Clock: 8000, Channels: 1}
+	return ""
+}
+
+// staticFormat is what a number means without an rtpmap.
+func staticFormat(payload uint8) Format {
+	f := Format{Payload: payload, Codec: StaticCodec(payload), Channels: 1}
+	if f.Codec != "" {
+		f.Clock = 8000
+	}
+	return f
 }
 
 // spelling gives the registered spelling of a codec's name, or name itself.

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"tandem/internal/ladder"
+	"tandem/internal/voice/sdp"
 )
 
 // glimpse is what a ladder keeps of a message, and whose message it is.
@@ -194,7 +195,7 @@ func (g *glimpse) description(body []byte) {
 		}
 		code := names[n]
 		if code == 0 {
-			code = static(n)
+			code = ladder.CodecOf([]byte(sdp.StaticCodec(uint8(n))))
 		}
 		g.codecs[g.nc] = code
 		g.nc++
@@ -222,26 +223,6 @@ func (g *glimpse) direct(line []byte) {
 	case "a=inactive":
 		g.msg.Media.Direction = ladder.Inactive
 	}
-}
-
-// static are the codecs of payload numbers that need no rtpmap (RFC 3551 §6).
-func static(payload uint64) byte {
-	name := ""
-	switch payload {
-	case 0:
-		name = "PCMU"
-	case 3:
-		name = "GSM"
-	case 8:
-		name = "PCMA"
-	case 9:
-		name = "G722"
-	case 13:
-		name = "CN"
-	case 18:
-		name = "G729"
-	}
-	return ladder.CodecOf([]byte(name))
 }
 
 // userOf is the user part of a Request-URI; a tel URI is all user.
