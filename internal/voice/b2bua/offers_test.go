@@ -494,11 +494,7 @@ func TestAReinviteWithoutOfferGetsAllThatTheOtherSideHas(t *testing.T) {
 func TestACallThatIsBoundToG711IsNotTakenFromIt(t *testing.T) {
 	for _, k := range []kind{taped, asked} {
 		synctest.Test(t, func(t *testing.T) {
-			f := newKind(t, k)
-			f.call()
-			if k == asked {
-				f.keys(rightPIN + "#")
-			}
+			f := newRinging(t, k)
 			f.tell(f.b(1), Event{Kind: EvAnswered, Body: []byte(answerOfB)})
 			for _, l := range []*fakeLeg{f.caller, f.b(1)} {
 				answers := len(l.answers)

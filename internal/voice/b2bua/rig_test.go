@@ -136,6 +136,17 @@ func newKind(t *testing.T, k kind) *exchange {
 	return f
 }
 
+// newRinging is newKind with a call that rings whom it is for, after the PIN if one is
+// asked for.
+func newRinging(t *testing.T, k kind) *exchange {
+	f := newKind(t, k)
+	f.call()
+	if k == asked || k == pinned {
+		f.keys(rightPIN + "#")
+	}
+	return f
+}
+
 // invite is Alice's INVITE.
 func (f *exchange) invite() Invite {
 	f.calls++

@@ -65,11 +65,7 @@ func TestAllNumbersRingAtOnceAndTheFirstToAnswerHasTheCall(t *testing.T) {
 func TestNumbersThatRingAtOnceHaveAddressesOfTheirOwn(t *testing.T) {
 	for _, k := range []kind{together, pinned} {
 		synctest.Test(t, func(t *testing.T) {
-			f := newKind(t, k)
-			f.call()
-			if k == pinned {
-				f.keys(rightPIN + "#")
-			}
+			f := newRinging(t, k)
 			seen := map[string]bool{}
 			for i := range f.dials() {
 				seen[audioOf(t, string(f.b(i+1).dial.Offer)).Addr.String()] = true
@@ -134,11 +130,7 @@ func TestOneOfThoseRungAtOnceIsTriedOverAnotherTrunkByItself(t *testing.T) {
 func TestAnAnswerThatCannotBeCarriedLeavesTheOthersRinging(t *testing.T) {
 	for _, k := range []kind{together, pinned} {
 		synctest.Test(t, func(t *testing.T) {
-			f := newKind(t, k)
-			f.call()
-			if k == pinned {
-				f.keys(rightPIN + "#")
-			}
+			f := newRinging(t, k)
 			f.tell(f.b(2), Event{Kind: EvAnswered, Body: []byte(offerOfWords)})
 			if f.b(2).end().Cause != masking.CauseFailed || f.b(1).ended() {
 				t.Fatalf("%s: %v", k, f.trace.all())
