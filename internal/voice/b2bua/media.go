@@ -281,6 +281,9 @@ func (c *call) point(s Side) error {
 	if err != nil {
 		return err
 	}
+	if protection == nil { // the counting of packets ends with SRTP, and no key may see it begin twice
+		mine.keys = nil
+	}
 	stream := Stream{RTP: theirs.Addr, RTCP: theirs.RTCP, Keys: protection, Clocks: sdp.ClockRates(ours, theirs), Laws: sdp.Laws(ours, theirs),
 		Events: sdp.Events(ours, theirs), Send: !theirs.Held(), Receive: theirs.Direction.Sends()}
 	stream.Voice, stream.VoiceLaw = sdp.Speak(ours, theirs)

@@ -130,13 +130,12 @@ func (e *Engine) ntp(now time.Duration) uint64 {
 // arrives from there, under our own SSRC and a random name.
 func (s *Session) sendReport(side Side, bye bool) {
 	n := &s.ends[side]
-	to := n.rtcpTo.Load()
+	n.mu.Lock() // once: a description that comes meanwhile may change all of them
+	to, ssrc, cname, seal := n.rtcpTo.Load(), n.ssrc, n.cname, n.reportSeal
+	n.mu.Unlock()
 	if to == nil {
 		return
 	}
-	n.mu.Lock()
-	ssrc, cname := n.ssrc, n.cname // a description that comes meanwhile may change them
-	n.mu.Unlock()
 	packets := []rtcp.Packet{s.report(side, ssrc), rtcp.NewCNAMESourceDescription(ssrc, cname)}
 	if bye {
 		packets = append(packets, &rtcp.Goodbye{Sources: []uint32{ssrc}})
@@ -147,8 +146,8 @@ func (s *Session) sendReport(side Side, bye bool) {
 		return
 	}
 	n.mu.Lock()
-	if n.reportSeal != nil {
-		b, err = n.reportSeal.rtcp(b)
+	if seal != nil {
+		b, err = seal.rtcp(b)
 	}
 	n.mu.Unlock()
 	if err != nil || to.send(b) != nil {

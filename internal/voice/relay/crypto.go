@@ -2,7 +2,9 @@ package relay
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
@@ -61,7 +63,23 @@ type opener struct {
 	context *srtp.Context
 	header  rtp.Header // memory for reading one
 	before  *opener    // with the keys that it took the place of, until a first packet came
+	room    []byte     // for opening that one, whose keys may not fit
 	ssrc    uint32     // of the packet that came last
+	sources [16]uint32 // that have shown that they have the key: each is remembered for as long as it is used
+	known   int        // of them
+}
+
+// admits reports whether an SSRC is known, or can become so.
+func (o *opener) admits(ssrc uint32) bool {
+	return o.known < len(o.sources) || slices.Contains(o.sources[:o.known], ssrc)
+}
+
+// learn keeps the SSRC of a packet that was authentic.
+func (o *opener) learn(ssrc uint32) {
+	if !slices.Contains(o.sources[:o.known], ssrc) && o.known < len(o.sources) {
+		o.sources[o.known] = ssrc
+		o.known++
+	}
 }
 
 // newOpener makes the opener for keys; old, which may be nil, is given back when
@@ -77,20 +95,31 @@ func newOpener(k *Keys, old *opener) (*opener, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &opener{suite: k.Suite, key: bytes.Clone(k.In), context: c, before: old}, nil
+	o := &opener{suite: k.Suite, key: bytes.Clone(k.In), context: c, before: old}
+	if old != nil {
+		o.room = make([]byte, 0, maxPacket)
+	}
+	return o, nil
 }
 
 // rtp gives the plain packet of b, in its memory; false for one that is not of the
-// holder of the key, or comes a second time.
-func (o *opener) rtp(b []byte) ([]byte, bool) {
+// holder of the key, comes a second time, or is of one source too many.
+func (o *opener) rtp(b []byte) (plain []byte, ok bool) {
+	if len(b) < 12 || !o.admits(binary.BigEndian.Uint32(b[8:])) {
+		return nil, false
+	}
 	if o.before != nil {
-		return o.first(b)
+		plain, ok = o.first(b)
+	} else {
+		var err error
+		plain, err = o.context.DecryptRTP(b, b, &o.header)
+		ok = err == nil
 	}
-	plain, err := o.context.DecryptRTP(b, b, &o.header)
-	if err == nil {
+	if ok {
 		o.ssrc = o.header.SSRC
+		o.learn(o.ssrc)
 	}
-	return plain, err == nil
+	return plain, ok
 }
 
 // first opens what may be the first packet with new keys. Its rollover counter is
@@ -102,10 +131,11 @@ func (o *opener) first(b []byte) ([]byte, bool) {
 		if counted {
 			o.context.SetROC(o.before.ssrc, roc)
 		}
-		plain, err := o.context.DecryptRTP(nil, b, &o.header) // b is needed again if it fails
+		plain, err := o.context.DecryptRTP(o.room, b, &o.header) // b is needed again if it fails
 		if err == nil {
-			o.before, o.ssrc = nil, o.header.SSRC
-			return append(b[:0], plain...), true
+			b = append(b[:0], plain...)
+			o.before, o.room = nil, nil
+			return b, true
 		}
 		if !counted || o.before.ssrc != o.header.SSRC { // a source that is new as well begins at 0
 			break
@@ -116,8 +146,15 @@ func (o *opener) first(b []byte) ([]byte, bool) {
 
 // rtcp gives the plain report of b, in its memory.
 func (o *opener) rtcp(b []byte) ([]byte, bool) {
+	if len(b) < 8 || !o.admits(binary.BigEndian.Uint32(b[4:])) {
+		return nil, false
+	}
+	ssrc := binary.BigEndian.Uint32(b[4:])
 	var h rtcp.Header
 	plain, err := o.context.DecryptRTCP(b, b, &h)
+	if err == nil {
+		o.learn(ssrc)
+	}
 	return plain, err == nil
 }
 

@@ -84,6 +84,10 @@ func (e *Engine) Resume(st SessionState) (*Session, error) {
 		if err = e.begin(s); err == nil {
 			return s, nil
 		}
+		for _, p := range pairs { // closed by begin
+			e.ports.retire(p.port, e.Elapsed())
+		}
+		return nil, err
 	}
 	for _, p := range pairs {
 		if p != nil {
