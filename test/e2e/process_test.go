@@ -227,16 +227,7 @@ func (s *site) connect(p *process) *carriers {
 
 func (c *carriers) phone(ip netip.Addr) *phone.Phone {
 	c.s.t.Helper()
-	p, err := phone.New(phone.Options{IP: ip, OnCall: func(call *phone.Call) {
-		select {
-		case c.incoming <- call:
-		case <-c.s.ctx.Done():
-		}
-		select {
-		case <-call.Done():
-		case <-c.s.ctx.Done(): // a server that was killed ends no call
-		}
-	}})
+	p, err := phone.New(phone.Options{IP: ip, OnCall: world.HandTo(c.s.ctx, c.incoming)})
 	c.s.must(err)
 	c.s.t.Cleanup(func() {
 		if err := p.Close(); err != nil {

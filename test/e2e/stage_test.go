@@ -88,7 +88,7 @@ func newStage(t *testing.T, s setting) *stage {
 		}
 	})
 	in := phone.Options{Network: s.network, IP: netip.MustParseAddr("127.0.0.2")}
-	out := phone.Options{Network: s.network, IP: netip.MustParseAddr("127.0.0.3"), OnCall: st.reached}
+	out := phone.Options{Network: s.network, IP: netip.MustParseAddr("127.0.0.3"), OnCall: world.HandTo(ctx, st.incoming)}
 	if s.networkOut != "" {
 		out.Network = s.networkOut
 	}
@@ -123,15 +123,6 @@ func (st *stage) newPhone(o phone.Options) *phone.Phone {
 		}
 	})
 	return p
-}
-
-// reached hands an incoming call to the test that waits for it.
-func (st *stage) reached(c *phone.Call) {
-	select {
-	case st.incoming <- c:
-	case <-st.ctx.Done():
-	}
-	<-c.Done()
 }
 
 func (st *stage) must(err error) {

@@ -10,6 +10,7 @@ import (
 	"tandem/internal/testkit/ca"
 	"tandem/internal/voice/phone"
 	"tandem/internal/voice/siptx"
+	"tandem/test/world"
 )
 
 // secrets are the files that a server on TLS reads, and the authority of all.
@@ -49,11 +50,9 @@ func (s *secrets) shown(address string, believes *ca.Authority) *siptx.Credentia
 // over puts a stage on TLS, its callee perhaps on something else.
 func (s *secrets) over(networkOut string) setting {
 	return setting{network: "tls", networkOut: networkOut,
-		environ: []string{"TANDEM_SIP_LISTEN=udp://127.0.0.1:0,tcp://127.0.0.1:0,tls://127.0.0.1:0", "TANDEM_SIP_TLS_CLIENT_CERTS=required",
-			"TANDEM_SIP_TLS_CERT=" + filepath.Join(s.dir, "cert.pem"), "TANDEM_SIP_TLS_KEY=" + filepath.Join(s.dir, "key.pem"),
-			"TANDEM_SIP_TLS_CA=" + filepath.Join(s.dir, "ca.pem")},
-		in:  func(o *phone.Options) { o.Credentials = s.shown("127.0.0.2", s.Authority) },
-		out: func(o *phone.Options) { o.Credentials = s.shown("127.0.0.3", s.Authority) }}
+		environ: world.TLS(s.dir),
+		in:      func(o *phone.Options) { o.Credentials = s.shown("127.0.0.2", s.Authority) },
+		out:     func(o *phone.Options) { o.Credentials = s.shown("127.0.0.3", s.Authority) }}
 }
 
 func TestCallsGoOverTLSBothWaysAndFromTLSToTheOthers(t *testing.T) {

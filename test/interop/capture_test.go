@@ -82,13 +82,7 @@ func newWire(t *testing.T, network string, srtp sdp.Profile, edit ...func(*app.O
 
 func (s *wire) newPhone(srtp sdp.Profile) *phone.Phone {
 	s.t.Helper()
-	p, err := phone.New(phone.Options{Network: s.network, SRTP: srtp, IP: netip.MustParseAddr("127.0.0.1"), OnCall: func(c *phone.Call) {
-		select {
-		case s.called <- c:
-		case <-s.ctx.Done():
-		}
-		<-c.Done()
-	}})
+	p, err := phone.New(phone.Options{Network: s.network, SRTP: srtp, IP: netip.MustParseAddr("127.0.0.1"), OnCall: world.HandTo(s.ctx, s.called)})
 	s.must(err)
 	s.t.Cleanup(func() {
 		if err := p.Close(); err != nil {
@@ -245,19 +239,31 @@ func (s *wire) wellFormed() {
 // read gives one line for each captured frame that a display filter lets pass.
 func (s *wire) read(filter string, fields ...string) []string {
 	s.t.Helper()
-	args := []string{"-r", s.file, "-Y", filter, "-T", "fields", "-e", "frame.number"}
+	var decode []string
 	for _, port := range []uint16{s.w.SIP(s.network).Port(), s.a.Addr().Port(), s.b.Addr().Port()} {
-		args = append(args, "-d", fmt.Sprintf("%s.port==%d,sip", s.network, port))
+		decode = append(decode, fmt.Sprintf("%s.port==%d,sip", s.network, port))
+	}
+	lines, err := tshark(s.ctx, s.file, decode, filter, fields...)
+	s.must(err)
+	return lines
+}
+
+// tshark gives one line for each frame of a file that a display filter lets pass: its
+// number, and the fields. decode says what is spoken on which port.
+func tshark(ctx context.Context, file string, decode []string, filter string, fields ...string) ([]string, error) {
+	args := []string{"-r", file, "-Y", filter, "-T", "fields", "-e", "frame.number"}
+	for _, d := range decode {
+		args = append(args, "-d", d)
 	}
 	for _, f := range fields {
 		args = append(args, "-e", f)
 	}
 	var stderr bytes.Buffer
-	cmd := exec.CommandContext(s.ctx, "tshark", args...)
+	cmd := exec.CommandContext(ctx, "tshark", args...)
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		s.t.Fatalf("tshark: %v\n%s", err, &stderr)
+		return nil, fmt.Errorf("tshark: %w\n%s", err, &stderr)
 	}
-	return strings.FieldsFunc(string(out), func(r rune) bool { return r == '\n' })
+	return strings.FieldsFunc(string(out), func(r rune) bool { return r == '\n' }), nil
 }

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -28,7 +27,7 @@ func TestSngrepTakesTheExportAndTsharkFindsNoFaultInIt(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	port := freePort(t)
+	port := freePort(t, "127.0.0.1")
 	file := filepath.Join(t.TempDir(), "exported.pcap")
 	said := &world.Log{}
 	sngrep := exec.CommandContext(ctx, "sngrep", "-F", "-N", "-q", "-L", fmt.Sprintf("udp:127.0.0.1:%d", port), "-O", file)
@@ -50,10 +49,7 @@ func TestSngrepTakesTheExportAndTsharkFindsNoFaultInIt(t *testing.T) {
 		}
 	})
 	called := make(chan *phone.Call, 1)
-	p, err := phone.New(phone.Options{Network: "udp", IP: netip.MustParseAddr("127.0.0.1"), OnCall: func(c *phone.Call) {
-		called <- c
-		<-c.Done()
-	}})
+	p, err := phone.New(phone.Options{Network: "udp", IP: netip.MustParseAddr("127.0.0.1"), OnCall: world.HandTo(ctx, called)})
 	must(err)
 	t.Cleanup(func() { _ = p.Close() })
 	must(w.AddTrunk("carrier", map[string]any{"targets": []string{p.Addr().String()}}))
@@ -62,7 +58,6 @@ func TestSngrepTakesTheExportAndTsharkFindsNoFaultInIt(t *testing.T) {
 	_, err = w.Allocate("acme", virtual, []string{alice}, []string{bob}, nil)
 	must(err)
 
-	read := func(filter string, fields ...string) []string { return tshark(t, ctx, file, filter, fields...) }
 	eventually(t, "sngrep to listen", func() bool {
 		_, err := p.Ask(ctx, phone.Outside{Via: w.SIP("udp"), Request: phone.Request{Method: "OPTIONS"}})
 		must(err)
@@ -87,12 +82,19 @@ func TestSngrepTakesTheExportAndTsharkFindsNoFaultInIt(t *testing.T) {
 	must(err)
 	eventually(t, "nothing left of the call", func() bool { return w.App.Leftovers() == app.Leftovers{} })
 	server := w.SIP("udp").Port()
+	anyPort := []string{"udp.port==1-65535,sip"}
 	eventually(t, "both BYEs and their answers at sngrep", func() bool {
-		return len(read("sip.CSeq.method == BYE and sip.Status-Code == 200")) == 2
+		lines, err := tshark(ctx, file, anyPort, "sip.CSeq.method == BYE and sip.Status-Code == 200")
+		return err == nil && len(lines) == 2 // an error says that the file is being written
 	})
 	must(sngrep.Process.Signal(os.Interrupt))
 	_ = sngrep.Wait() // ended by the signal
 
+	read := func(filter string, fields ...string) []string {
+		lines, err := tshark(ctx, file, anyPort, filter, fields...)
+		must(err)
+		return lines
+	}
 	for filter, want := range map[string]int{
 		fmt.Sprintf("sip.Method == INVITE and udp.srcport == %d and udp.dstport == %d and sdp", server, p.Addr().Port()): 1,
 		fmt.Sprintf("sip.Method == INVITE and udp.dstport == %d and sdp", server):                                        3, // the call, hold, resume
@@ -111,18 +113,4 @@ func TestSngrepTakesTheExportAndTsharkFindsNoFaultInIt(t *testing.T) {
 	raw, err := os.ReadFile(file)
 	must(err)
 	testkit.AssertNoLeak(t, testkit.NewLeakDetector(alice, bob), "what sngrep wrote", raw)
-}
-
-// tshark gives one line for each frame of a file that a display filter lets pass.
-func tshark(t *testing.T, ctx context.Context, file, filter string, fields ...string) []string {
-	t.Helper()
-	args := []string{"-r", file, "-Y", filter, "-d", "udp.port==1-65535,sip", "-T", "fields", "-e", "frame.number"}
-	for _, f := range fields {
-		args = append(args, "-e", f)
-	}
-	out, err := exec.CommandContext(ctx, "tshark", args...).Output()
-	if err != nil {
-		return nil // the file is being written
-	}
-	return strings.FieldsFunc(string(out), func(r rune) bool { return r == '\n' })
 }

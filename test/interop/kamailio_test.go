@@ -41,15 +41,13 @@ func newProxied(t *testing.T, network string) *proxied {
 	dir := t.TempDir()
 	authority := ca.New(t)
 	write(t, filepath.Join(dir, "ca.pem"), authority.PEM())
-	for name, address := range map[string]string{"": "127.0.0.4", "tandem-": "127.0.0.1"} {
+	for name, address := range map[string]string{"kamailio-": "127.0.0.4", "": "127.0.0.1"} {
 		cert, key := ca.PEM(t, authority.IssueToBoth(address))
 		write(t, filepath.Join(dir, name+"cert.pem"), cert)
 		write(t, filepath.Join(dir, name+"key.pem"), key)
 	}
 	var err error
-	p.World, err = world.Start(world.Options{Environ: []string{"TANDEM_SIP_LISTEN=udp://127.0.0.1:0,tcp://127.0.0.1:0,tls://127.0.0.1:0",
-		"TANDEM_SIP_TLS_CLIENT_CERTS=required", "TANDEM_SIP_TLS_CERT=" + filepath.Join(dir, "tandem-cert.pem"),
-		"TANDEM_SIP_TLS_KEY=" + filepath.Join(dir, "tandem-key.pem"), "TANDEM_SIP_TLS_CA=" + filepath.Join(dir, "ca.pem")}})
+	p.World, err = world.Start(world.Options{Environ: world.TLS(dir)})
 	p.must(err)
 	t.Cleanup(func() {
 		p.must(p.World.Close(5 * time.Second))
@@ -76,13 +74,7 @@ func (p *proxied) must(err error) {
 
 func (p *proxied) phone(ip string) *phone.Phone {
 	p.t.Helper()
-	ph, err := phone.New(phone.Options{IP: netip.MustParseAddr(ip), OnCall: func(c *phone.Call) {
-		select {
-		case p.called <- c:
-		case <-p.ctx.Done():
-		}
-		<-c.Done()
-	}})
+	ph, err := phone.New(phone.Options{IP: netip.MustParseAddr(ip), OnCall: world.HandTo(p.ctx, p.called)})
 	p.must(err)
 	p.t.Cleanup(func() { _ = ph.Close() })
 	return ph
@@ -92,7 +84,7 @@ func (p *proxied) phone(ip string) *phone.Phone {
 // with the test. It gives where Tandem reaches it.
 func (p *proxied) startKamailio(dir, network string) netip.AddrPort {
 	p.t.Helper()
-	plain, secret := freeAt(p.t, "127.0.0.4"), freeAt(p.t, "127.0.0.4")
+	plain, secret := freePort(p.t, "127.0.0.4"), freePort(p.t, "127.0.0.4")
 	template, err := os.ReadFile("testdata/kamailio.cfg")
 	p.must(err)
 	config := strings.NewReplacer("{plain}", fmt.Sprint(plain), "{tls}", fmt.Sprint(secret), "{dir}", dir, "{bob}", bob,
@@ -136,24 +128,19 @@ func (p *proxied) startKamailio(dir, network string) netip.AddrPort {
 	return p.edge
 }
 
-// freeAt finds a port of an address that is free now, both for UDP and TCP.
-func freeAt(t *testing.T, ip string) uint16 {
-	t.Helper()
-	for range 50 {
-		l, err := net.Listen("tcp", ip+":0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		port := l.Addr().(*net.TCPAddr).AddrPort()
-		u, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(port))
-		_ = l.Close()
-		if err == nil {
-			_ = u.Close()
-			return port.Port()
-		}
+// reached waits for the call that a leads to.
+func (p *proxied) reached(a *phone.Call) *phone.Call {
+	p.t.Helper()
+	select {
+	case b := <-p.called:
+		return b
+	case <-a.Done():
+		end, err := a.Ended(p.ctx)
+		p.t.Fatalf("not called: %+v, %v", end, err)
+	case <-p.ctx.Done():
+		p.t.Fatal("nobody was called")
 	}
-	t.Fatal("no free port")
-	return 0
+	return nil
 }
 
 // talk places a call through the proxy and lets both hear each other.
@@ -161,14 +148,7 @@ func (p *proxied) talk(from *phone.Phone, number string) (a, b *phone.Call) {
 	p.t.Helper()
 	a, err := from.Dial(p.ctx, phone.Invite{From: number, To: virtual, Via: p.edge, Audio: phone.Sine(toneA, 8000)})
 	p.must(err)
-	select {
-	case b = <-p.called:
-	case <-a.Done():
-		end, err := a.Ended(p.ctx)
-		p.t.Fatalf("not called: %+v, %v", end, err)
-	case <-p.ctx.Done():
-		p.t.Fatal("nobody was called")
-	}
+	b = p.reached(a)
 	p.must(b.Ring(phone.Reply{}))
 	p.must(a.Ringing(p.ctx))
 	p.must(b.Answer(phone.Reply{Audio: phone.Sine(toneB, 8000)}))
@@ -271,7 +251,7 @@ func TestACancelGoesThroughAKamailioThatRecordRoutes(t *testing.T) {
 	p := newProxied(t, "tcp")
 	a, err := p.a.Dial(p.ctx, phone.Invite{From: alice, To: virtual, Via: p.edge})
 	p.must(err)
-	b := <-p.called
+	b := p.reached(a)
 	p.must(b.Ring(phone.Reply{}))
 	p.must(a.Ringing(p.ctx))
 	p.must(a.Hangup(p.ctx))

@@ -151,9 +151,9 @@ type sipp struct {
 func startSipp(t *testing.T, network string, args ...string) *sipp {
 	t.Helper()
 	dir := t.TempDir()
-	port, media := freePort(t), fourFreePorts(t)
+	port, media := freePort(t, "127.0.0.1"), fourFreePorts(t)
 	transport := map[string]string{"udp": "u1", "tcp": "t1"}[network]
-	base := []string{"-i", "127.0.0.1", "-mi", "127.0.0.1", "-p", strconv.Itoa(port), "-mp", strconv.Itoa(media), "-t", transport, "-nostdin",
+	base := []string{"-i", "127.0.0.1", "-mi", "127.0.0.1", "-p", fmt.Sprint(port), "-mp", strconv.Itoa(media), "-t", transport, "-nostdin",
 		"-trace_err", "-error_file", filepath.Join(dir, "errors"), "-max_socket", "2048"}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &sipp{addr: fmt.Sprintf("127.0.0.1:%d", port), out: filepath.Join(dir, "errors"), done: make(chan struct{})}
@@ -188,20 +188,20 @@ func (s *sipp) wait(t *testing.T, most time.Duration) {
 	}
 }
 
-// freePort finds a port that is free now, both for UDP and TCP.
-func freePort(t *testing.T) int {
+// freePort finds a port of an address that is free now, both for UDP and TCP.
+func freePort(t *testing.T, ip string) uint16 {
 	t.Helper()
 	for range 50 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := net.Listen("tcp", ip+":0")
 		if err != nil {
 			t.Fatal(err)
 		}
-		port := l.Addr().(*net.TCPAddr).Port
-		u, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
+		at := l.Addr().(*net.TCPAddr).AddrPort()
+		u, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
 		_ = l.Close()
 		if err == nil {
 			_ = u.Close()
-			return port
+			return at.Port()
 		}
 	}
 	t.Fatal("no free port")

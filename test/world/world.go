@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"tandem/internal/app"
 	"tandem/internal/client"
 	"tandem/internal/config"
+	"tandem/internal/voice/phone"
 )
 
 // World is a running server and the credentials for it.
@@ -370,4 +372,27 @@ func (w *World) Metrics() (string, error) {
 	defer res.Body.Close()
 	b, err := io.ReadAll(res.Body)
 	return string(b), err
+}
+
+// HandTo is what a phone does with incoming calls: it hands each over to whoever
+// waits for one, and stays with it until it is over.
+func HandTo(ctx context.Context, called chan<- *phone.Call) func(*phone.Call) {
+	return func(c *phone.Call) {
+		select {
+		case called <- c:
+		case <-ctx.Done():
+		}
+		select {
+		case <-c.Done():
+		case <-ctx.Done(): // a server that was killed ends no call
+		}
+	}
+}
+
+// TLS are the settings of a server that listens on TLS too, and demands certificates:
+// its own, its key, and the authority of all are in cert.pem, key.pem and ca.pem of dir.
+func TLS(dir string) []string {
+	return []string{"TANDEM_SIP_LISTEN=udp://127.0.0.1:0,tcp://127.0.0.1:0,tls://127.0.0.1:0", "TANDEM_SIP_TLS_CLIENT_CERTS=required",
+		"TANDEM_SIP_TLS_CERT=" + filepath.Join(dir, "cert.pem"), "TANDEM_SIP_TLS_KEY=" + filepath.Join(dir, "key.pem"),
+		"TANDEM_SIP_TLS_CA=" + filepath.Join(dir, "ca.pem")}
 }

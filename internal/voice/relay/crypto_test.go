@@ -153,6 +153,26 @@ func TestWhatTheKeyDidNotProtectIsDroppedAndLearnsNothing(t *testing.T) {
 	})
 }
 
+// What is kept of an SSRC that has shown the key is kept for as long as the key is used.
+func TestAKeyIsGoodForSoManySources(t *testing.T) {
+	withEachEngine(t, func(t *testing.T, kind string) {
+		c, a := halfSecure(t, kind, "AEAD_AES_128_GCM")
+		const most = 16
+		for ssrc := range uint32(most + 3) {
+			a.send(c.Local(A), a.protect(packet(8, 1, 160, 100+ssrc, random(160))))
+			if ssrc < most {
+				c.b.media()
+			}
+		}
+		a.send(c.Local(A), a.protect(packet(8, 2, 320, 100, random(160)))) // of the first one, still known
+		c.b.media()
+		c.b.empty()
+		if st := c.Close(); st[A].Strays != 3 || st[A].PacketsIn != most+1 {
+			t.Errorf("%+v", st[A])
+		}
+	})
+}
+
 // The sequence numbers of both directions pass 65535 before and after a session
 // refresh, which must not begin the counting anew.
 func TestTheRolloverCounterOutlivesASessionRefresh(t *testing.T) {
