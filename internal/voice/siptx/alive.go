@@ -62,6 +62,7 @@ func (p *pulse) beat() error {
 		return errSilent
 	case p.asked || heard && answers:
 		p.asked = false
+		p.c.pinged.Store(false) // what comes now is a ping of the peer's own
 		p.timer.Reset(nextPing())
 		return nil
 	}
