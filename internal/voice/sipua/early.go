@@ -132,7 +132,7 @@ func (l *leg) nextEarlySeq(tag string) uint32 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	d := &l.dlg
-	if e := l.earlyDialog(tag); e != nil {
+	if e := l.earlyDialog(tag); e != nil && (l.made == nil || l.made.remoteTag != tag) {
 		d = &e.dlg
 	}
 	d.seq++

@@ -162,6 +162,25 @@ func TestPRACKForksHaveNumbersOfTheirOwn(t *testing.T) {
 	}
 }
 
+func TestAPRACKThatIsChallengedAfterTheAnswerAndTheByeHaveNumbersOfTheirOwn(t *testing.T) {
+	r, p := member(t)
+	leg, ev := r.dial()
+	invite := p.expect("INVITE ")
+	p.send(invite.reliably(183, "far", 7, "", at(p, "far")))
+	prack := p.expect("PRACK ")
+	p.accept(invite, "far")
+	ev.next(t, b2bua.EvRinging)
+	ev.next(t, b2bua.EvAnswered)
+	p.send(prack.reply(401, "", "", challenge+`n1"`))
+	again := p.await("the PRACK again", func(m msg) bool { return strings.HasPrefix(m.start(), "PRACK") && m.cseq() != prack.cseq() })
+	again.proven(t, "Authorization", "n1")
+	p.send(again.reply(200, "", ""))
+	leg.End(b2bua.Reason{})
+	if bye := p.expect("BYE "); again.cseq() != "3" || bye.cseq() != "4" {
+		t.Errorf("the PRACK again has CSeq %s, the BYE %s", again.cseq(), bye.cseq())
+	}
+}
+
 func TestPRACKIsSentToWhoRingsOnAfterOurCancel(t *testing.T) {
 	r, p := pair(t)
 	leg, ev := r.dial()
