@@ -138,8 +138,10 @@ func (l *leg) settle(status int, phrase string, body []byte) bool {
 		return owed
 	}
 	res := response(tx.Request(), status, phrase, "", l.contact(), body)
-	if status == 200 && tx.Request().Method != sip.PRACK {
+	if status == 200 {
 		l.gave(body)
+	}
+	if status == 200 && tx.Request().Method != sip.PRACK {
 		l.renewed(tx.Request(), res)
 	}
 	if tx.Request().Method == sip.INVITE && status == 200 {

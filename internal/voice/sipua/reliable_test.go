@@ -300,6 +300,9 @@ func TestAnOfferInAPRACKIsAnsweredInIts200AndTheAnswerToTheInviteFollows(t *test
 	if !strings.HasSuffix(prack.field("CSeq"), "PRACK") || prack.body() != "v=second" {
 		t.Errorf("the PRACK got:\n%s", prack)
 	}
+	if got := string(lastSaid(c.Leg)); got != "v=second" {
+		t.Errorf("a refresh would say %q", got)
+	}
 	if ok := s.final(invite); ok.status() != 200 || ok.body() != "" {
 		t.Errorf("the INVITE got:\n%s", ok)
 	}
