@@ -134,6 +134,7 @@ type question struct {
 	to     siptx.Target
 	next   func() uint32                                  // the CSeq of a repetition
 	longer func(*sip.Response) (func(*sip.Request), bool) // what a 422 asks for; nil = nothing
+	heard  func()                                         // a response has come, be it one that is answered; nil = does not matter
 	on     func(siptx.Outcome)
 
 	mu        sync.Mutex
@@ -193,6 +194,9 @@ func (q *question) Cancel() {
 }
 
 func (q *question) outcome(o siptx.Outcome) {
+	if o.Err == nil && q.heard != nil {
+		q.heard()
+	}
 	switch {
 	case o.Err != nil:
 	case o.Res.StatusCode == 401, o.Res.StatusCode == 407:
@@ -261,7 +265,7 @@ func (q *question) repeat(change func(*sip.Request)) bool {
 
 // ask sends a request of this leg's dialog. on is told as by siptx.
 func (l *leg) ask(req *sip.Request, to siptx.Target, on func(siptx.Outcome)) (*question, error) {
-	q := &question{ua: l.ua, wallet: l.wallet, to: to, next: l.nextSeq, longer: l.longer, on: on}
+	q := &question{ua: l.ua, wallet: l.wallet, to: to, next: l.nextSeq, longer: l.longer, heard: l.responded, on: on}
 	return q, q.ask(req)
 }
 

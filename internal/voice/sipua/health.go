@@ -5,6 +5,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/emiago/sipgo/sip"
+
 	"tandem/internal/masking"
 )
 
@@ -45,28 +47,34 @@ const (
 	longestShut = 5 * time.Minute
 )
 
-// answered keeps whether an OPTIONS found the address at work.
-func (s *spot) answered(worked bool, after time.Duration, now time.Time) {
+// What an answer weighs on the way up.
+const (
+	toOptions = 1
+	toCall    = upAfter
+)
+
+// shown is what a final response tells of the address that gave it. Any shows that
+// it is at work, be it a refusal, which is of one destination; but for 503 (RFC 3261
+// §21.5.4) and those that a proxy gives in the name of who is not there. Where
+// somebody rang, 408 and 504 are his. after is how long it asks to be left alone.
+func shown(res *sip.Response, rang bool) (worked bool, after time.Duration) {
+	switch res.StatusCode {
+	case 503:
+		return false, headerSeconds(res, "Retry-After")
+	case 408, 504:
+		return rang, 0
+	}
+	return true, 0
+}
+
+// note keeps whether the address did its part in a call or answered an OPTIONS, what
+// that weighs, and how long it asked to be left alone.
+func (s *spot) note(worked bool, weight int, after time.Duration, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.count(worked, 1, now)
 	if after > 0 {
 		s.shut = now.Add(min(after, longestShut))
 	}
-}
-
-// note keeps whether the address itself did its part in a call: any answer of the
-// far side proves that, be it a refusal. after is what it asked for with a 503.
-func (s *spot) note(worked bool, after time.Duration, now time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.count(worked, upAfter, now)
-	if after > 0 {
-		s.shut = now.Add(min(after, longestShut))
-	}
-}
-
-func (s *spot) count(worked bool, weight int, now time.Time) {
 	if !worked {
 		s.failed, s.good, s.lastBad = s.failed+1, 0, now
 		s.down = s.down || s.failed >= downAfter

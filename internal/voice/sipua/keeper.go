@@ -109,8 +109,7 @@ func (ua *Agent) ping(ctx context.Context, l line, now func() line) {
 	}
 }
 
-// pingOne asks one address. Any answer shows that it is there, but for those that a
-// proxy gives in its name when it is not, and 503 (RFC 3261 §21.5.4).
+// pingOne asks one address.
 func (ua *Agent) pingOne(ctx context.Context, l line, p place) {
 	silence, cancel := context.WithTimeout(ctx, ua.o.Silence)
 	defer cancel()
@@ -120,10 +119,9 @@ func (ua *Agent) pingOne(ctx context.Context, l line, p place) {
 	if ctx.Err() != nil {
 		return
 	}
-	after := time.Duration(0)
-	worked := err == nil && res.StatusCode != 503 && res.StatusCode != 408 && res.StatusCode != 504
-	if err == nil && res.StatusCode == 503 {
-		after = headerSeconds(res, "Retry-After")
+	worked, after := false, time.Duration(0)
+	if err == nil {
+		worked, after = shown(res, false)
 	}
-	ua.trunks.state(l.Name).at(p).answered(worked, after, time.Now())
+	ua.trunks.state(l.Name).at(p).note(worked, toOptions, after, time.Now())
 }

@@ -143,7 +143,7 @@ func TestATargetIsFoundDownAndUpAgainByOptions(t *testing.T) {
 		worked bool
 		want   openness
 	}{{false, open}, {false, open}, {false, last}, {true, last}, {false, last}, {true, last}, {true, open}, {false, open}} {
-		s.answered(step.worked, 0, now)
+		s.note(step.worked, toOptions, 0, now)
 		if got := s.opens(true, now); got != step.want {
 			t.Errorf("step %d: %v, want %v", i, got, step.want)
 		}
@@ -186,7 +186,7 @@ func TestCarriersThatAreDownAreNotStormed(t *testing.T) {
 	for _, l := range r.ua.trunks.all() {
 		for _, place := range l.places {
 			for range downAfter {
-				r.ua.trunks.state(l.Name).at(place).note(false, 0, time.Now())
+				r.ua.trunks.state(l.Name).at(place).note(false, toCall, 0, time.Now())
 			}
 		}
 	}

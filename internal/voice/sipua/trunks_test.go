@@ -114,7 +114,7 @@ func TestATrunkThatFailsIsTriedLastButProbedNowAndThen(t *testing.T) {
 	bad.Targets, good.Targets, good.Priority = []masking.Target{at}, []masking.Target{at}, 2
 	r.ua.SetTrunks([]masking.Trunk{bad, good})
 	s, now := r.ua.trunks.state("bad").at(r.ua.trunks.all()[0].places[0]), time.Now()
-	fail := func(at time.Time) { s.note(false, 0, at) }
+	fail := func(at time.Time) { s.note(false, toCall, 0, at) }
 	fail(now)
 	fail(now)
 	if got := names(r.ua); got[0] != "bad" {
@@ -131,7 +131,7 @@ func TestATrunkThatFailsIsTriedLastButProbedNowAndThen(t *testing.T) {
 	if got := names(r.ua); got[0] != "good" {
 		t.Errorf("all probe it: %v", got)
 	}
-	s.note(true, 0, now)
+	s.note(true, toCall, 0, now)
 	if got := names(r.ua); got[0] != "bad" || r.ua.TrunkHealth("bad").State != "up" {
 		t.Errorf("after a success: %v", got)
 	}

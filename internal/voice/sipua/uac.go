@@ -57,7 +57,7 @@ func (l *leg) noResponse(at *spot) {
 	if !fits {
 		return
 	}
-	at.note(false, 0, time.Now())
+	at.note(false, toCall, 0, time.Now())
 	l.tell(b2bua.Event{Kind: b2bua.EvFailed, Status: 408, Cause: masking.CauseFailed, Retry: true})
 }
 
@@ -67,23 +67,30 @@ func (l *leg) onOutcome(o siptx.Outcome, at *spot) {
 		l.inviteFailed(o.Err, at)
 		return
 	}
+	status := o.Res.StatusCode
+	if status < 200 {
+		l.onProvisional(o.Res)
+		return
+	}
+	l.mu.Lock()
+	rang := l.rang
+	l.mu.Unlock()
+	worked, after := shown(o.Res, rang)
+	at.note(worked, toCall, after, time.Now())
+	if status < 300 {
+		l.onAnswer(o.Res)
+		return
+	}
+	l.onRefusal(status)
+}
+
+// responded: the far side is there, whatever it says, be it a refusal that is answered.
+func (l *leg) responded() {
 	l.mu.Lock()
 	l.heard = true
 	l.mu.Unlock()
-	l.silent.Stop()
-	switch status := o.Res.StatusCode; {
-	case status < 200:
-		l.onProvisional(o.Res)
-	case status < 300:
-		at.note(true, 0, time.Now())
-		l.onAnswer(o.Res)
-	default:
-		after := time.Duration(0)
-		if status == 503 {
-			after = headerSeconds(o.Res, "Retry-After")
-		}
-		at.note(status < 500 || status >= 600, after, time.Now())
-		l.onRefusal(status)
+	if l.silent != nil {
+		l.silent.Stop()
 	}
 }
 
@@ -95,7 +102,7 @@ func (l *leg) inviteFailed(err error, at *spot) {
 	l.mu.Unlock()
 	if was == early && !errors.Is(err, siptx.ErrBlocked) {
 		if errors.Is(err, siptx.ErrTimeout) || errors.Is(err, siptx.ErrTransport) {
-			at.note(false, 0, time.Now())
+			at.note(false, toCall, 0, time.Now())
 		}
 		cause := masking.CauseFailed
 		if rang {

@@ -235,6 +235,48 @@ func TestTheTimerOfASilentTrunkThatLosesAgainstAResponseDoesNothing(t *testing.T
 	}
 }
 
+func TestATrunkWhoseRefusalIsAnsweredIsNotSilent(t *testing.T) {
+	for name, refuse := range map[string]func(msg) string{
+		"401": func(m msg) string { return m.reply(401, "x", "", challenge+`n1"`) },
+		"407": func(m msg) string { return m.reply(407, "x", "", strings.Replace(challenge, "WWW", "Proxy", 1)+`n1"`) },
+		"422": func(m msg) string { return m.reply(422, "x", "", "Min-SE: 3600") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, p := member(t)
+			call, ev := r.dial()
+			p.send(refuse(p.expect("INVITE ")))
+			p.await("the INVITE again", func(m msg) bool { return strings.HasPrefix(m.start(), "INVITE ") && m.cseq() == "2" })
+			call.(*leg).noResponse(r.ua.trunks.state("one").at(r.ua.trunks.all()[0].places[0]))
+			ev.none(t)
+			if h := r.ua.TrunkHealth("one"); h.FailuresInRow != 0 {
+				t.Errorf("health %+v", h)
+			}
+		})
+	}
+}
+
+// A refusal of one destination says nothing of the others.
+func TestOnlyARefusalThatShowsAnAddressDeadCountsAsItsFailure(t *testing.T) {
+	for _, c := range []struct {
+		status, ring int
+		dead         bool
+	}{{503, 0, true}, {408, 0, true}, {504, 0, true}, {500, 0, false}, {502, 0, false}, {486, 0, false}, {603, 0, false},
+		{503, 180, true}, {408, 180, false}, {504, 180, false}} { // whoever rang was reached
+		r, p := pair(t)
+		_, ev := r.dial()
+		invite := p.expect("INVITE ")
+		if c.ring != 0 {
+			p.send(invite.reply(c.ring, "far", ""))
+			ev.next(t, b2bua.EvRinging)
+		}
+		p.send(invite.reply(c.status, "far", ""))
+		ev.next(t, b2bua.EvFailed)
+		if h := r.ua.TrunkHealth("one"); (h.FailuresInRow == 1) != c.dead || (h.State == "up") == c.dead {
+			t.Errorf("%d after %d: health %+v", c.status, c.ring, h)
+		}
+	}
+}
+
 func TestEveryRefusalIsAFailureWithItsCause(t *testing.T) {
 	for status, want := range map[int]struct {
 		cause masking.Cause
