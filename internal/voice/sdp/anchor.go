@@ -2,6 +2,8 @@ package sdp
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -69,6 +71,19 @@ func withoutOrigin(b []byte) []byte {
 	}
 	_, rest, _ = bytes.Cut(rest, []byte("\r\n"))
 	return bytes.Join([][]byte{head, rest}, []byte("\r\n"))
+}
+
+// Sum is equal for two descriptions of a peer that differ in nothing but o= and in how
+// their lines end. What stands in a description, keys above all, is not to be read in it.
+func Sum(b []byte) string {
+	h := sha256.New()
+	for line := range bytes.Lines(b) {
+		if line = bytes.TrimRight(line, "\r\n"); len(line) > 0 && !bytes.HasPrefix(line, []byte("o=")) {
+			_, _ = h.Write(line) // never fails (hash.Hash)
+			_, _ = h.Write([]byte{'\n'})
+		}
+	}
+	return base64.RawStdEncoding.EncodeToString(h.Sum(nil))
 }
 
 // knownFormats leaves out what is not on the allow-list.

@@ -200,6 +200,24 @@ func TestTheVersionNeedsToRiseOnlyWhenMoreThanTheOriginDiffers(t *testing.T) {
 	}
 }
 
+func TestTheSumOfADescriptionTellsWhetherMoreThanItsOriginAndLineEndsDiffers(t *testing.T) {
+	const one = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nm=audio 4000 RTP/AVP 8\r\n"
+	for other, same := range map[string]bool{
+		one:                                   true,
+		strings.ReplaceAll(one, "\r\n", "\n"): true,
+		strings.TrimSpace(one):                true,
+		strings.Replace(one, "- 1 1", "- 1 2", 1): true,
+		strings.Replace(one, "4000", "4002", 1):   false,
+		strings.Replace(one, "s=-\r\n", "s=", 1):  false,
+		one + "a=sendonly\r\n":                    false,
+		"":                                        false,
+	} {
+		if got := Sum([]byte(one)) == Sum([]byte(other)); got != same {
+			t.Errorf("the same as %q: %v", other, got)
+		}
+	}
+}
+
 func TestAnEventListIsWrittenAsTheWidestUsualRange(t *testing.T) {
 	for list, want := range map[string]string{
 		"0-15": "0-15", "0-16": "0-16", "0-16,66,70": "0-16", "0-11": "0-11", "0-9": "0-9", "": "",

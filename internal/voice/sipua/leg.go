@@ -12,6 +12,7 @@ import (
 	"tandem/internal/e164"
 	"tandem/internal/masking"
 	"tandem/internal/voice/b2bua"
+	"tandem/internal/voice/sdp"
 	"tandem/internal/voice/siptx"
 )
 
@@ -91,8 +92,12 @@ func (l *leg) Bind(inbox func(b2bua.Event), hidden []e164.Number) {
 // is bound wait for it.
 func (l *leg) tell(e b2bua.Event) {
 	l.mu.Lock()
-	if e.Body != nil {
-		l.session.theirs = e.Body
+	switch {
+	case e.Body == nil:
+	case e.Kind == b2bua.EvOffered:
+		l.session.offered = sdp.Sum(e.Body)
+	default:
+		l.session.theirs = sdp.Sum(e.Body)
 	}
 	w := l.watch.Load()
 	if w == nil {

@@ -132,6 +132,10 @@ func (l *leg) settle(status int, phrase string, body []byte) bool {
 	l.mu.Lock()
 	tx, owed := l.offer, l.asked
 	l.offer, l.asked = nil, false
+	if tx != nil && status == 200 && l.session.offered != "" {
+		l.session.theirs = l.session.offered
+	}
+	l.session.offered = ""
 	l.mu.Unlock()
 	if tx == nil {
 		l.proceed()

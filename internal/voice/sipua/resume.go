@@ -33,6 +33,7 @@ type LegState struct {
 	Expires   int          `json:"expires,omitempty"`   // s: the session interval (RFC 4028), 0 = none
 	Least     int          `json:"min_se,omitempty"`    // s
 	Refreshes bool         `json:"refreshes,omitempty"` // we do
+	Theirs    string       `json:"theirs,omitempty"`    // sdp.Sum of the peer's description
 }
 
 // State gives the leg's state for Agent.Resume (b2bua.Leg); nil if its dialog does
@@ -48,7 +49,7 @@ func (l *leg) State() []byte {
 	st := LegState{Incoming: l.incoming, Trunk: l.trunk.Name, Origin: l.origin, CallID: d.callID, LocalTag: d.localTag,
 		RemoteTag: d.remoteTag, Local: d.local.String(), Remote: d.remote.String(), Target: d.target.String(), Seq: d.seq,
 		RemoteSeq: uint64(d.remoteSeq), Peer: d.peer, Updates: d.updates, Sips: l.sips,
-		Expires: s.interval, Least: s.least, Refreshes: s.ours}
+		Expires: s.interval, Least: s.least, Refreshes: s.ours, Theirs: s.theirs}
 	for i := range d.routes {
 		st.Routes = append(st.Routes, d.routes[i].String())
 	}
@@ -101,7 +102,7 @@ func (ua *Agent) Resume(call masking.CallID, said, state []byte) (b2bua.Leg, err
 	made := l.dlg
 	l.made = &made
 	l.mu.Lock()
-	l.session.said, l.session.least = said, st.Least
+	l.session.said, l.session.least, l.session.theirs = said, st.Least, st.Theirs
 	l.expireIn(st.Expires, st.Refreshes)
 	l.mu.Unlock()
 	if !st.Incoming {

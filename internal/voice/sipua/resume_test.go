@@ -165,6 +165,16 @@ func TestTheCallIsToldWhenARefreshHasMovedItsPeer(t *testing.T) {
 	})
 }
 
+func TestALegThatIsResumedKnowsThePeersDescription(t *testing.T) {
+	eitherLeg(t, func(t *testing.T, sc scene) {
+		again := sc.restarted(sc.leg.State())
+		sc.p.send(again.refreshed().reply(200, "", strings.ReplaceAll(sdpBody, "\r\n", "\n")))
+		sc.p.expect("ACK ")
+		sc.p.sync()
+		again.events.none(t)
+	})
+}
+
 func TestALegThatIsResumedKeepsItsSessionAlive(t *testing.T) {
 	eitherLeg(t, func(t *testing.T, sc scene) {
 		var st LegState

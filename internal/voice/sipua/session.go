@@ -78,7 +78,8 @@ type session struct {
 	setting   int  // which setting of the timers; the end of an earlier one is stale
 	due, end  *time.Timer
 	said      []byte // the description that we gave last: what a re-INVITE repeats
-	theirs    []byte // and that of the peer
+	theirs    string // and the sdp.Sum of that of the peer, in force
+	offered   string // that of his offer which waits for the call; "" = none
 }
 
 // grant decides on a request that refreshes the session, or begins it, and what its
@@ -284,9 +285,10 @@ func (l *leg) news(res *sip.Response) []byte {
 		return nil
 	}
 	body, _ := description(res)
-	if body == nil || !sdp.Changed(l.session.theirs, body) {
+	if body == nil || sdp.Sum(body) == l.session.theirs {
 		return nil
 	}
+	l.session.theirs = sdp.Sum(body) // in force, whatever the call makes of it
 	l.asked = true
 	l.yield()
 	return body

@@ -191,6 +191,49 @@ func TestASessionIsRefreshedByAReinviteOfTheSameDescriptionWhereThePeerTakesNoUp
 	}
 }
 
+// refreshed has a leg refresh its session now, by a re-INVITE, and gives that.
+func (sc scene) refreshed() msg {
+	sc.t.Helper()
+	own := sc.leg.(*leg)
+	own.mu.Lock()
+	own.session.noUpdate = true
+	setting := own.session.setting
+	own.mu.Unlock()
+	own.refreshDue(setting)
+	return sc.p.expect("INVITE ")
+}
+
+func TestAnOfferThatWasRefusedIsNotThePeersDescription(t *testing.T) {
+	eitherLeg(t, func(t *testing.T, sc scene) {
+		moved := strings.Replace(sdpBody, "40000", "40002", 1)
+		answer := sc.refreshed().reply(200, "", sdpBody)
+		sc.p.send(answer)
+		sc.p.expect("ACK ")
+		for _, agrees := range []bool{false, true} {
+			offer := msg(sc.s.request("INVITE", &with{body: moved}))
+			sc.p.send(string(offer))
+			sc.events.next(t, b2bua.EvOffered)
+			inForce, want := sdpBody, 488
+			if agrees {
+				inForce, want = moved, 200
+				sc.leg.Answer([]byte(theirAnswer))
+			} else {
+				sc.leg.RefuseOffer()
+			}
+			res := sc.s.final(offer)
+			if res.status() != want {
+				t.Fatalf("the offer got %d", res.status())
+			}
+			sc.s.ack(res, nil)
+			sc.p.sync()
+			sc.p.send(sc.refreshed().reply(200, "", inForce))
+			sc.p.expect("ACK ")
+			sc.p.sync()
+			sc.events.none(t)
+		}
+	})
+}
+
 func TestARefreshThatIsRefusedIsMadeAgainUntilTheSessionIsOver(t *testing.T) {
 	r, p := pair(t, hasty)
 	_, leg, ev := r.timed(p, "Session-Expires: 600;refresher=uac")

@@ -9,6 +9,7 @@ import (
 
 	"tandem/internal/masking"
 	"tandem/internal/voice/b2bua"
+	"tandem/internal/voice/sdp"
 	"tandem/internal/voice/siptx"
 )
 
@@ -22,7 +23,9 @@ func (ua *Agent) newIncoming(tx *siptx.ServerTx, req *sip.Request, trunk line, i
 	l.dlg.learn(req)
 	l.rel = reliableFor(req)
 	l.sips = tx.Network() == "tls" && wantsSips(req)
-	l.session.theirs, _ = description(req)
+	if offer, _ := description(req); offer != nil {
+		l.session.theirs = sdp.Sum(offer)
+	}
 	ua.remember(l)
 	tx.OnEnd(l.inviteOver)
 	return l
