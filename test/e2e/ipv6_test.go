@@ -37,7 +37,7 @@ func TestWholeCallsGoOverIPv6(t *testing.T) {
 				st.over(a, b)
 				for _, c := range []*phone.Call{a, b} {
 					for _, raw := range c.Raw() {
-						if bytes.Contains(raw, []byte("127.0.0.1")) || bytes.Contains(raw, []byte("IP4")) {
+						if bytes.Contains(raw, []byte("127.0.0.1")) || bytes.Contains(raw, []byte("IN IP4 ")) {
 							t.Errorf("an address of IPv4 in\n%s", raw)
 						}
 					}

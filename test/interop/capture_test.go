@@ -3,13 +3,16 @@ package interop
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -54,10 +57,7 @@ func newWire(t *testing.T, network string, srtp sdp.Profile, edit ...func(*app.O
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	s := &wire{t: t, ctx: ctx, network: network, called: make(chan *phone.Call, 1), file: filepath.Join(t.TempDir(), "calls.pcapng")}
-	// Ports below those that the kernel hands out, of which other tests live: what
-	// tshark sees there is this server's.
-	first := 24000 + 200*rand.IntN(40)
-	s.media = [2]int{first, first + 199}
+	s.media = ownPorts(t)
 	var err error
 	s.w, err = world.Start(world.Options{Environ: []string{fmt.Sprintf("TANDEM_MEDIA_PORTS=%d-%d", s.media[0], s.media[1])},
 		Edit: func(o *app.Options) {
@@ -80,9 +80,32 @@ func newWire(t *testing.T, network string, srtp sdp.Profile, edit ...func(*app.O
 	return s
 }
 
+// ownPorts gives a range of ports below those that the kernel hands out, of which
+// other tests live: what tshark sees there is this server's. Who holds the port after
+// its end has the range.
+func ownPorts(t *testing.T) [2]int {
+	t.Helper()
+	for range 1000 {
+		first := 24000 + 200*rand.IntN(40)
+		claim, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: first + 199})
+		if errors.Is(err, syscall.EADDRINUSE) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = claim.Close() }) // nothing was sent
+		return [2]int{first, first + 197}
+	}
+	t.Fatal("all ranges of ports are in use")
+	return [2]int{}
+}
+
 func (s *wire) newPhone(srtp sdp.Profile) *phone.Phone {
 	s.t.Helper()
-	p, err := phone.New(phone.Options{Network: s.network, SRTP: srtp, IP: netip.MustParseAddr("127.0.0.1"), OnCall: world.HandTo(s.ctx, s.called)})
+	// Debian 12's tshark knows no AEAD_AES_128_GCM: it looks for the tag at the end of
+	// SRTCP, where that has the index.
+	p, err := phone.New(phone.Options{Network: s.network, SRTP: srtp, Suite: sdp.CM80, IP: netip.MustParseAddr("127.0.0.1"), OnCall: world.HandTo(s.ctx, s.called)})
 	s.must(err)
 	s.t.Cleanup(func() {
 		if err := p.Close(); err != nil {
