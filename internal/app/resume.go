@@ -26,16 +26,17 @@ func (a *App) resume(ctx context.Context, director *callflow.Director, m media) 
 		return fmt.Errorf("read the calls of the last run: %w", err)
 	}
 	down := a.outage()
+	until := time.Now().Add(-down)
 	goOn := map[masking.CallID][]byte{}
 	for _, l := range left {
-		state, err := a.resumeCall(l, director, m, down > longestOutage)
+		state, err := a.resumeCall(l, director, m, until, down > longestOutage)
 		if err != nil {
 			a.log.Warn("a call of the last run cannot go on", "call", string(l.Call.ID), "error", err.Error())
 			continue
 		}
 		goOn[l.Call.ID] = state
 	}
-	lost, err := a.journal.CloseLost(ctx, goOn)
+	lost, err := a.journal.CloseLost(ctx, goOn, until)
 	if err != nil {
 		return fmt.Errorf("close the records of the last run: %w", err)
 	}
@@ -48,12 +49,12 @@ func (a *App) resume(ctx context.Context, director *callflow.Director, m media) 
 
 // resumeCall takes one call up. One whose ports are another's by now, or whose peers
 // nobody has heard of for too long, is taken up to be hung up.
-func (a *App) resumeCall(l callflow.Left, director *callflow.Director, m media, tooLong bool) ([]byte, error) {
+func (a *App) resumeCall(l callflow.Left, director *callflow.Director, m media, until time.Time, tooLong bool) ([]byte, error) {
 	st, err := b2bua.ReadState(l.State)
 	if err != nil {
 		return nil, err
 	}
-	r := b2bua.Resumed{Call: l.Call, Plan: l.Plan, State: st}
+	r := b2bua.Resumed{Call: l.Call, Plan: l.Plan, State: st, Until: until}
 	undo := func() {
 		for _, leg := range r.Legs {
 			if leg != nil { // nothing can be sent yet, so it is just gone

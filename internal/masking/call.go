@@ -58,6 +58,15 @@ type Call struct {
 	Quality       Quality // of the media, known at the end of a call that was answered
 }
 
+// TalkTimeUntil is how long c has talked at a moment by the wall clock, for one of
+// which no other clock is left.
+func (c Call) TalkTimeUntil(at time.Time) time.Duration {
+	if c.AnsweredAt.IsZero() {
+		return 0
+	}
+	return max(0, at.Sub(c.AnsweredAt))
+}
+
 // Moment is a step in a call's life that is written down.
 type Moment int
 

@@ -60,11 +60,12 @@ type call struct {
 	notices int                      // sides that have yet to hear that the call is recorded
 	warned  struct{ max, life bool } // of which end both sides have been told
 
-	unkept  bool    // what is kept for a restart is not true any more
-	doubted [2]bool // sides of which it is not known, after a restart, that they are still there
-	asking  bool    // they are to be asked
-	asked   [2]bool // have been
-	cut     bool    // it cannot go on after a restart
+	unkept  bool      // what is kept for a restart is not true any more
+	doubted [2]bool   // sides of which it is not known, after a restart, that they are still there
+	asking  bool      // they are to be asked
+	asked   [2]bool   // have been
+	cut     bool      // it cannot go on after a restart
+	alive   time.Time // by the wall clock: the process before it was still there
 }
 
 // end is one leg of a call; A's has attempt 0.
@@ -446,7 +447,7 @@ func (c *call) finish(cause masking.Cause, toCaller Reason) {
 	if c.answeredAt.IsZero() {
 		c.record.RingTime = time.Since(c.began)
 	} else {
-		c.record.TalkTime = time.Since(c.answeredAt)
+		c.record.TalkTime = c.talkTime()
 	}
 	c.contain(c.release)
 	for _, b := range c.ringing() {
@@ -457,6 +458,14 @@ func (c *call) finish(cause masking.Cause, toCaller Reason) {
 	c.contain(func() { c.note(masking.Ended) })
 	c.log.Info("call ended", "cause", string(cause), "ring_ms", c.record.RingTime.Milliseconds(),
 		"talk_ms", c.record.TalkTime.Milliseconds(), "attempts", len(c.record.Attempts))
+}
+
+// talkTime is how long a call that ends has talked. While nothing carried it, nobody did.
+func (c *call) talkTime() time.Duration {
+	if c.cut {
+		return c.record.TalkTimeUntil(c.alive)
+	}
+	return time.Since(c.answeredAt)
 }
 
 func (c *call) note(m masking.Moment) {

@@ -11,14 +11,20 @@ import (
 
 // negotiated is what one side and we have told each other about media.
 type negotiated struct {
+	told
 	theirs  *sdp.Description
-	ours    *sdp.Description
-	sent    []byte
-	version uint64
+	sent    []byte        // the last description that was made for the side, be it refused
+	version uint64        // its
 	wish    sdp.Direction // what the side would do if we let it
 	numbers sdp.Numbers   // payload numbers that the side and we have used
 	keys    *sdp.Keys     // ours under SRTP, from the first description on
 	profile sdp.Profile   // of our first offer
+}
+
+// told is a description of ours that holds, or is open: not one that was refused.
+type told struct {
+	ours *sdp.Description
+	said []byte // as it was sent
 }
 
 // profiles are what offers say over trunks.
@@ -142,7 +148,7 @@ func (c *call) describe(n *negotiated, at netip.AddrPort, s Side, build func(sdp
 	if err != nil {
 		return nil, err
 	}
-	n.version, n.sent, n.ours = local.Version, body, d
+	n.version, n.sent, n.told = local.Version, body, told{d, body}
 	m, _ := d.Audio()
 	n.numbers.Learn(m)
 	return body, nil

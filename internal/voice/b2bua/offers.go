@@ -24,7 +24,7 @@ type deal struct {
 	offer  *sdp.Description // which one
 	to     Side             // for whom our offer is
 	body   []byte           // what it says
-	before *sdp.Description // what that side was told before
+	before told             // what that side was told before
 	later  []Event          // offers that wait for the present one, at most one of a side
 	inAck  [2]bool          // an offer of ours stands in a 2xx to a side, whose ACK answers it
 }
@@ -327,8 +327,8 @@ func (c *call) propose(to Side, from sdp.Media, wish sdp.Direction) bool {
 		audio.Formats, audio.Ptime, audio.MaxPtime = n.numbers.Assign(from.Formats), from.Ptime, from.MaxPtime
 	}
 	audio.Direction = wish
-	before := n.ours
-	body, err := c.say(to, func(l sdp.Local) ([]byte, error) { return sdp.Reoffer(before, audio, l), nil })
+	before := n.told
+	body, err := c.say(to, func(l sdp.Local) ([]byte, error) { return sdp.Reoffer(before.ours, audio, l), nil })
 	if err != nil {
 		c.log.Warn("an offer cannot be made", "error", err.Error())
 		return false
@@ -341,7 +341,8 @@ func (c *call) propose(to Side, from sdp.Media, wish sdp.Direction) bool {
 // retract forgets our offer: what that side was told before holds. Its version has
 // been used all the same.
 func (c *call) retract() {
-	c.sides[c.deal.to].ours = c.deal.before
+	c.sides[c.deal.to].told = c.deal.before
+	c.unkept = true
 }
 
 // freeOfferer lets the side whose offer was taken back make the next.

@@ -1,6 +1,8 @@
 package b2bua
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"net/netip"
@@ -28,7 +30,8 @@ type CallState struct {
 // SideState is what one side and we have told each other about media.
 type SideState struct {
 	Theirs  *sdp.Description `json:"theirs"`
-	Sent    string           `json:"sent"`
+	Sent    string           `json:"sent"`              // ours that holds
+	Refused string           `json:"refused,omitempty"` // ours that was made last, if it was refused
 	Version uint64           `json:"version,omitempty"`
 	Wish    sdp.Direction    `json:"wish"`
 	Numbers sdp.Numbers      `json:"numbers"`
@@ -40,7 +43,10 @@ type SideState struct {
 
 // state is what is kept of a side.
 func (n *negotiated) state() SideState {
-	st := SideState{Theirs: n.theirs, Sent: string(n.sent), Version: n.version, Wish: n.wish, Numbers: n.numbers, Profile: n.profile}
+	st := SideState{Theirs: n.theirs, Sent: string(n.said), Version: n.version, Wish: n.wish, Numbers: n.numbers, Profile: n.profile}
+	if !bytes.Equal(n.sent, n.said) {
+		st.Refused = string(n.sent)
+	}
 	if ours, _ := n.ours.Audio(); len(ours.Crypto) > 0 && n.keys != nil {
 		for _, k := range n.keys {
 			st.OurKeys = append(st.OurKeys, k)
@@ -56,7 +62,7 @@ func (n *negotiated) state() SideState {
 
 // negotiated is what a state says.
 func (st SideState) negotiated() (n negotiated, err error) {
-	n = negotiated{theirs: st.Theirs, sent: []byte(st.Sent), version: st.Version, wish: st.Wish, numbers: st.Numbers, profile: st.Profile}
+	n = negotiated{theirs: st.Theirs, sent: []byte(cmp.Or(st.Refused, st.Sent)), version: st.Version, wish: st.Wish, numbers: st.Numbers, profile: st.Profile}
 	if len(st.OurKeys) > 0 {
 		n.keys = &sdp.Keys{}
 		for i := range min(len(n.keys), len(st.OurKeys)) {
@@ -71,7 +77,8 @@ func (st SideState) negotiated() (n negotiated, err error) {
 			}
 		}
 	}
-	n.ours, err = sdp.Parse(n.sent)
+	n.said = []byte(st.Sent)
+	n.ours, err = sdp.Parse(n.said)
 	return n, err
 }
 
@@ -124,8 +131,9 @@ type Resumed struct {
 	Plan    masking.Plan
 	State   CallState
 	Legs    [2]Leg
-	Media   Session // nil: its ports are gone, or nobody can be there any more; it will be ended
-	Release func()  // gives back what the call holds
+	Media   Session   // nil: its ports are gone, or nobody can be there any more; it will be ended
+	Until   time.Time // by the wall clock: when the last process was still there; to then a call without Media has talked
+	Release func()    // gives back what the call holds
 }
 
 // Resume goes on with a call and gives the state to keep of it before anything is
@@ -134,7 +142,7 @@ type Resumed struct {
 func (x *Exchange) Resume(r Resumed) (state []byte, err error) {
 	c := newCall(x, Invite{Ask: masking.Ask{Call: r.Call.ID, Called: r.Call.VirtualNumber, Caller: r.Call.Caller,
 		Received: r.State.Received}, Leg: r.Legs[A]})
-	c.record, c.plan, c.release = r.Call, r.Plan, r.Release
+	c.record, c.plan, c.release, c.alive = r.Call, r.Plan, r.Release, r.Until
 	c.log = c.log.With("tenant", string(r.Call.Tenant), "allocation", string(r.Call.Allocation))
 	for s, st := range r.State.Sides {
 		if c.sides[s], err = st.negotiated(); err != nil {
@@ -146,11 +154,17 @@ func (x *Exchange) Resume(r Resumed) (state []byte, err error) {
 		c.media, c.cut = noMedia{r.State.Media}, true
 	}
 	c.rejoin(r.Legs[B])
+	return x.readmit(c)
+}
+
+// readmit lets a call in that talks; a fault ends it before it was there.
+func (x *Exchange) readmit(c *call) (state []byte, err error) {
 	if state, ok := c.kept(); ok && x.book.enter(c) {
-		x.book.routed(c, r.Call.Allocation)
+		x.book.routed(c, c.record.Allocation)
 		x.resumed = append(x.resumed, c)
 		return state, nil
 	}
+	c.disarm()
 	return nil, errors.New("the call cannot go on")
 }
 
@@ -163,7 +177,7 @@ func (c *call) rejoin(callee Leg) {
 		}
 	}
 	c.b, c.attempt, c.up[end{B, 1}] = callee, 1, struct{}{}
-	c.in.Leg.Bind(c.from(A, 0), c.hiddenFrom(c.plan.Caller))
+	c.in.Leg.Bind(c.line.tell, c.hiddenFrom(c.plan.Caller))
 	callee.Bind(c.from(B, 1), c.hiddenFrom(c.record.Callee))
 	// Between two processes there is but the wall clock.
 	now, wall := time.Now(), c.x.o.Clock()
@@ -216,8 +230,8 @@ func (c *call) inquire() {
 	for _, s := range []Side{A, B} {
 		if n := &c.sides[s]; c.doubted[s] && !c.asked[s] {
 			c.asked[s] = true
-			c.deal.at, c.deal.to, c.deal.body, c.deal.before = following, s, n.sent, n.ours
-			c.leg(s).Offer(n.sent)
+			c.deal.at, c.deal.to, c.deal.body, c.deal.before = following, s, n.said, n.told
+			c.leg(s).Offer(n.said)
 			return
 		}
 	}

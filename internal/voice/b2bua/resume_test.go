@@ -58,7 +58,7 @@ func (f *exchange) restarted(down time.Duration, cut bool) *restart {
 	g.callee.trace = g.trace
 	g.dialled = []*fakeLeg{g.callee}
 	r := Resumed{Call: record, Plan: f.director.route.ForwardPlan(bob, alice), State: st, Legs: [2]Leg{g.caller, g.callee},
-		Release: func() { g.released++ }}
+		Release: func() { g.released++ }, Until: time.Now().Add(-down)}
 	r.Plan.Allocation = f.director.route.Found[0]
 	if !cut {
 		if r.Media, err = g.media.Open(); err != nil {
@@ -201,8 +201,8 @@ func TestWhatASideHasChangedInTheRestartIsToldToTheOther(t *testing.T) {
 func TestTheKeysOfACallAreKept(t *testing.T) {
 	keys := sdp.NewKeys()
 	theirs := &sdp.Description{Media: []sdp.Media{{Type: "audio", Crypto: []sdp.Crypto{{Tag: 1, Key: sdp.Key("one")}, {Tag: 2, Key: sdp.Key("two")}}}}}
-	n := negotiated{theirs: theirs, keys: &keys, sent: []byte(answerOfB),
-		ours: &sdp.Description{Media: []sdp.Media{{Type: "audio", Proto: "RTP/SAVP", Addr: netip.MustParseAddrPort("192.0.2.1:4000"), Crypto: []sdp.Crypto{{Tag: 1}}}}}}
+	n := negotiated{theirs: theirs, keys: &keys, sent: []byte(answerOfB), told: told{said: []byte(answerOfB),
+		ours: &sdp.Description{Media: []sdp.Media{{Type: "audio", Proto: "RTP/SAVP", Addr: netip.MustParseAddrPort("192.0.2.1:4000"), Crypto: []sdp.Crypto{{Tag: 1}}}}}}}
 	text, err := json.Marshal(n.state())
 	if err != nil {
 		t.Fatal(err)
@@ -262,13 +262,16 @@ func TestACallWhoseMediaIsGoneAfterARestartIsHungUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newExchange(t, bob)
 		f.connect()
-		g := f.restarted(time.Second, true)
+		wait(10 * time.Second)
+		g := f.restarted(time.Hour, true)
 		var before, after CallState
 		_, state := f.talked()
 		if json.Unmarshal(state, &before) != nil || json.Unmarshal(g.state, &after) != nil || string(before.Media) != string(after.Media) {
 			t.Errorf("kept as %s\nand then as %s", state, g.state)
 		}
-		g.over(masking.CauseNodeLost)
+		if r := g.over(masking.CauseNodeLost); r.TalkTime != 10*time.Second {
+			t.Errorf("talked %v", r.TalkTime)
+		}
 	})
 }
 
@@ -332,5 +335,78 @@ func TestAStateThatIsNotOursIsNotRead(t *testing.T) {
 	legs := [2]Leg{&fakeLeg{name: "A", trace: f.trace}, &fakeLeg{name: "B", trace: f.trace}}
 	if _, err := f.Resume(Resumed{State: st, Legs: legs, Release: func() {}}); err == nil || f.Live() != 0 {
 		t.Error("a call with a description that cannot be read was resumed")
+	}
+}
+
+func TestACallThatCannotGoOnLeavesNoTimerBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newExchange(t, bob)
+		f.connect()
+		record, state := f.talked()
+		f.die()
+		st, err := ReadState(state)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := newExchange(t, bob)
+		a, b := &fakeLeg{name: "A", trace: g.trace}, &fakeLeg{name: "B", trace: g.trace, mute: true} // B has just gone
+		c := newCall(g.Exchange, Invite{Leg: a})
+		c.record, c.plan = record, masking.Plan{Tenant: f.director.route.Tenant, Targets: []e164.Number{bob}}
+		for s := range c.sides {
+			if c.sides[s], err = st.Sides[s].negotiated(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if c.media, err = g.media.Open(); err != nil {
+			t.Fatal(err)
+		}
+		c.rejoin(b)
+		if _, err := g.readmit(c); err == nil || g.Live() != 0 {
+			t.Fatal("a call was resumed without a leg")
+		}
+		wait(24 * time.Hour)
+		if n := len(c.inbox); n != 0 {
+			t.Errorf("%d timers have run out", n)
+		}
+	})
+}
+
+// The offer that a side refused was never a part of the session: what is asked after
+// a restart is what holds.
+func TestAnOfferThatWasRefusedIsNotWhatIsAskedAfterARestart(t *testing.T) {
+	for _, side := range []Side{A, B} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newExchange(t, bob)
+			f.connect()
+			said := [2]string{A: f.caller.answers[0], B: string(f.b(1).dial.Offer)}
+			leg, other, own, _ := f.sidesOf(side)
+			f.offer(leg, with(own, "sendonly"))
+			refused := other.offers[0]
+			f.tell(other, Event{Kind: EvDeclined, Status: 488})
+			said[side] = leg.answers[len(leg.answers)-1]
+
+			g := f.restarted(time.Second, false)
+			legs := [2]*fakeLeg{g.caller, g.callee}
+			g.tell(g.caller, Event{Kind: EvDeclined, Status: 488})
+			for s, l := range legs {
+				if len(l.offers) == 0 || l.offers[0] != said[s] {
+					t.Errorf("leg %s is asked with %q, not with %q", l.name, l.offers, said[s])
+				}
+			}
+			// The version of what was refused stands for that alone.
+			g.tell(g.callee, Event{Kind: EvDeclined, Status: 488})
+			if offers := legs[side.other()].offers; len(offers) != 2 || offers[1] != refused {
+				t.Fatalf("%q is offered again as %q", refused, offers)
+			}
+			g.tell(legs[side.other()], Event{Kind: EvDeclined, Status: 488})
+			g.tell(legs[side], Event{Kind: EvOffered, Body: []byte(with(own, "inactive"))})
+			again := legs[side.other()].offers
+			_, before := origin(t, refused)
+			if _, now := origin(t, again[len(again)-1]); now <= before {
+				t.Errorf("version %s was refused, then %s is offered", before, now)
+			}
+			g.tell(g.caller, Event{Kind: EvHungUp})
+			g.over(masking.CauseCallerHungUp)
+		})
 	}
 }

@@ -90,7 +90,7 @@ func TestACallThatIsAskedForAPINWithoutOneIsRejectedOnce(t *testing.T) {
 		late.Cause, late.Refusal = masking.CauseCallerHungUp, ""
 		d.journal.Note(masking.Ended, late, time.UTC)
 		d.flush()
-		if n, err := d.journal.CloseLost(t.Context(), nil); n != 0 || err != nil {
+		if n, err := d.journal.CloseLost(t.Context(), nil, d.now); n != 0 || err != nil {
 			t.Errorf("%d calls are still open: %v", n, err)
 		}
 		if got := d.events("acme"); !slices.Equal(got, []string{"call.rejected " + string(why)}) {
@@ -134,7 +134,7 @@ func TestCallsThatWereAskedWhenTheirNodeDiedAreClosedOnce(t *testing.T) {
 	before := len(d.events("acme"))
 	d.now = start.Add(time.Minute)
 	for _, want := range []int{3, 0} {
-		if n, err := d.journal.CloseLost(t.Context(), nil); err != nil || n != want {
+		if n, err := d.journal.CloseLost(t.Context(), nil, d.now); err != nil || n != want {
 			t.Errorf("closed %d, want %d: %v", n, want, err)
 		}
 	}

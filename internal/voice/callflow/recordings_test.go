@@ -161,7 +161,7 @@ func TestARecordingOfACallWhoseNodeWasLostIsMadeUpFor(t *testing.T) {
 	if err := d.recordings().End(t.Context(), stored(c)); !errors.Is(err, errEarly) {
 		t.Errorf("while the call is open: %v", err)
 	}
-	if n, err := d.journal.CloseLost(t.Context(), nil); n != 1 || err != nil {
+	if n, err := d.journal.CloseLost(t.Context(), nil, d.now); n != 1 || err != nil {
 		t.Fatalf("closed %d: %v", n, err)
 	}
 	for range 2 {
@@ -198,7 +198,7 @@ func TestARecordingThatBeginsLaterThanTheAnswerBeginsThen(t *testing.T) {
 	d.journal.Note(masking.Taped, c, time.UTC)
 	d.journal.Note(masking.Taped, c, time.UTC)
 	d.flush()
-	if n, err := d.journal.CloseLost(t.Context(), nil); n != 1 || err != nil {
+	if n, err := d.journal.CloseLost(t.Context(), nil, d.now); n != 1 || err != nil {
 		t.Fatalf("closed %d: %v", n, err)
 	}
 	want := masking.Recording{Call: c.ID, Tenant: "acme", Allocation: "gvn_two", VirtualNumber: virtual, Status: masking.RecordingRunning,

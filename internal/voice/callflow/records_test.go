@@ -131,7 +131,7 @@ func TestCallsOfALostNodeAreClosedOnce(t *testing.T) {
 	before := len(d.events("acme"))
 	d.now = start.Add(time.Minute)
 	for _, want := range []int{2, 0} {
-		if n, err := d.journal.CloseLost(t.Context(), nil); err != nil || n != want {
+		if n, err := d.journal.CloseLost(t.Context(), nil, d.now); err != nil || n != want {
 			t.Errorf("closed %d, want %d: %v", n, want, err)
 		}
 	}

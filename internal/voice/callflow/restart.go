@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"slices"
+	"time"
 
 	"tandem/internal/masking"
 	"tandem/internal/store"
@@ -118,8 +119,9 @@ func planOf(ctx context.Context, tx store.Reader, c masking.Call) (p masking.Pla
 
 // CloseLost ends the records of calls that this node carried when it died: each
 // gets its one terminal event, with cause node_lost. Only those of goOn go on, and
-// their states are those given. It is called at start, before the first call.
-func (j *Journal) CloseLost(ctx context.Context, goOn map[masking.CallID][]byte) (int, error) {
+// their states are those given. The others have talked until the node was last there.
+// It is called at start, before the first call.
+func (j *Journal) CloseLost(ctx context.Context, goOn map[masking.CallID][]byte, until time.Time) (int, error) {
 	closed := 0
 	err := j.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
 		closed = 0
@@ -132,7 +134,7 @@ func (j *Journal) CloseLost(ctx context.Context, goOn map[masking.CallID][]byte)
 				err = tx.KeepCallState(ctx, c, j.sealed(c.ID, state))
 			} else {
 				closed++
-				err = j.closeLost(ctx, tx, c)
+				err = j.closeLost(ctx, tx, c, until)
 			}
 			if err != nil {
 				return err
@@ -143,12 +145,12 @@ func (j *Journal) CloseLost(ctx context.Context, goOn map[masking.CallID][]byte)
 	return closed, err
 }
 
-func (j *Journal) closeLost(ctx context.Context, tx store.Tx, c masking.Call) error {
+func (j *Journal) closeLost(ctx context.Context, tx store.Tx, c masking.Call, until time.Time) error {
 	t, err := tx.Tenant(ctx, c.Tenant)
 	if err != nil {
 		return err
 	}
 	now := j.clock()
-	c.EndedAt, c.Cause = now, masking.CauseNodeLost
+	c.EndedAt, c.TalkTime, c.Cause = now, c.TalkTimeUntil(until), masking.CauseNodeLost
 	return j.apply(ctx, tx, entry{moment: masking.Ended, event: newEventID(now), call: c, zone: t.Settings.Zone, at: now})
 }

@@ -119,7 +119,7 @@ func TestOfTheCallsOfALostNodeThoseThatGoOnStayOpen(t *testing.T) {
 	d.flush()
 	d.now = start.Add(time.Minute)
 	for range 2 { // crashed again between this and the first call
-		n, err := d.journal.CloseLost(t.Context(), map[masking.CallID][]byte{on.ID: []byte("after")})
+		n, err := d.journal.CloseLost(t.Context(), map[masking.CallID][]byte{on.ID: []byte("after")}, start.Add(34*time.Second))
 		if err != nil || n > 1 {
 			t.Fatal(n, err)
 		}
@@ -130,8 +130,8 @@ func TestOfTheCallsOfALostNodeThoseThatGoOnStayOpen(t *testing.T) {
 			t.Errorf("open are %v", open)
 		}
 		r, err2 := tx.Call(ctx, "acme", lost.ID)
-		if err2 != nil || r.Cause != masking.CauseNodeLost {
-			t.Errorf("%s: %v", r.Cause, err2)
+		if err2 != nil || r.Cause != masking.CauseNodeLost || r.TalkTime != 30*time.Second || !r.EndedAt.Equal(d.now) {
+			t.Errorf("%s, ended at %v, talked %v: %v", r.Cause, r.EndedAt, r.TalkTime, err2)
 		}
 		return err
 	})
@@ -139,7 +139,7 @@ func TestOfTheCallsOfALostNodeThoseThatGoOnStayOpen(t *testing.T) {
 	if err != nil || len(left) != 1 || string(left[0].State) != "after" {
 		t.Errorf("left %+v: %v", left, err)
 	}
-	if got := d.tally("acme", "gvn_two"); got.Calls != 2 || got.Connected != 2 {
+	if got := d.tally("acme", "gvn_two"); got.Calls != 2 || got.Connected != 2 || got.TalkSeconds != 30 {
 		t.Errorf("tally %+v", got)
 	}
 }
