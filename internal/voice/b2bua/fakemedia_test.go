@@ -2,7 +2,6 @@ package b2bua
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
 	"sync"
@@ -87,11 +86,11 @@ type fakeSession struct {
 	misuse  string // what nobody may ask of a session
 }
 
-// State is the session's ports, as JSON.
-func (s *fakeSession) State() []byte {
+// State is the session's ports.
+func (s *fakeSession) State() any {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return fmt.Appendf(nil, "[%d, %d]", s.ports[A], s.ports[B])
+	return s.ports
 }
 
 func (s *fakeSession) Trust(side Side) {

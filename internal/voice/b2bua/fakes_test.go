@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -215,17 +214,17 @@ type fakeJournal struct {
 	trace *trace
 	mu    sync.Mutex
 	notes []note
-	kept  map[masking.CallID][][]byte // states, the last one last
+	kept  map[masking.CallID][]func() ([]byte, error) // states, the last one last
 }
 
 // Keep keeps a state. It is no moment, so the trace says nothing of it.
-func (j *fakeJournal) Keep(c masking.Call, state []byte) {
+func (j *fakeJournal) Keep(c masking.Call, encode func() ([]byte, error)) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.kept == nil {
-		j.kept = map[masking.CallID][][]byte{}
+		j.kept = map[masking.CallID][]func() ([]byte, error){}
 	}
-	j.kept[c.ID] = append(j.kept[c.ID], state)
+	j.kept[c.ID] = append(j.kept[c.ID], encode)
 }
 
 type note struct {
@@ -334,14 +333,14 @@ func (l *fakeLeg) Bind(inbox func(Event), hidden []e164.Number) {
 	l.inbox, l.hidden = inbox, hidden
 }
 
-// State is the leg's name, as JSON.
-func (l *fakeLeg) State() []byte {
+// State is the leg's name.
+func (l *fakeLeg) State() any {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.mute {
 		return nil
 	}
-	return []byte(strconv.Quote(l.name))
+	return l.name
 }
 
 func (l *fakeLeg) Ring() {

@@ -52,8 +52,10 @@ type Director interface {
 // Journal writes calls down (voice/callflow). It never waits.
 type Journal interface {
 	Note(m masking.Moment, c masking.Call, zone *time.Location)
-	// Keep keeps what it takes to take a call up again that talks, a CallState.
-	Keep(c masking.Call, state []byte)
+	// Keep keeps what it takes to take a call up again that talks, in place of what
+	// was kept. encode gives it, a CallState; it is called later by another
+	// goroutine, or never if there is something newer by then.
+	Keep(c masking.Call, encode func() ([]byte, error))
 }
 
 // Trunks gives the ways out.
@@ -105,9 +107,9 @@ type Leg interface {
 	// the leg and its peer. EvAgreed or EvDeclined follows, or EvOffered if the
 	// peer's own offer has taken its place, or the end of the leg.
 	Offer(body []byte)
-	// State is what it takes to go on with the leg in another process; nil where
-	// it does not talk.
-	State() []byte
+	// State is what it takes to go on with the leg in another process: plain data
+	// of its own, for encoding/json; nil where it does not talk.
+	State() any
 	// End ends the leg by whatever fits its state: a final response, CANCEL or
 	// BYE. Gone follows when its last message is through.
 	End(why Reason)
@@ -250,8 +252,9 @@ type Session interface {
 	Listen(side Side, heard func(digit byte))
 	// Record keeps what both sides say to each other from now until Close.
 	Record(masking.CallID, masking.TenantID)
-	// State is what it takes to go on with the session in another process.
-	State() []byte
+	// State is what it takes to go on with the session in another process: plain
+	// data of its own, for encoding/json.
+	State() any
 	// Trust says that a side is still there after a restart: it is sent to though
 	// nothing has come from it since.
 	Trust(Side)

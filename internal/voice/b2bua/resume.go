@@ -97,21 +97,27 @@ func ReadState(b []byte) (st CallState, err error) {
 	return st, nil
 }
 
+// openState is a CallState before it is encoded. Nothing of it changes any more.
+type openState struct {
+	CallState
+	Legs  [2]any `json:"legs"`
+	Media any    `json:"media"`
+}
+
+func (st openState) encode() ([]byte, error) { return json.Marshal(st) }
+
 // kept is the state of the call as it is; ok is false where a leg does not talk.
-func (c *call) kept() (state []byte, ok bool) {
-	st := CallState{Version: stateVersion, Received: c.in.Received, Taken: c.taken, Media: c.media.State()}
+func (c *call) kept() (st openState, ok bool) {
+	st.CallState = CallState{Version: stateVersion, Received: c.in.Received, Taken: c.taken}
+	st.Media = c.media.State()
 	for _, s := range []Side{A, B} {
 		n := &c.sides[s]
 		if st.Legs[s] = c.leg(s).State(); st.Legs[s] == nil || n.theirs == nil { // he says with his ACK what he can do
-			return nil, false
+			return st, false
 		}
 		st.Sides[s] = n.state()
 	}
-	state, err := json.Marshal(st)
-	if err != nil {
-		c.log.Error("the state of a call cannot be written", "error", err.Error())
-	}
-	return state, err == nil
+	return st, true
 }
 
 // keep lets the journal keep the call's state if it has changed.
@@ -120,8 +126,8 @@ func (c *call) keep() {
 		return
 	}
 	c.unkept = false
-	if state, ok := c.kept(); ok {
-		c.x.o.Journal.Keep(c.record, state)
+	if st, ok := c.kept(); ok {
+		c.x.o.Journal.Keep(c.record, st.encode)
 	}
 }
 
@@ -157,15 +163,21 @@ func (x *Exchange) Resume(r Resumed) (state []byte, err error) {
 	return x.readmit(c)
 }
 
+var errCannotGoOn = errors.New("the call cannot go on")
+
 // readmit lets a call in that talks; a fault ends it before it was there.
 func (x *Exchange) readmit(c *call) (state []byte, err error) {
-	if state, ok := c.kept(); ok && x.book.enter(c) {
-		x.book.routed(c, c.record.Allocation)
-		x.resumed = append(x.resumed, c)
-		return state, nil
+	st, ok := c.kept()
+	if ok {
+		state, err = st.encode()
 	}
-	c.disarm()
-	return nil, errors.New("the call cannot go on")
+	if err != nil || !ok || !x.book.enter(c) {
+		c.disarm()
+		return nil, cmp.Or(err, errCannotGoOn)
+	}
+	x.book.routed(c, c.record.Allocation)
+	x.resumed = append(x.resumed, c)
+	return state, nil
 }
 
 // rejoin makes a call that was read one that talks.
@@ -258,7 +270,7 @@ func (c *call) believe(e Event) {
 }
 
 // noMedia is the media of a call whose ports are gone.
-type noMedia struct{ state []byte }
+type noMedia struct{ state json.RawMessage }
 
 var errCut = errors.New("the media of a call is gone")
 
@@ -271,6 +283,6 @@ func (noMedia) Say(Side, Words)                         {}
 func (noMedia) Hush(Side)                               {}
 func (noMedia) Listen(Side, func(byte))                 {}
 func (noMedia) Record(masking.CallID, masking.TenantID) {}
-func (m noMedia) State() []byte                         { return m.state }
+func (m noMedia) State() any                            { return m.state }
 func (noMedia) Trust(Side)                              {}
 func (noMedia) Close() masking.Quality                  { return masking.Quality{} }

@@ -31,7 +31,11 @@ func (f *exchange) talked() (masking.Call, []byte) {
 	if len(kept) == 0 {
 		f.t.Fatalf("nothing is kept of the call: %v", f.trace.all())
 	}
-	return record, kept[len(kept)-1]
+	state, err := kept[len(kept)-1]()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return record, state
 }
 
 // die ends the process of a call without a word.

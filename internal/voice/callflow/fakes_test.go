@@ -71,17 +71,20 @@ type rows struct {
 	recordings map[masking.CallID]masking.Recording
 	log        []string // what was written, in order
 	events     []masking.Event
-	told       map[masking.EventID]bool // those of events
+	told       map[masking.EventID]bool    // those of events
+	states     map[masking.CallID][]string // of calls, as they were written
 }
 
 func (r rows) clone() rows {
 	return rows{calls: maps.Clone(r.calls), counted: maps.Clone(r.counted), tries: maps.Clone(r.tries),
-		recordings: maps.Clone(r.recordings), log: slices.Clone(r.log), events: slices.Clone(r.events), told: maps.Clone(r.told)}
+		recordings: maps.Clone(r.recordings), log: slices.Clone(r.log), events: slices.Clone(r.events), told: maps.Clone(r.told),
+		states: maps.Clone(r.states)}
 }
 
 func newMemory() *memory {
 	return &memory{rows: rows{calls: map[masking.CallID]masking.Call{}, counted: map[masking.AllocationID]masking.Tally{},
-		tries: map[masking.TriesOf]masking.Tries{}, recordings: map[masking.CallID]masking.Recording{}, told: map[masking.EventID]bool{}},
+		tries: map[masking.TriesOf]masking.Tries{}, recordings: map[masking.CallID]masking.Recording{}, told: map[masking.EventID]bool{},
+		states: map[masking.CallID][]string{}},
 		pins: map[pinKey]masking.Allocation{}, stands: map[[2]string][]masking.Allocation{}, poison: map[masking.CallID]error{}}
 }
 
@@ -296,4 +299,9 @@ func (tx *memoryTx) Route(_ context.Context, called, caller e164.Number) (maskin
 
 func (tx *memoryTx) Silent(context.Context, e164.Number, e164.Number, time.Time) (masking.Allocation, bool, error) {
 	return masking.Allocation{}, false, nil
+}
+
+func (tx *memoryTx) KeepCallState(_ context.Context, c masking.Call, state []byte) error {
+	tx.rows.states[c.ID] = append(slices.Clone(tx.rows.states[c.ID]), string(state))
+	return tx.write(c.ID, "kept")
 }

@@ -66,6 +66,7 @@ type Journal struct {
 	seal      cipher.AEAD
 	mu        sync.Mutex
 	queue     []entry
+	states    map[masking.CallID]*keptState // of the calls with an entry of kept in the queue, the newest each
 	wake      chan struct{}
 	stop      func()        // write what waits, then end
 	stops     chan struct{} // closed by stop
@@ -82,7 +83,7 @@ type entry struct {
 	zone    *time.Location
 	at      time.Time
 	refusal *refusal
-	state   []byte // of kept
+	state   *keptState // of kept: the newest when the writer took it; nil if the call's end has been told by then
 }
 
 type refusal struct {
@@ -110,7 +111,7 @@ func NewJournal(o JournalOptions) *Journal {
 	}
 	ctx, abort := context.WithCancel(context.Background())
 	j := &Journal{store: o.Store, ladders: o.Ladders, clock: o.Clock, log: o.Log, node: o.Node, seal: o.Seal,
-		wake: make(chan struct{}, 1), stops: make(chan struct{}), abort: abort, done: make(chan struct{})}
+		states: map[masking.CallID]*keptState{}, wake: make(chan struct{}, 1), stops: make(chan struct{}), abort: abort, done: make(chan struct{})}
 	j.stop = sync.OnceFunc(func() { close(j.stops) })
 	go j.write(ctx)
 	return j
@@ -162,6 +163,9 @@ func (e entry) last() bool {
 func (j *Journal) add(e entry) {
 	e.event = newEventID(e.at)
 	j.mu.Lock()
+	if e.moment == masking.Ended {
+		delete(j.states, e.call.ID) // nobody would ever read it
+	}
 	j.queue = append(j.queue, e)
 	j.length.Store(int64(len(j.queue)))
 	j.mu.Unlock()
@@ -229,6 +233,7 @@ func (j *Journal) write(ctx context.Context) {
 			batch = j.peek()
 		}
 		flushed = time.Now()
+		j.encode(batch)
 		err := j.flush(ctx, batch)
 		failing = j.tell(err, failing)
 		if err != nil {
@@ -256,25 +261,37 @@ func (j *Journal) tell(err error, failing bool) bool {
 func (j *Journal) peek() []entry {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return slices.Clone(j.queue[:min(len(j.queue), batchSize)])
+	next := j.queue[:min(len(j.queue), batchSize)]
+	for i := range next {
+		if next[i].moment == kept {
+			next[i].state = j.states[next[i].call.ID]
+		}
+	}
+	return slices.Clone(next)
 }
 
-// drop takes the entries from i to before k off the queue.
+// drop takes the entries from i to before k off the queue. That of a call of which
+// a newer state has come since goes to the queue's end instead.
 func (j *Journal) drop(i, k int) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	var again []entry
 	for _, e := range j.queue[i:k] {
-		if e.last() {
+		switch {
+		case e.last():
 			j.ladders.Forget(e.callID())
+		case e.moment == kept && j.outdated(e):
+			again = append(again, e)
+		case e.moment == kept:
+			delete(j.states, e.call.ID)
 		}
 	}
-	j.queue = slices.Delete(j.queue, i, k)
+	j.queue = append(slices.Delete(j.queue, i, k), again...)
 	j.length.Store(int64(len(j.queue)))
 }
 
 // save writes a batch in one transaction.
 func (j *Journal) save(ctx context.Context, batch []entry) error {
-	batch = withoutOutdated(batch)
 	return j.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
 		for _, e := range batch {
 			if err := j.apply(ctx, tx, e); err != nil {
@@ -368,7 +385,10 @@ func (j *Journal) apply(ctx context.Context, tx store.Tx, e entry) error {
 		}
 		return j.event(ctx, tx, masking.EventCallAnswered, e)
 	case kept:
-		return tx.KeepCallState(ctx, e.call, e.state)
+		if e.state == nil || e.state.sealed == nil {
+			return nil
+		}
+		return tx.KeepCallState(ctx, e.call, e.state.sealed)
 	case masking.Taped:
 		r := runningRecording(e.call)
 		r.StartedAt = e.at

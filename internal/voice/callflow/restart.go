@@ -15,10 +15,47 @@ import (
 // becomes of them at the next start.
 
 // Keep keeps what it takes to take a call up again that talks, in place of what
-// was kept, without waiting. It is sealed: dialogs hold people's numbers, and
-// media may have keys.
-func (j *Journal) Keep(c masking.Call, state []byte) {
-	j.add(entry{moment: kept, call: c, at: j.clock(), state: j.sealed(c.ID, state)})
+// was kept, without waiting: one state of a call waits at a time, the newest.
+// encode gives it, in the writer's goroutine, if it is written at all. It is sealed:
+// dialogs hold people's numbers, and media may have keys.
+func (j *Journal) Keep(c masking.Call, encode func() ([]byte, error)) {
+	j.mu.Lock()
+	_, waits := j.states[c.ID]
+	j.states[c.ID] = &keptState{encode: encode}
+	j.mu.Unlock()
+	if !waits {
+		j.add(entry{moment: kept, call: masking.Call{ID: c.ID, Tenant: c.Tenant}, at: j.clock()})
+	}
+}
+
+// A keptState waits to be written.
+type keptState struct {
+	encode func() ([]byte, error)
+	sealed []byte // owned by the writer: what encode gave; nil before, and if it cannot be written
+}
+
+// encode encodes and seals the states of a batch, each once however often it is tried.
+func (j *Journal) encode(batch []entry) {
+	for _, e := range batch {
+		k := e.state
+		if k == nil || k.encode == nil {
+			continue
+		}
+		state, err := k.encode()
+		if err != nil {
+			j.log.Error("the state of a call cannot be written", "call", string(e.call.ID), "error", err.Error())
+		} else {
+			k.sealed = j.sealed(e.call.ID, state)
+		}
+		k.encode = nil
+	}
+}
+
+// outdated reports whether a newer state of the call waits than the one that was
+// written by e. j.mu is held.
+func (j *Journal) outdated(e entry) bool {
+	newest := j.states[e.call.ID]
+	return newest != nil && newest != e.state
 }
 
 func (j *Journal) sealed(id masking.CallID, state []byte) []byte {
@@ -34,29 +71,6 @@ func (j *Journal) opened(id masking.CallID, sealed []byte) ([]byte, error) {
 		return nil, errors.New("a kept state is too short")
 	}
 	return j.seal.Open(nil, sealed[:n], sealed[n:], []byte(id))
-}
-
-// withoutOutdated leaves out states that nobody would ever read: those of calls
-// that have another one in the batch after it, or their end.
-func withoutOutdated(batch []entry) []entry {
-	if !slices.ContainsFunc(batch, func(e entry) bool { return e.moment == kept }) {
-		return batch
-	}
-	after := make(map[masking.CallID]struct{}, len(batch))
-	need := make([]entry, 0, len(batch))
-	for _, e := range slices.Backward(batch) {
-		if e.moment == kept {
-			if _, outdated := after[e.call.ID]; outdated {
-				continue
-			}
-		}
-		if e.moment == kept || e.moment == masking.Ended {
-			after[e.call.ID] = struct{}{}
-		}
-		need = append(need, e)
-	}
-	slices.Reverse(need)
-	return need
 }
 
 // Left is a call that talked when this node's last run ended.

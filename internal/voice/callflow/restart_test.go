@@ -37,6 +37,11 @@ func (d *desk) states() (states map[masking.CallID][]byte) {
 	return states
 }
 
+// says is a state before it is encoded.
+func says(state string) func() ([]byte, error) {
+	return func() ([]byte, error) { return []byte(state), nil }
+}
+
 // answered writes a call up to its answer, with the state that was kept of it.
 func (d *desk) answered(state string) masking.Call {
 	d.t.Helper()
@@ -45,7 +50,7 @@ func (d *desk) answered(state string) masking.Call {
 	c.AnsweredAt = start.Add(4 * time.Second)
 	c.Attempts = []masking.Attempt{{Target: carol, Cause: masking.CauseBusy}, {Target: bob, Answered: true, Status: 200}}
 	d.journal.Note(masking.Answered, c, time.UTC)
-	d.journal.Keep(c, []byte(state))
+	d.journal.Keep(c, says(state))
 	return c
 }
 
@@ -58,7 +63,7 @@ func TestWhatACallNeedsToGoOnIsKeptSealedUntilItsEnd(t *testing.T) {
 	d := newDesk(t)
 	d.journal.seal = newSeal(t, 1)
 	talks, again, over := d.answered("the first"), d.answered("the first"), d.answered("of a call that is over")
-	d.journal.Keep(again, []byte("the second"))
+	d.journal.Keep(again, says("the second"))
 	d.end(over)
 	d.flush()
 	kept := d.states()

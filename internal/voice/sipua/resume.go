@@ -38,7 +38,7 @@ type LegState struct {
 
 // State gives the leg's state for Agent.Resume (b2bua.Leg); nil if its dialog does
 // not talk.
-func (l *leg) State() []byte {
+func (l *leg) State() any {
 	l.mu.Lock()
 	talks := l.phase == talking || l.phase == answered
 	d, s := l.dlg, l.session
@@ -53,12 +53,7 @@ func (l *leg) State() []byte {
 	for i := range d.routes {
 		st.Routes = append(st.Routes, d.routes[i].String())
 	}
-	b, err := json.Marshal(st)
-	if err != nil {
-		l.log.Error("a leg's state cannot be written", "error", err.Error())
-		return nil
-	}
-	return b
+	return st
 }
 
 // seqJump is how far the CSeq of a leg jumps ahead when it is resumed: what was sent
