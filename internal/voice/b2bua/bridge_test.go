@@ -69,7 +69,7 @@ func TestTheCalleeIsOfferedBothLawsAndNothingElse(t *testing.T) {
 			f.keys(rightPIN)
 			m := audioOf(t, string(f.b(1).dial.Offer))
 			want := slices.Insert(codecsOf(audioOf(t, f.caller.answers[0])), 1, "PCMU")
-			if got := codecsOf(m); !slices.Equal(got, want) || m.Addr != f.session().Local(B) {
+			if got := codecsOf(m); !slices.Equal(got, want) || m.Addr != f.session().seats[0].Local() {
 				t.Errorf("offered %v at %v, want %v", got, m.Addr, want)
 			}
 			for _, foreign := range []string{"198.51.100.10", "alice"} {
@@ -140,6 +140,7 @@ func TestAnAnswerThatCannotBeBridgedEndsTheCall(t *testing.T) {
 				f.call()
 				f.keys(rightPIN)
 				f.tell(f.b(1), Event{Kind: EvAnswered, Body: []byte(body)})
+				f.finish(SoundUnreachable)
 				if r := f.ended(); r.Cause != masking.CauseFailed || !r.AnsweredAt.IsZero() || f.b(1).end().Cause != masking.CauseFailed {
 					t.Errorf("record %+v", r)
 				}
@@ -162,7 +163,7 @@ func TestTheSecondNumberGetsANewAddressAndTheCallerKeepsHis(t *testing.T) {
 			m := audioOf(t, string(f.b(i+1).dial.Offer))
 			seen[m.Addr.String()] = true
 		}
-		if len(seen) != 3 || len(s.seats) != 2 || f.media.opened() != 1 {
+		if len(seen) != 3 || len(s.seats) != 3 || f.media.opened() != 1 {
 			t.Errorf("offered %v, %d seats", seen, len(s.seats))
 		}
 		f.tell(f.b(3), Event{Kind: EvAnswered, Body: []byte(answerULaw)})

@@ -166,6 +166,12 @@ func (s *fakeSession) Take(seat Seat) error {
 		t.shut++
 		return errors.New("no place for another socket")
 	}
+	for _, before := range s.seats { // whose side it was goes with it
+		if before.taken {
+			before.taken = false
+			before.shut++
+		}
+	}
 	t.taken = true
 	s.ports[B], s.peers[B], s.says[B] = t.port, nil, nil
 	s.trace.add("take a seat")

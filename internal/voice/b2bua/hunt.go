@@ -18,7 +18,7 @@ type branch struct {
 	since   time.Time
 	leg     Leg
 	media   Session // nil with a caller who was answered, who has one
-	seat    Seat    // there; nil: its side B as it was opened
+	seat    Seat    // there, until its phone is taken
 	side    negotiated
 }
 

@@ -88,40 +88,29 @@ func (c *call) readOffer() error {
 // Every attempt has ports of its own, so that what one number's phone still
 // sends never reaches the call with another.
 //
-// A caller who was answered keeps his; he is offered to the callee with what was
-// agreed with him, in either law of G.711.
+// A caller who was answered keeps his, and each attempt is given a seat there; he is
+// offered to the callee with what was agreed with him, in either law of G.711.
 func (c *call) openMedia(b *branch, srtp masking.SRTP) (offer []byte, err error) {
+	var at netip.AddrPort
 	from := c.sides[A].theirs
-	switch {
-	case !c.taken:
-		b.media, err = c.x.o.Media.Open()
-	case c.attempt > 0:
-		b.seat, err = c.media.Seat()
+	if c.taken {
+		if b.seat, err = c.media.Seat(); err != nil {
+			return nil, err
+		}
+		at, from = b.seat.Local(), c.sides[A].ours
+	} else {
+		if b.media, err = c.x.o.Media.Open(); err != nil {
+			return nil, err
+		}
+		at = b.media.Local(B)
 	}
-	if err != nil {
-		return nil, err
-	}
-	switch {
-	case c.taken:
-		from = c.sides[A].ours
-	case from == nil:
+	if from == nil {
 		from = sdp.Unasked()
 	}
 	b.side = negotiated{profile: profiles[srtp]}
 	// A caller who begins on hold holds the relay: nobody is asked to be silent who
 	// has not answered yet.
-	return c.describe(&b.side, c.local(b), B, func(l sdp.Local) ([]byte, error) { return sdp.Anchor(toward(from, sdp.SendRecv), l), nil })
-}
-
-// local is where the phone of a branch is to send.
-func (c *call) local(b *branch) netip.AddrPort {
-	switch {
-	case b.media != nil:
-		return b.media.Local(B)
-	case b.seat != nil:
-		return b.seat.Local()
-	}
-	return c.media.Local(B)
+	return c.describe(&b.side, at, B, func(l sdp.Local) ([]byte, error) { return sdp.Anchor(toward(from, sdp.SendRecv), l), nil })
 }
 
 // say makes a description for a side and remembers it.
@@ -204,21 +193,14 @@ func (c *call) take(b *branch) error {
 	}
 	c.hush(A)
 	seat := b.seat
-	if seat == nil {
-		return nil
-	}
 	b.seat = nil
 	return c.media.Take(seat)
 }
 
 // unfit gives up a phone whose answer cannot be carried: the call goes on with
-// the others that ring, if there are any.
+// the others that ring, or with the next number.
 func (c *call) unfit(err error) State {
 	c.log.Info("the callee's answer cannot be carried", "reason", err.Error())
-	if len(c.branches) == 0 {
-		c.finish(masking.CauseFailed, Reason{Cause: masking.CauseFailed})
-		return Ending
-	}
 	b := c.won
 	c.closeAttempt(b, masking.CauseFailed, 0)
 	c.won, c.b, c.sides[B] = nil, nil, negotiated{}
@@ -226,7 +208,8 @@ func (c *call) unfit(err error) State {
 		c.media = nil
 	}
 	c.endBranch(b, masking.CauseFailed)
-	return c.hunting()
+	c.ringBack()
+	return c.hunt()
 }
 
 // agree reads the callee's answer and makes the caller's of it.

@@ -90,7 +90,7 @@ var table = [states]map[EventKind]step{
 	},
 	Dialing: {
 		EvRinging:    {ring, []State{Ringing}},
-		EvAnswered:   {connect, []State{Talking, Dialing, Ending}},
+		EvAnswered:   {connect, []State{Talking, Dialing, Parting, Ending}},
 		EvFailed:     {hunt, []State{Dialing, Parting, Ending}},
 		EvMet:        {join, []State{Talking}},
 		EvRingTime:   {hunt, []State{Dialing, Parting, Ending}},
@@ -109,7 +109,7 @@ var table = [states]map[EventKind]step{
 	},
 	Ringing: {
 		EvRinging:    {ring, []State{Ringing}},
-		EvAnswered:   {connect, []State{Talking, Ringing, Dialing, Ending}},
+		EvAnswered:   {connect, []State{Talking, Ringing, Dialing, Parting, Ending}},
 		EvFailed:     {hunt, []State{Ringing, Dialing, Parting, Ending}},
 		EvMet:        {join, []State{Talking}},
 		EvRingTime:   {hunt, []State{Dialing, Parting, Ending}},

@@ -131,17 +131,68 @@ func TestAnAnswerThatCannotBeCarriedLeavesTheOthersRinging(t *testing.T) {
 	for _, k := range []kind{together, pinned} {
 		synctest.Test(t, func(t *testing.T) {
 			f := newRinging(t, k)
+			if k == pinned {
+				f.finish(SoundConnecting)
+				f.expect(ToneRingBack)
+			}
 			f.tell(f.b(2), Event{Kind: EvAnswered, Body: []byte(offerOfWords)})
 			if f.b(2).end().Cause != masking.CauseFailed || f.b(1).ended() {
 				t.Fatalf("%s: %v", k, f.trace.all())
 			}
+			if k == pinned {
+				f.expect(ToneRingBack)
+			}
 			f.tell(f.b(1), Event{Kind: EvAnswered, Body: []byte(answerOfB)})
+			if got, s := audioOf(t, string(f.b(1).dial.Offer)).Addr, f.media.sessions[0]; got != s.Local(B) || s.peer(B).RTP.String() != "203.0.113.20:50000" {
+				t.Errorf("%s: offered %v, the relay takes %v and sends to %v", k, got, s.Local(B), s.peer(B).RTP)
+			}
+			if k == pinned {
+				f.expect("")
+			}
 			f.tell(f.caller, Event{Kind: EvHungUp})
 			if r := f.ended(); r.Callee != bob || r.Attempts[1].Cause != masking.CauseFailed || r.Cause != masking.CauseCallerHungUp {
 				t.Errorf("%s: record %+v", k, r)
 			}
 		})
 	}
+}
+
+func TestAfterAnAnswerThatCannotBeCarriedTheNextNumberIsRung(t *testing.T) {
+	for _, k := range []kind{routed, asked} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newRinging(t, k)
+			if k == asked {
+				f.finish(SoundConnecting)
+			}
+			f.tell(f.b(1), Event{Kind: EvAnswered, Body: []byte(offerOfWords)})
+			if f.b(1).end().Cause != masking.CauseFailed || f.caller.ended() || f.b(2).dial.To != carol {
+				t.Fatalf("%s: %v", k, f.trace.all())
+			}
+			if k == asked {
+				f.expect(ToneRingBack)
+			}
+			f.tell(f.b(2), Event{Kind: EvAnswered, Body: []byte(answerOfB)})
+			if got, s := audioOf(t, string(f.b(2).dial.Offer)).Addr, f.session(); got != s.Local(B) || s.peer(B).RTP.String() != "203.0.113.20:50000" {
+				t.Errorf("%s: offered %v, the relay takes %v and sends to %v", k, got, s.Local(B), s.peer(B).RTP)
+			}
+			f.tell(f.caller, Event{Kind: EvHungUp})
+			if r := f.ended(); r.Callee != carol || r.Attempts[0].Cause != masking.CauseFailed || !r.Attempts[1].Answered {
+				t.Errorf("%s: record %+v", k, r)
+			}
+		})
+	}
+}
+
+func TestACallerWhoWasAnsweredIsToldWhenNobodysAnswerCanBeCarried(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newRinging(t, pinned)
+		f.tell(f.b(1), Event{Kind: EvAnswered, Body: []byte(offerOfWords)})
+		f.tell(f.b(2), Event{Kind: EvAnswered, Body: []byte(offerOfWords)})
+		f.finish(SoundUnreachable)
+		if r := f.ended(); r.Cause != masking.CauseFailed || f.caller.end().Cause != masking.CauseFailed {
+			t.Errorf("record %+v", r)
+		}
+	})
 }
 
 func TestWhateverEndsACallEndsAllThatRing(t *testing.T) {
