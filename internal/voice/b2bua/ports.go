@@ -105,7 +105,8 @@ type Leg interface {
 	RefuseOffer()
 	// Offer makes an offer within a call, as soon as nothing else is open between
 	// the leg and its peer. EvAgreed or EvDeclined follows, or EvOffered if the
-	// peer's own offer has taken its place, or the end of the leg.
+	// peer's own offer has taken its place, or the end of the leg. It is not made to
+	// a peer whose own offer the call has heard of and not answered.
 	Offer(body []byte)
 	// State is what it takes to go on with the leg in another process: plain data
 	// of its own, for encoding/json; nil where it does not talk.

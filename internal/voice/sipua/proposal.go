@@ -65,10 +65,12 @@ func (l *leg) Offer(body []byte) {
 	}})
 }
 
-// propose sends p as soon as nothing else is open in the dialog.
+// propose sends p as soon as nothing else is open in the dialog. An offer of the
+// call's takes second place to one of the peer's that waits, as in yield.
 func (l *leg) propose(p *proposal) {
 	l.mu.Lock()
-	if l.phase != ending && l.phase != gone { // whose end the call is told of
+	over := l.phase == ending || l.phase == gone // of which the call is told
+	if !over && (p.refresh || !l.asked) {
 		l.due = append(l.due, p)
 	}
 	l.mu.Unlock()

@@ -196,9 +196,8 @@ func TestOurOfferWaitsForTheAckOfTheAnswerAndForWhatIsOpen(t *testing.T) {
 	p.send(sc.s.request("INVITE", &with{body: sdpBody}))
 	theirs := sc.s.invite
 	sc.events.next(t, b2bua.EvOffered)
-	sc.leg.Offer([]byte(ourOffer))
-	p.sync()
 	sc.leg.Answer([]byte(theirAnswer))
+	sc.leg.Offer([]byte(ourOffer))
 	res := sc.s.final(theirs)
 	p.sync()
 	if n := p.count("INVITE "); n != 0 {
@@ -207,14 +206,46 @@ func TestOurOfferWaitsForTheAckOfTheAnswerAndForWhatIsOpen(t *testing.T) {
 	sc.s.ack(res, nil)
 	sc.p.send(p.expect("INVITE ").reply(200, "", theirAnswer))
 	sc.events.next(t, b2bua.EvAgreed)
+}
 
-	p.send(sc.s.request("UPDATE", &with{body: sdpBody}))
-	sc.events.next(t, b2bua.EvOffered)
-	sc.leg.Offer([]byte(ourOffer))
-	sc.leg.RefuseOffer()
-	p.expect("SIP/2.0 488")
-	sc.p.send(p.expect("INVITE ").reply(200, "", theirAnswer))
-	sc.events.next(t, b2bua.EvAgreed)
+// What the call says before it has heard of the peer's offer is older than that.
+func TestAnOfferOfOursAfterThePeersIsNeverSent(t *testing.T) {
+	for _, method := range []string{"INVITE", "UPDATE"} {
+		for _, refused := range []bool{false, true} {
+			eitherLeg(t, func(t *testing.T, sc scene) {
+				sc.p.send(sc.s.request(method, &with{body: sdpBody}))
+				sc.p.sync()
+				sc.leg.Offer([]byte(ourOffer))
+				sc.events.next(t, b2bua.EvOffered)
+				if refused {
+					sc.leg.RefuseOffer()
+					sc.p.expect("SIP/2.0 488")
+				} else {
+					sc.leg.Answer([]byte(theirAnswer))
+					if res := sc.p.expect("SIP/2.0 200"); method == "INVITE" {
+						sc.s.ack(res, nil)
+					}
+				}
+				sc.p.sync()
+				if n := sc.p.count("INVITE "); n != 0 {
+					t.Fatal("sent all the same")
+				}
+				sc.events.none(t)
+				sc.p.send(sc.offered().reply(200, "", theirAnswer)) // the next is
+				sc.events.next(t, b2bua.EvAgreed)
+			})
+		}
+	}
+}
+
+func TestARefreshThatFallsDueWhileAnOfferWaitsIsSentLater(t *testing.T) {
+	eitherLeg(t, func(t *testing.T, sc scene) {
+		sc.p.send(sc.s.request("UPDATE", &with{body: sdpBody}))
+		sc.events.next(t, b2bua.EvOffered)
+		sc.leg.(*leg).propose(&proposal{method: sip.UPDATE, refresh: true, over: func(*sip.Response, error) {}})
+		sc.leg.RefuseOffer() // which refreshes nothing
+		sc.p.send(sc.p.expect("UPDATE ").reply(200, "", ""))
+	})
 }
 
 func TestAByeWhileOurOfferIsOutEndsTheCall(t *testing.T) {
