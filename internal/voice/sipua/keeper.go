@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,6 +17,7 @@ type keepers struct {
 	mu      sync.Mutex
 	running bool
 	of      map[string]*keeper
+	leaving []*registration // those that are being taken back, and some that have been
 	wg      sync.WaitGroup
 }
 
@@ -46,41 +48,54 @@ func (ua *Agent) Drain() {
 	ua.keepers.wg.Wait()
 }
 
-// adjust starts and stops keepers, so that there is one for each trunk as it is
-// set now. The caller holds k.mu.
+// adjust starts and stops keepers, so that there is one for each trunk as it is set
+// now. None registers before all that are stopped have taken their registrations back,
+// as that of the same account takes a new one with it. The caller holds k.mu.
 func (k *keepers) adjust(ua *Agent, lines []line) {
 	if !k.running {
 		lines = nil
 	}
-	left := k.of
-	k.of = map[string]*keeper{}
+	stays := map[string]*keeper{}
 	for _, l := range lines {
-		old := left[l.Name]
-		if old != nil && sameTrunk(old.trunk, l.Trunk) {
-			k.of[l.Name] = old
-			delete(left, l.Name)
+		if old := k.of[l.Name]; old != nil && sameKept(old.trunk, l.Trunk) {
+			stays[l.Name] = old
+		}
+	}
+	k.leaving = slices.DeleteFunc(k.leaving, (*registration).isOver)
+	for name, old := range k.of {
+		if stays[name] != nil {
 			continue
 		}
-		k.of[l.Name] = ua.startKeeper(l)
-	}
-	for _, old := range left {
 		old.stop()
+		if old.registration != nil {
+			k.leaving = append(k.leaving, old.registration)
+		}
+	}
+	k.of = stays
+	for _, l := range lines {
+		if k.of[l.Name] == nil {
+			k.of[l.Name] = ua.startKeeper(l, slices.Clone(k.leaving))
+		}
 	}
 }
 
-func sameTrunk(a, b masking.Trunk) bool {
-	a.UpdatedAt, b.UpdatedAt = time.Time{}, time.Time{}
-	return reflect.DeepEqual(a, b)
+// sameKept reports whether nothing that a keeper goes by is different.
+func sameKept(a, b masking.Trunk) bool {
+	kept := func(t masking.Trunk) masking.Trunk {
+		return masking.Trunk{Name: t.Name, Targets: t.Targets, Transport: t.Transport,
+			Auth: t.Auth, Register: t.Register, OptionsEvery: t.OptionsEvery}
+	}
+	return reflect.DeepEqual(kept(a), kept(b))
 }
 
-// startKeeper starts what a trunk needs.
-func (ua *Agent) startKeeper(l line) *keeper {
+// startKeeper starts what a trunk needs; it registers when these are over.
+func (ua *Agent) startKeeper(l line, before []*registration) *keeper {
 	ctx, stop := context.WithCancel(context.Background())
 	k := &keeper{trunk: l.Trunk, stop: stop}
 	now := func() line { return ua.trunks.asKnown(l) }
 	if l.Register.Domain != "" {
 		k.registration = ua.newRegistration(l, now)
-		ua.keepers.wg.Go(func() { k.registration.run(ctx) })
+		ua.keepers.wg.Go(func() { k.registration.run(ctx, before) })
 	}
 	if l.OptionsEvery > 0 {
 		ua.keepers.wg.Go(func() { ua.ping(ctx, l, now) })

@@ -30,7 +30,10 @@ type registration struct {
 	seq     uint32
 	expires time.Duration // to ask for; a carrier may want more (423)
 	at      place         // where the registration was taken
+	until   time.Time     // it may stand there so long
 	held    RegistrationHealth
+
+	over chan struct{} // closed when it is taken back
 }
 
 // RegistrationHealth is how a trunk's registration does.
@@ -43,37 +46,50 @@ type RegistrationHealth struct {
 
 func (ua *Agent) newRegistration(l line, now func() line) *registration {
 	return &registration{ua: ua, line: now, wallet: ua.walletOf(l), callID: newTag() + newTag(), tag: newTag(),
-		expires: l.Register.Expires, held: RegistrationHealth{State: "pending"},
+		expires: l.Register.Expires, held: RegistrationHealth{State: "pending"}, over: make(chan struct{}),
 		log: ua.o.Log.With("trunk", l.Name).Info}
 }
 
-// run registers until ctx is done, and then takes the registration back.
-func (r *registration) run(ctx context.Context) {
-	for {
+// run registers until ctx is done, and then takes the registration back. It begins
+// when these are over.
+func (r *registration) run(ctx context.Context, before []*registration) {
+	defer close(r.over)
+	for _, b := range before {
+		<-b.over // in a few seconds (farewell); who waits for us, waits for them
+	}
+	for ctx.Err() == nil {
 		granted, err := r.register(ctx)
-		wait := r.note(granted, err)
-		timer := time.NewTimer(wait)
+		timer := time.NewTimer(r.note(granted, err))
 		select {
 		case <-timer.C:
-			continue
 		case <-ctx.Done():
 			timer.Stop()
 		}
-		r.end()
-		return
+	}
+	r.end()
+}
+
+// isOver reports whether the registration has been taken back.
+func (r *registration) isOver() bool {
+	select {
+	case <-r.over:
+		return true
+	default:
+		return false
 	}
 }
 
 // farewell is how long the end of a registration may take.
 const farewell = 2 * time.Second
 
-// end takes the registration back.
+// end takes the registration back if it may stand, be it that the last attempt to
+// refresh it has failed.
 func (r *registration) end() {
 	r.mu.Lock()
-	was, at := r.held.State, r.at
+	at, stands := r.at, r.ua.o.Clock().Before(r.until)
 	r.held = RegistrationHealth{State: "ended"}
 	r.mu.Unlock()
-	if was != "registered" {
+	if !stands {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), farewell)
@@ -91,13 +107,13 @@ func (r *registration) note(granted time.Duration, err error) time.Duration {
 		if r.held.State != "registered" {
 			r.log("registered", "seconds", int(granted.Seconds()))
 		}
-		r.held = RegistrationHealth{State: "registered", Until: r.ua.o.Clock().Add(granted)}
+		r.held = RegistrationHealth{State: "registered", Until: r.until}
 		return refreshAfter(granted)
 	}
 	r.held.FailuresInRow++
 	r.held.State, r.held.LastStatus = "failing", 0
 	var refused *refusal
-	wait := backoff(r.held.FailuresInRow)
+	wait := backoff(r.held.FailuresInRow, r.until.Sub(r.ua.o.Clock()))
 	if errors.As(err, &refused) {
 		r.held.LastStatus = refused.status
 		wait = max(wait, refused.after)
@@ -122,15 +138,20 @@ func refreshAfter(granted time.Duration) time.Duration {
 }
 
 // The waits after failures (RFC 5626 §4.5): twice as long each time, and half of
-// it drawn.
+// it drawn. While a registration stands, no more than half of what is left of it.
 const (
-	baseBackoff = 30 * time.Second
-	maxBackoff  = 30 * time.Minute
+	leastBackoff = time.Second
+	baseBackoff  = 30 * time.Second
+	maxBackoff   = 30 * time.Minute
 )
 
-func backoff(failures int) time.Duration {
+func backoff(failures int, left time.Duration) time.Duration {
 	w := min(maxBackoff, baseBackoff<<min(failures-1, 10))
-	return w/2 + rand.N(w/2+1)
+	w = w/2 + rand.N(w/2+1)
+	if left > 0 {
+		w = min(w, max(left/2, leastBackoff))
+	}
+	return w
 }
 
 // refusal is a final response that is no success.
@@ -173,13 +194,15 @@ func (r *registration) registerAt(ctx context.Context, p place) (granted time.Du
 		r.mu.Unlock()
 		res, err := r.send(ctx, p, asked)
 		switch {
+		case err != nil && ctx.Err() != nil: // it may be taken yet
+			r.stands(p, asked)
+			return 0, err
 		case err != nil:
 			return 0, err
 		case res.StatusCode/100 == 2:
-			r.mu.Lock()
-			r.at = p
-			r.mu.Unlock()
-			return r.granted(res, asked), nil
+			granted := r.granted(res, asked)
+			r.stands(p, granted)
+			return granted, nil
 		}
 		least := headerSeconds(res, "Min-Expires")
 		if res.StatusCode != 423 || least <= asked || least > longestExpires {
@@ -190,6 +213,13 @@ func (r *registration) registerAt(ctx context.Context, p place) (granted time.Du
 		r.mu.Unlock()
 	}
 	return 0, &refusal{status: 423}
+}
+
+// stands keeps where the registration stands and how long.
+func (r *registration) stands(at place, holds time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.at, r.until = at, r.ua.o.Clock().Add(holds)
 }
 
 // granted is how long the registration holds: what stands at our Contact, else in

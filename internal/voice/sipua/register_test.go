@@ -30,6 +30,17 @@ func registered(t *testing.T, r *rig, p *peer, expires string) msg {
 	return second
 }
 
+// takenBack has the agent drain, agrees to the REGISTER that this brings and gives it.
+func (p *peer) takenBack(r *rig) msg {
+	p.t.Helper()
+	done := make(chan struct{})
+	go func() { defer close(done); r.ua.Drain() }()
+	last := p.expect("REGISTER ")
+	p.send(last.reply(200, "reg", ""))
+	<-done
+	return last
+}
+
 func TestATrunkRegistersRefreshesAndTakesItBackWhenItDrains(t *testing.T) {
 	r, p := member(t, registers)
 	r.ua.Keep()
@@ -48,14 +59,9 @@ func TestATrunkRegistersRefreshesAndTakesItBackWhenItDrains(t *testing.T) {
 	r.until("the refresh is taken", func() bool {
 		return time.Until(r.ua.TrunkHealth("one").Registration.Until) > time.Minute
 	})
-	done := make(chan struct{})
-	go func() { defer close(done); r.ua.Drain() }()
-	last := p.expect("REGISTER ")
-	if last.field("Expires") != "0" || last.field("Contact") != second.field("Contact") || last.cseq() != "4" {
+	if last := p.takenBack(r); last.field("Expires") != "0" || last.field("Contact") != second.field("Contact") || last.cseq() != "4" {
 		t.Errorf("%s", last)
 	}
-	p.send(last.reply(200, "reg", ""))
-	<-done
 }
 
 func TestARegistrarThatWantsLongerRegistrationsGetsThem(t *testing.T) {
@@ -71,6 +77,7 @@ func TestARegistrarThatWantsLongerRegistrationsGetsThem(t *testing.T) {
 	if left := time.Until(r.ua.TrunkHealth("one").Registration.Until); left < 7100*time.Second {
 		t.Errorf("registered for %v", left)
 	}
+	p.takenBack(r)
 }
 
 func TestARefusedRegistrationIsShownAndTriedLater(t *testing.T) {
@@ -83,11 +90,109 @@ func TestARefusedRegistrationIsShownAndTriedLater(t *testing.T) {
 	}
 	for n, most := range map[int]time.Duration{1: 30 * time.Second, 2: time.Minute, 20: 30 * time.Minute, 1000: 30 * time.Minute} {
 		for range 100 {
-			if w := backoff(n); w < most/2 || w > most {
+			if w := backoff(n, -time.Hour); w < most/2 || w > most {
 				t.Fatalf("after %d failures %v", n, w)
+			}
+			if w := backoff(n, 20*time.Second); w > 10*time.Second {
+				t.Fatalf("after %d failures %v, with 20 s left", n, w)
+			}
+			if w := backoff(n, time.Millisecond); w != leastBackoff {
+				t.Fatalf("after %d failures %v, with nothing left", n, w)
 			}
 		}
 	}
+}
+
+func TestARegistrationWhoseRefreshHasFailedIsTakenBack(t *testing.T) {
+	for name, refuse := range map[string]bool{"it was refused": true, "it is under way": false} {
+		t.Run(name, func(t *testing.T) {
+			r, p := member(t, registers)
+			begun := time.Now()
+			r.ua.o.Clock = func() time.Time { return begun } // what is granted stands
+			r.ua.Keep()
+			registered(t, r, p, "1")
+			refresh := p.expect("REGISTER ")
+			if refuse {
+				p.send(refresh.reply(500, "reg", ""))
+				r.until("the failure is shown", func() bool { return r.ua.TrunkHealth("one").Registration.State == "failing" })
+			}
+			if last := p.takenBack(r); last.field("Expires") != "0" || last.field("Contact") != refresh.field("Contact") {
+				t.Errorf("%s", last)
+			}
+		})
+	}
+}
+
+func TestARegistrationThatMayStandIsTakenBackAndNoOther(t *testing.T) {
+	for name, refuse := range map[string]bool{"it was refused": true, "it is under way": false} {
+		t.Run(name, func(t *testing.T) {
+			r, p := member(t, registers)
+			r.ua.Keep()
+			first := p.expect("REGISTER ")
+			if refuse {
+				p.send(first.reply(403, "reg", ""))
+				r.until("the failure is shown", func() bool { return r.ua.TrunkHealth("one").Registration.State == "failing" })
+			}
+			if refuse {
+				r.ua.Drain()
+			} else if last := p.takenBack(r); last.field("Expires") != "0" {
+				t.Errorf("%s", last)
+			}
+			p.sync()
+			if got := p.got(); len(got) != 0 {
+				t.Errorf("sent %v", got)
+			}
+		})
+	}
+}
+
+func TestAChangedAccountIsRegisteredAfterTheOldIsTakenBack(t *testing.T) {
+	change := map[string]func(*masking.Trunk){
+		"its password": func(tr *masking.Trunk) { tr.Auth.Sealed = []byte("y") },
+		"its name":     func(tr *masking.Trunk) { tr.Name = "other" },
+	}
+	for name, edit := range change {
+		t.Run(name, func(t *testing.T) {
+			r, p := member(t, registers)
+			r.ua.Keep()
+			registered(t, r, p, "3600")
+			tr := r.ua.trunks.all()[0].Trunk
+			edit(&tr)
+			r.ua.SetTrunks([]masking.Trunk{tr})
+			tr.Auth.Realm = "" // and once more before the end
+			r.ua.SetTrunks([]masking.Trunk{tr})
+			last := p.expect("REGISTER ")
+			if last.field("Expires") != "0" {
+				t.Fatalf("%s", last)
+			}
+			p.sync()
+			if got := p.got(); len(got) != 0 {
+				t.Fatalf("before the end of the old: %v", got)
+			}
+			p.send(last.reply(200, "reg", ""))
+			first := p.expect("REGISTER ")
+			if first.field("Expires") != "3600" || first.field("Call-ID") == last.field("Call-ID") {
+				t.Errorf("%s", first)
+			}
+			p.send(first.reply(200, "reg", ""))
+			r.until("it is registered", func() bool { return r.ua.TrunkHealth(tr.Name).Registration.State == "registered" })
+			p.takenBack(r)
+		})
+	}
+}
+
+func TestARegistrationStandsWhenWhatItDoesNotGoByChanges(t *testing.T) {
+	r, p := member(t, registers)
+	r.ua.Keep()
+	registered(t, r, p, "3600")
+	tr := r.ua.trunks.all()[0].Trunk
+	tr.Weight, tr.CallerIDs, tr.MaxCalls, tr.UpdatedAt = 7, []string{"+9140*"}, 3, time.Now()
+	r.ua.SetTrunks([]masking.Trunk{tr})
+	p.sync()
+	if got := p.got(); len(got) != 0 || r.ua.TrunkHealth("one").Registration.State != "registered" {
+		t.Errorf("%v, %+v", got, r.ua.TrunkHealth("one").Registration)
+	}
+	p.takenBack(r)
 }
 
 func TestARegistrationOfATrunkThatChangesIsTakenBackAndMadeAnew(t *testing.T) {

@@ -63,11 +63,11 @@ func (ts *trunks) set(list []masking.Trunk) {
 	ts.table.Store(&lines)
 }
 
-// asKnown is a trunk with the addresses that are known now, as long as it has the
-// same settings.
+// asKnown is a trunk with the addresses that are known now, as long as nothing is
+// different that its keeper goes by.
 func (ts *trunks) asKnown(l line) line {
 	for _, now := range ts.all() {
-		if now.Name == l.Name && sameTrunk(now.Trunk, l.Trunk) {
+		if now.Name == l.Name && sameKept(now.Trunk, l.Trunk) {
 			return now
 		}
 	}
