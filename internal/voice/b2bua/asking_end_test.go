@@ -254,6 +254,7 @@ func TestACallerWhoIsAskedMayHoldAndRefresh(t *testing.T) {
 				} else {
 					f.tell(f.caller, Event{Kind: EvOffered})
 				}
+				f.agree(f.caller, offerOfA) // in his ACK, without which he may make no offer
 				f.tell(f.caller, Event{Kind: EvOffered, Body: []byte(with(strings.Replace(offerOfA, "40000", "41000", 1), "sendonly"))})
 				if c.name == "after the answer" { // the other side is asked now
 					f.agree(f.b(f.dials()), with(answerOfB, "recvonly"))

@@ -287,6 +287,8 @@ func (c *call) handle(e Event) {
 		c.renew(e)
 	case settle:
 		c.state = c.settle(e)
+	case unsay:
+		c.withdrawn(e)
 	case listen:
 		c.state = c.listen()
 	case mind:

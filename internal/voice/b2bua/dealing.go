@@ -35,7 +35,9 @@ const (
 	crossesAsking             // the same with a re-INVITE that has none
 	agrees                    // the answer to an offer that was taken to a side
 	declines                  // its refusal
-	withdraws                 // a side takes its offer back
+	withdraws                 // a side takes the offer back that is carried
+	withdrawsLate             // one that is answered; nobody got the answer
+	handsBack                 // one in whose answer stood an offer that is carried
 	closes                    // the answer to an offer that we have put into a 2xx
 	closesWithout             // an ACK that has no such answer
 	moves
@@ -43,7 +45,7 @@ const (
 
 var moveNames = [moves]string{"offer that changes nothing for the other side", "offer that does", "re-INVITE without offer",
 	"offer in place of ours", "re-INVITE without offer in place of ours", "answer", "refusal", "offer taken back",
-	"answer in an ACK", "ACK without the answer"}
+	"offer taken back that is answered", "re-INVITE taken back whose 2xx holds our offer", "answer in an ACK", "ACK without the answer"}
 
 // dealAct is what is done about a move.
 type dealAct int
@@ -54,6 +56,7 @@ const (
 	carry              // to the other side
 	offerHere          // in the 2xx
 	handOver           // our offer goes into the 2xx instead
+	offerAgain         // by itself
 	meet               // answer each side with the offer of the other
 	conclude           // answer the side that waits with what the other has agreed to
 	giveWay            // answer the side that waits from what the other side has; refuse what that cannot be
@@ -61,13 +64,15 @@ const (
 	restore            // offer the other side what holds again, if it has agreed to something else
 	release            // nothing has changed
 	take               // take the answer in; tell the other side if its stream is another now
+	takeLast           // take it in
+	undo               // take what was before the offer as what holds; tell a side that has heard otherwise
 	defer_             // until the present one is settled
 )
 
-var dealActNames = map[dealAct]string{answerHere: "answer from what the other side has", carry: "ask the other side", offerHere: "offer what the other side has",
-	handOver: "offer what was to be offered", meet: "answer each with the other's offer", conclude: "answer with what the other side agreed to",
+var dealActNames = map[dealAct]string{nothing: "nothing", answerHere: "answer from what the other side has", carry: "ask the other side, once no ACK is to come", offerHere: "offer what the other side has",
+	handOver: "offer what was to be offered", offerAgain: "offer it by itself", meet: "answer each with the other's offer", conclude: "answer with what the other side agreed to",
 	giveWay: "answer from what the other side has, or refuse", void: "note it", restore: "offer what holds, if that differs",
-	release: "all is as it was", take: "take it in, tell the other side if that changes its stream", defer_: "wait for the present one"}
+	release: "all is as it was", take: "take it in, tell the other side if that changes its stream", takeLast: "take it in", undo: "undo it, tell whoever has heard otherwise", defer_: "wait for the present one"}
 
 // dealStep is a cell of the table.
 type dealStep struct {
@@ -79,10 +84,11 @@ type dealStep struct {
 var deals = [dealings]map[move]dealStep{
 	settled: {
 		offersSame:    {answerHere, []dealing{settled}},
-		offersChange:  {carry, []dealing{carried}},
+		offersChange:  {carry, []dealing{carried, settled}},
 		asksOffer:     {offerHere, []dealing{settled}},
-		closes:        {take, []dealing{settled, following}},
-		closesWithout: {nothing, []dealing{settled}},
+		withdrawsLate: {undo, []dealing{settled, following}},
+		closes:        {take, []dealing{settled, carried, following}},
+		closesWithout: {nothing, []dealing{settled, carried, following}},
 	},
 	carried: {
 		offersSame:    {defer_, []dealing{carried}},
@@ -93,8 +99,8 @@ var deals = [dealings]map[move]dealStep{
 		agrees:        {conclude, []dealing{settled}},
 		declines:      {giveWay, []dealing{settled}},
 		withdraws:     {void, []dealing{voided}},
-		closes:        {take, []dealing{carried}},
-		closesWithout: {nothing, []dealing{carried}},
+		withdrawsLate: {undo, []dealing{carried}},
+		handsBack:     {offerAgain, []dealing{carried}},
 	},
 	voided: {
 		offersSame:    {defer_, []dealing{voided}},
@@ -104,8 +110,8 @@ var deals = [dealings]map[move]dealStep{
 		crossesAsking: {release, []dealing{settled}},
 		agrees:        {restore, []dealing{settled, following}},
 		declines:      {release, []dealing{settled}},
-		closes:        {take, []dealing{voided}},
-		closesWithout: {nothing, []dealing{voided}},
+		withdrawsLate: {undo, []dealing{voided}},
+		handsBack:     {release, []dealing{settled}},
 	},
 	following: {
 		offersSame:    {defer_, []dealing{following}},
@@ -113,10 +119,9 @@ var deals = [dealings]map[move]dealStep{
 		asksOffer:     {defer_, []dealing{following}},
 		crosses:       {release, []dealing{settled, carried}},
 		crossesAsking: {release, []dealing{settled}},
-		agrees:        {take, []dealing{settled}},
+		agrees:        {takeLast, []dealing{settled}},
 		declines:      {release, []dealing{settled}},
-		closes:        {take, []dealing{following}},
-		closesWithout: {nothing, []dealing{following}},
+		withdrawsLate: {undo, []dealing{following}},
 	},
 }
 

@@ -153,10 +153,15 @@ func (c *call) connect(e Event) State {
 	if err := c.take(c.branch(e)); err != nil {
 		return c.unfit(err)
 	}
+	caller := c.sides[A]
 	body, err := c.agree(e.Body)
 	if err != nil {
+		if !c.taken { // he has been told nothing
+			c.sides[A] = caller
+		}
 		return c.unfit(err)
 	}
+	c.deal.inAck[A] = c.deal.inAck[A] || c.sides[A].theirs == nil
 	return c.talk(body)
 }
 
@@ -237,7 +242,6 @@ func (c *call) agree(answer []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.deal.inAck[A] = c.sides[A].theirs == nil
 	if err := c.point(A); err != nil {
 		return nil, err
 	}
@@ -269,6 +273,9 @@ func (c *call) point(s Side) error {
 	protection, err := sdp.Protected(ours, theirs)
 	if err != nil {
 		return err
+	}
+	if protection != nil && mine.keys == nil { // it is told others first; see undo
+		return nil
 	}
 	if protection == nil { // the counting of packets ends with SRTP, and no key may see it begin twice
 		mine.keys = nil

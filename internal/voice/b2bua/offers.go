@@ -1,6 +1,7 @@
 package b2bua
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -19,14 +20,17 @@ import (
 
 // deal is where the offers and answers of a call stand.
 type deal struct {
-	at     dealing
-	from   Side             // whose offer is carried or voided
-	offer  *sdp.Description // which one
-	to     Side             // for whom our offer is
-	body   []byte           // what it says
-	before told             // what that side was told before
-	later  []Event          // offers that wait for the present one, at most one of a side
-	inAck  [2]bool          // an offer of ours stands in a 2xx to a side, whose ACK answers it
+	at      dealing
+	from    Side             // whose offer is carried or voided
+	offer   *sdp.Description // which one
+	to      Side             // for whom our offer is
+	body    []byte           // what it says
+	handed  bool             // it stands in a 2xx to that side
+	before  told             // what that side was told before
+	later   []Event          // offers that wait, at most one of a side; see wait
+	inAck   [2]bool          // an offer that is a side's and ours alone stands in a 2xx to it, whose ACK answers it
+	past    [2]*negotiated   // a side as it was before its last offer, which it may take back though it is answered
+	recheck [2]bool          // sides whose stream may have become another one; see takeUp
 }
 
 // heed takes in what a side says.
@@ -52,8 +56,12 @@ func (n *negotiated) wishes(m sdp.Media) sdp.Direction {
 // renew takes an offer that a side makes within the call.
 func (c *call) renew(e Event) {
 	leg := c.leg(e.Side)
+	if leg == nil {
+		return
+	}
+	c.deal.past[e.Side] = nil
+	e.read()
 	switch {
-	case leg == nil:
 	case c.state == Talking:
 		c.dealWith(c.moveOf(e), e)
 	case e.Side != A || !c.taken:
@@ -61,7 +69,14 @@ func (c *call) renew(e Event) {
 	case len(e.Body) == 0:
 		c.offerHere(A)
 	default:
-		c.answerHere(A, e.Body)
+		c.answerHere(e)
+	}
+}
+
+// read reads an offer, once. What cannot be read is refused where it is answered.
+func (e *Event) read() {
+	if e.offer == nil && len(e.Body) > 0 {
+		e.offer, _ = sdp.Parse(e.Body)
 	}
 }
 
@@ -70,6 +85,7 @@ func (c *call) settle(e Event) State {
 	if c.leg(e.Side) == nil || c.state != Talking && (e.Side != A || !c.deal.inAck[A]) {
 		return c.state
 	}
+	c.deal.past[e.Side] = nil
 	first := c.sides[e.Side].theirs == nil
 	if c.state == Talking {
 		c.dealWith(c.moveOf(e), e)
@@ -91,7 +107,13 @@ func (c *call) moveOf(e Event) move {
 	inAck := d.inAck[e.Side]
 	switch e.Kind {
 	case EvWithdrawn:
-		return withdraws
+		switch {
+		case d.at == carried && e.Side == d.from:
+			return withdraws
+		case open && d.handed:
+			return handsBack
+		}
+		return withdrawsLate
 	case EvAgreed, EvDeclined:
 		d.inAck[e.Side] = false
 		switch {
@@ -113,7 +135,7 @@ func (c *call) moveOf(e Event) move {
 		return crosses
 	case len(e.Body) == 0:
 		return asksOffer
-	case c.changes(e.Side, e.Body):
+	case c.changes(e):
 		return offersChange
 	}
 	return offersSame
@@ -122,22 +144,36 @@ func (c *call) moveOf(e Event) move {
 // dealWith does what the table says.
 func (c *call) dealWith(m move, e Event) {
 	d := &c.deal
-	if i := slices.IndexFunc(d.later, func(o Event) bool { return o.Side == e.Side }); m == withdraws && i >= 0 {
-		d.later = slices.Delete(d.later, i, i+1)
-		c.leg(e.Side).RefuseOffer() // which goes nowhere
-		return
+	switch do := deals[d.at][m].do; {
+	case e.Kind == EvWithdrawn && c.forget(e.Side):
+	case e.Kind == EvOffered && d.inAck[e.Side]: // its ACK is on the way
+		d.wait(e)
+	case do == defer_:
+		d.wait(e)
+	default:
+		c.do(do, e)
 	}
-	switch deals[d.at][m].do {
+	c.takeUp()
+}
+
+func (c *call) do(act dealAct, e Event) {
+	d := &c.deal
+	switch act {
 	case answerHere:
-		c.answerHere(e.Side, e.Body)
+		c.answerHere(e)
 	case carry:
 		c.carry(e)
 	case offerHere:
 		c.offerHere(e.Side)
 	case handOver:
+		d.handed = true
 		c.leg(e.Side).Answer(d.body)
+	case offerAgain:
+		d.handed = false
+		c.leg(e.Side).Offer(d.body)
 	case meet:
-		c.meet(e)
+		c.retract()
+		c.meet(d.from, d.offer, e)
 	case conclude:
 		c.conclude(e)
 	case giveWay:
@@ -147,42 +183,36 @@ func (c *call) dealWith(m move, e Event) {
 	case restore:
 		c.takeAnswer(e)
 		c.freeOfferer()
-		c.align(d.to)
+		d.recheck[d.to] = true
 	case release:
 		c.retract()
 		c.freeOfferer()
-		if m != declines {
+		if e.Kind == EvOffered {
 			c.renew(e)
 		}
 	case take:
 		c.takeAnswer(e)
-		if m == agrees {
-			d.at = settled
-		} else if d.at == settled {
-			c.align(e.Side.other())
-		}
-	case defer_:
-		d.later = append(d.later, e)
-	}
-	if d.at == settled && len(d.later) > 0 {
-		next := d.later[0]
-		d.later = d.later[1:]
-		c.renew(next)
+		d.recheck[e.Side.other()] = true
+	case takeLast:
+		c.takeAnswer(e)
+		d.at = settled
+	case undo:
+		c.undo(e.Side)
 	}
 }
 
 // changes reports whether an offer of a side makes the other side's stream another
 // one. One that was made before word for word does not.
-func (c *call) changes(s Side, body []byte) bool {
-	d, err := c.read(s, body)
-	if err != nil || d.Same(c.sides[s].theirs) {
+func (c *call) changes(e Event) bool {
+	s := e.Side
+	if c.usable(e) != nil || e.offer.Same(c.sides[s].theirs) {
 		return false
 	}
 	to := &c.sides[s.other()]
 	if to.theirs == nil { // and has not yet said what it can do
 		return true
 	}
-	m, _ := d.Audio()
+	m, _ := e.offer.Audio()
 	return to.stream() != sdp.Meet(c.sides[s].wishes(m), to.wish) || c.wantsCodec(m, s.other())
 }
 
@@ -210,28 +240,31 @@ func (c *call) wantsCodec(m sdp.Media, to Side) bool {
 // caller was answered before anybody else.
 func (c *call) fixed() bool { return c.taken || c.plan.Allocation.Record }
 
-// read reads an offer that a side makes within the call.
-func (c *call) read(s Side, body []byte) (*sdp.Description, error) {
-	d, err := sdp.Parse(body)
-	if err != nil {
-		return nil, err
+// errUnreadable says that an offer is no description.
+var errUnreadable = errors.New("the offer cannot be read")
+
+// usable reports whether something can be made of an offer within the call.
+func (c *call) usable(e Event) error {
+	switch d := e.offer; {
+	case d == nil:
+		return errUnreadable
+	case c.fixed() && c.sides[e.Side].ours.HasG711() && !d.HasG711():
+		return sdp.ErrNoCommonCodec
+	default:
+		return sdp.CheckOffer(d)
 	}
-	if c.fixed() && c.sides[s].ours.HasG711() && !d.HasG711() {
-		return nil, sdp.ErrNoCommonCodec
-	}
-	return d, sdp.CheckOffer(d)
 }
 
 // answerHere answers an offer of a side from what the other side has, or refuses it.
-func (c *call) answerHere(s Side, body []byte) bool {
-	d, err := c.read(s, body)
-	if err != nil {
-		c.leg(s).RefuseOffer()
-		return false
+func (c *call) answerHere(e Event) {
+	if c.usable(e) != nil {
+		c.leg(e.Side).RefuseOffer()
+		return
 	}
-	return c.answer(s, d)
+	c.answer(e.Side, e.offer)
 }
 
+// answer is answerHere for an offer that was read, and reports whether it took it.
 func (c *call) answer(s Side, d *sdp.Description) bool {
 	before := c.sides[s]
 	c.sides[s].rekey(d)
@@ -249,6 +282,7 @@ func (c *call) answer(s Side, d *sdp.Description) bool {
 		return false
 	}
 	c.repoint()
+	c.deal.past[s] = &before
 	c.leg(s).Answer(body)
 	return true
 }
@@ -278,7 +312,7 @@ func (c *call) capable(s Side, offer *sdp.Description) (*sdp.Description, error)
 // offerHere makes a side that asks for an offer one of what the other side has, and
 // of the other law of G.711; the side's ACK answers it.
 func (c *call) offerHere(s Side) {
-	n, other := &c.sides[s], &c.sides[s.other()]
+	n, other, before := &c.sides[s], &c.sides[s.other()], c.sides[s]
 	audio, _ := n.ours.Audio()
 	audio.Direction = sdp.SendRecv
 	if c.state == Talking {
@@ -297,25 +331,34 @@ func (c *call) offerHere(s Side) {
 		c.leg(s).RefuseOffer()
 		return
 	}
-	c.deal.inAck[s] = true
+	c.deal.inAck[s], c.deal.past[s] = true, &before
 	c.leg(s).Answer(body)
 }
 
 // carry asks the other side about an offer that changes its stream. The side that
-// made it waits for the answer.
+// made it waits for the answer. An ACK that is still to come may make everything
+// another thing, and a side whose own offer waits is made none.
 func (c *call) carry(e Event) {
-	d, err := c.read(e.Side, e.Body)
-	if err != nil {
+	d, to := &c.deal, e.Side.other()
+	if c.usable(e) != nil {
 		c.leg(e.Side).RefuseOffer()
 		return
 	}
-	m, _ := d.Audio()
-	c.deal.from, c.deal.offer = e.Side, d
-	if !c.propose(e.Side.other(), m, c.sides[e.Side].wishes(m)) {
-		c.answer(e.Side, d)
+	if d.inAck != [2]bool{} {
+		d.wait(e)
 		return
 	}
-	c.deal.at = carried
+	if own, waits := d.next(to); waits {
+		c.meet(e.Side, e.offer, own)
+		return
+	}
+	m, _ := e.offer.Audio()
+	d.from, d.offer = e.Side, e.offer
+	if !c.propose(to, m, c.sides[e.Side].wishes(m)) {
+		c.answer(e.Side, e.offer)
+		return
+	}
+	d.at = carried
 }
 
 // propose makes a side an offer: of what from has where that wants another codec,
@@ -333,7 +376,7 @@ func (c *call) propose(to Side, from sdp.Media, wish sdp.Direction) bool {
 		c.log.Warn("an offer cannot be made", "error", err.Error())
 		return false
 	}
-	c.deal.to, c.deal.body, c.deal.before = to, body, before
+	c.deal.to, c.deal.body, c.deal.handed, c.deal.before = to, body, false, before
 	c.leg(to).Offer(body)
 	return true
 }
@@ -378,7 +421,9 @@ func (c *call) conclude(e Event) {
 		return
 	}
 	c.deal.at = settled
-	c.answer(c.deal.from, c.deal.offer)
+	if !c.answer(c.deal.from, c.deal.offer) {
+		c.deal.recheck[c.deal.to] = true // it has agreed to what is not to be
+	}
 }
 
 // giveWay answers the side that waits as far as that goes without the other one.
@@ -388,24 +433,25 @@ func (c *call) giveWay() {
 	c.answer(c.deal.from, c.deal.offer)
 }
 
-// meet answers each side with the offer of the other.
-func (c *call) meet(e Event) {
-	c.retract()
+// meet answers each side with the offer of the other: from's, and the one of e.
+func (c *call) meet(from Side, offer *sdp.Description, e Event) {
 	c.deal.at = settled
-	from, offer := c.deal.from, c.deal.offer
 	before := c.sides[from]
 	c.heed(from, offer)
-	c.answerHere(e.Side, e.Body)
+	c.answerHere(e)
 	c.sides[from] = before
-	c.answer(from, offer)
+	if !c.answer(from, offer) {
+		c.deal.recheck[e.Side] = true // as in conclude
+	}
 }
 
-// align offers a side what the other side wants of it, if its stream is another one.
+// align offers a side what the other side wants of it, if its stream is another one,
+// or has to have other keys.
 func (c *call) align(to Side) {
 	n, other := &c.sides[to], &c.sides[to.other()]
 	m, ok := other.theirs.Audio()
 	_, known := n.theirs.Audio()
-	if !ok || !known || n.stream() == sdp.Meet(other.wish, n.wish) && !c.wantsCodec(m, to) {
+	if !ok || !known || n.stream() == sdp.Meet(other.wish, n.wish) && !c.wantsCodec(m, to) && !n.keyless() {
 		return
 	}
 	if c.propose(to, m, other.wish) {

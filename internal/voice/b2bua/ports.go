@@ -136,7 +136,7 @@ const (
 	EvOffered                     // a side offers new media; Body is the offer, nil = we are to offer
 	EvAgreed                      // a side answers an offer of ours; Body is the answer
 	EvDeclined                    // a side has refused an offer of ours, or not answered it
-	EvWithdrawn                   // a side takes its offer back
+	EvWithdrawn                   // a side takes its offer back; if it has been answered meanwhile, the answer reached nobody
 	EvMoved                       // a side is reached elsewhere from now on; nothing else is new
 	EvGone                        // a leg's last message is through
 	EvBlocked                     // the tripwire stopped a message
@@ -184,6 +184,7 @@ type Event struct {
 	Allocation masking.AllocationID // of EvAllocEnded and EvTerminate
 	Guest      *guest               // of EvMet
 	Until      time.Time            // of EvExpiry; zero: the talk does not end with its allocation
+	offer      *sdp.Description     // of EvOffered, once it is read
 }
 
 // By is how a key's press was told.

@@ -83,6 +83,9 @@ func TestACallKeepsItsBooksWhateverItHears(t *testing.T) {
 			if !documented(from, e.Kind, c.state) {
 				rt.Fatalf("%v led from %v to %v", e.Kind, from, c.state)
 			}
+			if fault := c.deal.fault(); fault != "" {
+				rt.Fatalf("after %v in %v %s", e.Kind, from, fault)
+			}
 			if c.finished != (c.state >= Ending) {
 				rt.Fatalf("after %v in %v the call is in %v, its record closed: %v", e.Kind, from, c.state, c.finished)
 			}
@@ -103,6 +106,21 @@ func TestACallKeepsItsBooksWhateverItHears(t *testing.T) {
 			rt.Fatalf("%s: %v", fault, f.trace.all())
 		}
 	})
+}
+
+// fault finds what may never be of offers. A leg forgets ours that is made to a peer
+// whose own is owed an answer.
+func (d *deal) fault() string {
+	waits := func(s Side) bool { return slices.ContainsFunc(d.later, func(e Event) bool { return e.Side == s }) }
+	switch {
+	case d.at != settled && d.inAck != [2]bool{}:
+		return "an offer is made while an ACK is to bring an answer"
+	case d.at != settled && waits(d.to):
+		return "an offer is made to a side whose own waits"
+	case d.quiet() && len(d.later) > 0:
+		return "offers wait for nothing"
+	}
+	return ""
 }
 
 // deed is one thing that happens to a running call.

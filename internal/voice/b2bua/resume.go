@@ -236,23 +236,19 @@ func (c *call) verify() State {
 // inquire asks the next side that is to be asked, as soon as no offer is open. When
 // both have been, each is told what the other has changed while nobody heard it.
 func (c *call) inquire() {
-	if c.state != Talking || !c.asking || c.deal.at != settled {
+	if c.state != Talking || !c.asking || !c.deal.quiet() {
 		return
 	}
 	for _, s := range []Side{A, B} {
 		if n := &c.sides[s]; c.doubted[s] && !c.asked[s] {
 			c.asked[s] = true
-			c.deal.at, c.deal.to, c.deal.body, c.deal.before = following, s, n.said, n.told
+			c.deal.at, c.deal.to, c.deal.body, c.deal.handed, c.deal.before = following, s, n.said, false, n.told
 			c.leg(s).Offer(n.said)
 			return
 		}
 	}
-	c.asking = false
-	for _, s := range []Side{A, B} {
-		if c.deal.at == settled {
-			c.align(s)
-		}
-	}
+	c.asking, c.deal.recheck = false, [2]bool{true, true}
+	c.takeUp()
 }
 
 // believe takes an event that only a side which is still there can cause.

@@ -43,6 +43,7 @@ const (
 	hangUp           // end both legs for the event's reason
 	renew            // answer an offer made within the call
 	settle           // take in the answer to an offer of ours
+	unsay            // an offer was taken back
 	listen           // end the call if nobody is heard
 	takeKey          // a digit of the PIN
 	judge            // the PIN is complete, or was not begun in time
@@ -60,7 +61,7 @@ const (
 )
 
 var actionNames = map[action]string{ring: "ring the caller", connect: "join the sides", hunt: "hunt on",
-	giveUp: "give up", hangUp: "end both legs", renew: "answer the offer", settle: "take the answer", listen: "check the media",
+	giveUp: "give up", hangUp: "end both legs", renew: "answer the offer", settle: "take the answer", unsay: "take the offer as not made", listen: "check the media",
 	takeKey: "take the digit", judge: "judge the PIN, or ask again", awaitKeys: "wait for digits", deny: "refuse",
 	ringBack: "let him hear ringing", tape: "record", passKey: "pass the key on", part: "end the caller's leg",
 	join: "join the two calls", mind: "mind the time", verify: "ask both sides", follow: "keep it", countOut: "count the leg out"}
@@ -83,6 +84,7 @@ var table = [states]map[EventKind]step{
 		EvOffered:   {renew, []State{Asking}},
 		EvAgreed:    {settle, []State{Asking, Ending}},
 		EvDeclined:  {settle, []State{Asking, Ending}},
+		EvWithdrawn: {unsay, []State{Asking}},
 		EvHungUp:    {hangUp, []State{Ending}},
 		EvBlocked:   {hangUp, []State{Ending}},
 		EvShutdown:  {hangUp, []State{Ending}},
@@ -100,6 +102,7 @@ var table = [states]map[EventKind]step{
 		EvOffered:    {renew, []State{Dialing}},
 		EvAgreed:     {settle, []State{Dialing, Ending}},
 		EvDeclined:   {settle, []State{Dialing, Ending}},
+		EvWithdrawn:  {unsay, []State{Dialing}},
 		EvPlayed:     {ringBack, []State{Dialing}},
 		EvBlocked:    {hangUp, []State{Ending}},
 		EvAllocEnded: {hangUp, []State{Ending}},
@@ -119,6 +122,7 @@ var table = [states]map[EventKind]step{
 		EvOffered:    {renew, []State{Ringing}},
 		EvAgreed:     {settle, []State{Ringing, Ending}},
 		EvDeclined:   {settle, []State{Ringing, Ending}},
+		EvWithdrawn:  {unsay, []State{Ringing}},
 		EvPlayed:     {ringBack, []State{Ringing}},
 		EvBlocked:    {hangUp, []State{Ending}},
 		EvAllocEnded: {hangUp, []State{Ending}},
@@ -131,7 +135,7 @@ var table = [states]map[EventKind]step{
 		EvOffered:    {renew, []State{Talking}},
 		EvAgreed:     {settle, []State{Talking, Ending}},
 		EvDeclined:   {settle, []State{Talking, Ending}},
-		EvWithdrawn:  {renew, []State{Talking}},
+		EvWithdrawn:  {unsay, []State{Talking}},
 		EvDigit:      {passKey, []State{Talking}},
 		EvPlayed:     {tape, []State{Talking}},
 		EvMediaCheck: {listen, []State{Talking, Ending}},
@@ -153,6 +157,7 @@ var table = [states]map[EventKind]step{
 		EvOffered:   {renew, []State{Parting}},
 		EvAgreed:    {settle, []State{Parting, Ending}},
 		EvDeclined:  {settle, []State{Parting, Ending}},
+		EvWithdrawn: {unsay, []State{Parting}},
 		EvBlocked:   {part, []State{Ending}},
 		EvTerminate: {part, []State{Ending}},
 		EvShutdown:  {part, []State{Ending}},

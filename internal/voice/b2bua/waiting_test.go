@@ -1,0 +1,307 @@
+package b2bua
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"pgregory.net/rapid"
+
+	"tandem/internal/masking"
+	"tandem/internal/voice/sdp"
+)
+
+// unsay lets a leg take its offer back.
+func (f *exchange) unsay(l *fakeLeg) { f.tell(l, Event{Kind: EvWithdrawn}) }
+
+func elsewhere(body string) string {
+	return strings.NewReplacer("40000", "41000", "50000", "51000").Replace(body)
+}
+
+func TestAnOfferThatIsTakenBackAsItIsAnsweredChangesNothing(t *testing.T) {
+	for _, side := range []Side{A, B} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newExchange(t, bob)
+			f.connect()
+			leg, other, own, others := f.sidesOf(side)
+			before := f.session().peer(side).RTP
+			f.offer(leg, elsewhere(own))
+			f.unsay(leg)
+			if got := f.session().peer(side).RTP; got != before {
+				t.Errorf("the relay sends to %v, not to %v", got, before)
+			}
+			f.offer(leg, with(own, "sendonly")) // and the next is one as any other
+			f.agree(other, with(others, "recvonly"))
+			f.unsay(leg)
+			if got := last(t, other.offers).Direction; got != sdp.SendRecv || len(other.offers) != 2 {
+				t.Errorf("the other side is offered %s: %v", got, f.trace.all())
+			}
+			f.agree(other, others)
+			f.flows("nobody holds", true, true, true, true)
+			f.unsay(leg) // of nothing
+			if len(other.offers) != 2 || len(leg.offers) != 0 {
+				t.Errorf("%v", f.trace.all())
+			}
+			f.hangsUp()
+		})
+	}
+}
+
+func TestAReinviteWithoutOfferThatIsTakenBackWaitsForNoACK(t *testing.T) {
+	for _, side := range []Side{A, B} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newExchange(t, bob)
+			f.connect()
+			leg, other, own, others := f.sidesOf(side)
+			f.offer(leg, "")
+			f.offer(other, with(others, "sendonly")) // waits for the ACK
+			if len(leg.offers) != 0 {
+				t.Fatalf("an offer in another: %v", f.trace.all())
+			}
+			f.unsay(leg)
+			if got := last(t, leg.offers).Direction; got != sdp.SendOnly {
+				t.Errorf("offered %s", got)
+			}
+			f.agree(leg, with(own, "recvonly"))
+			if got := last(t, other.answers).Direction; got != sdp.RecvOnly {
+				t.Errorf("answered %s", got)
+			}
+			f.hangsUp()
+		})
+	}
+}
+
+func TestAnOfferThatWaitsForAnACKMayBeTakenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newExchange(t, bob)
+		f.connect()
+		f.offer(f.caller, "")
+		f.offer(f.b(1), with(answerOfB, "sendonly"))
+		f.unsay(f.b(1))
+		f.agree(f.caller, offerOfA)
+		if len(f.caller.offers)+len(f.b(1).offers) != 0 || f.b(1).refused != 1 {
+			t.Errorf("%v", f.trace.all())
+		}
+		f.hangsUp()
+	})
+}
+
+func TestAnOfferThatWaitsIsTakenUpBeforeWhatAnACKChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newExchange(t, bob)
+		f.connect()
+		f.offer(f.caller, "")
+		f.offer(f.b(1), with(answerOfB, "sendonly"))
+		f.agree(f.caller, with(offerOfA, "sendonly")) // he holds, too
+		if got := last(t, f.caller.offers).Direction; got != sdp.SendOnly || len(f.b(1).offers) != 0 {
+			t.Fatalf("the caller is offered %s: %v", got, f.trace.all())
+		}
+		f.agree(f.caller, with(offerOfA, "inactive"))
+		if got := last(t, f.b(1).answers).Direction; got != sdp.Inactive {
+			t.Errorf("B is answered %s", got)
+		}
+		f.hangsUp()
+	})
+}
+
+func TestTwoOffersThatWaitAreAnsweredWithEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newExchange(t, bob)
+		f.connect()
+		f.offer(f.caller, "")
+		f.offer(f.b(1), with(answerOfB, "sendonly"))
+		f.offer(f.caller, with(offerOfA, "sendonly")) // before the ACK is told
+		f.agree(f.caller, offerOfA)
+		for _, l := range []*fakeLeg{f.caller, f.b(1)} {
+			if got := last(t, l.answers).Direction; got != sdp.Inactive || len(l.offers) != 0 {
+				t.Errorf("%s is answered %s: %v", l.name, got, f.trace.all())
+			}
+		}
+		f.hangsUp()
+	})
+}
+
+func TestAReinviteThatWasGivenOursAndIsTakenBackIsMadeOursByItself(t *testing.T) {
+	for _, both := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newExchange(t, bob)
+			f.connect()
+			b := f.b(1)
+			f.offer(f.caller, with(offerOfA, "sendonly"))
+			f.offer(b, "")
+			if both {
+				f.unsay(f.caller)
+			}
+			f.unsay(b)
+			if both {
+				if len(b.offers) != 1 || f.caller.refused != 1 {
+					t.Errorf("%v", f.trace.all())
+				}
+				f.offer(f.caller, with(offerOfA, "sendonly"))
+			}
+			if got := last(t, b.offers).Direction; got != sdp.SendOnly || len(b.offers) != 2 || f.caller.refused > 1 {
+				t.Fatalf("B is offered %s: %v", got, f.trace.all())
+			}
+			f.agree(b, with(answerOfB, "recvonly"))
+			if got := last(t, f.caller.answers).Direction; got != sdp.RecvOnly {
+				t.Errorf("the hold is answered %s", got)
+			}
+			f.hangsUp()
+		})
+	}
+}
+
+func TestWhatASideTakesBackIsItsOwnOffer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newExchange(t, bob)
+		f.connect()
+		b := f.b(1)
+		f.offer(b, elsewhere(answerOfB))
+		f.offer(f.caller, with(offerOfA, "sendonly"))
+		f.unsay(b)
+		if got := f.session().peer(B).RTP.Port(); got != 50000 {
+			t.Errorf("the relay sends to port %d", got)
+		}
+		f.agree(b, with(answerOfB, "recvonly"))
+		if got := last(t, f.caller.answers).Direction; got != sdp.RecvOnly || f.caller.refused != 0 || len(b.offers) != 1 {
+			t.Errorf("the hold is answered %s: %v", got, f.trace.all())
+		}
+		f.flows("held", false, true, true, false)
+		f.hangsUp()
+	})
+}
+
+func TestAnOfferThatCrossedOursAndIsTakenBackLeavesOursToBeMade(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newExchange(t, bob)
+		f.connect()
+		b := f.b(1)
+		f.offer(f.caller, with(offerOfA, "sendonly"))
+		f.offer(b, with(answerOfB, "sendonly"))
+		f.unsay(b)
+		if got := last(t, f.caller.offers).Direction; got != sdp.SendRecv {
+			t.Errorf("the caller is offered %s", got)
+		}
+		f.agree(f.caller, with(offerOfA, "sendonly"))
+		if got := last(t, b.offers).Direction; got != sdp.SendOnly {
+			t.Errorf("B is offered %s", got)
+		}
+		f.agree(b, with(answerOfB, "recvonly"))
+		f.flows("held by the caller", false, true, true, false)
+		f.hangsUp()
+	})
+}
+
+// A call whose caller was answered, in whatever state.
+func TestACallerWhoIsAskedMayTakeAnOfferBack(t *testing.T) {
+	for name, bring := range map[string]func(f *exchange){
+		"asking":  func(*exchange) {},
+		"dialing": func(f *exchange) { f.keys(rightPIN) },
+		"ringing": func(f *exchange) { f.keys(rightPIN); f.tell(f.b(1), Event{Kind: EvRinging}) },
+		"parting": func(f *exchange) { f.keys("1#2#3#") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newGreenPin(t, bob)
+				f.call()
+				bring(f)
+				f.offer(f.caller, elsewhere(offerOfA))
+				f.unsay(f.caller)
+				if got := f.session().peer(A).RTP.Port(); got != 40000 {
+					t.Errorf("he is spoken to at port %d", got)
+				}
+				f.offer(f.caller, "")
+				f.unsay(f.caller)
+				f.agree(f.caller, with(elsewhere(offerOfA), "sendonly")) // to nothing
+				if p := f.session().peer(A); p.RTP.Port() != 40000 || !p.Send {
+					t.Errorf("he is spoken to at port %d", p.RTP.Port())
+				}
+				f.tell(f.caller, Event{Kind: EvHungUp})
+				f.ended()
+			})
+		})
+	}
+}
+
+// The packets under the new keys were counted from the beginning, and so would those
+// be under the keys of before.
+func TestNewKeysThatAreTakenBackAreFollowedByOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newExchange(t, bob)
+		f.connectKeyed()
+		first := f.session().peer(A).Keys.Out
+		f.offer(f.caller, keyed(offerOfA, 'c'))
+		second := f.session().peer(A).Keys.Out
+		f.unsay(f.caller)
+		if got := f.session().peer(A).Keys.Out; slices.Equal(got, first) {
+			t.Error("the keys of before are in use again")
+		}
+		for _, c := range last(t, f.caller.offers).Crypto {
+			if slices.Equal(c.Key, first) || slices.Equal(c.Key, second) {
+				t.Error("a key that was in use is offered")
+			}
+		}
+		f.agree(f.caller, keyed(offerOfA, 'a'))
+		k := f.session().peer(A).Keys
+		if slices.Equal(k.Out, first) || slices.Equal(k.Out, second) || len(f.caller.offers) != 1 {
+			t.Error("a key is in use twice")
+		}
+		f.hangsUp()
+	})
+}
+
+func TestNoOfferIsMadeToASideThatIsOwedAnAnswerOrOwesOne(t *testing.T) {
+	all := []Event{offersA, holdsA, asksA, acksA, acksHold, acksNone, undoesA, undoesB, offersB, holdsB, asksB, agreesB, staysB, nonsense, refusesB, upgradeA}
+	rapid.Check(t, func(rt *rapid.T) {
+		f := newKind(t, routed)
+		c := drive(t, f)
+		defer c.disarm()
+		c.route()
+		c.handle(answers)
+		for _, e := range rapid.SliceOfN(rapid.SampledFrom(all), 0, 20).Draw(rt, "events") {
+			if c.handle(e); c.state != Talking {
+				rt.Fatalf("the call is in %v", c.state)
+			}
+			if fault := c.deal.fault(); fault != "" {
+				rt.Fatal(fault)
+			}
+		}
+	})
+}
+
+// Nothing that a side could say leads there: it is what a refusal after all would be.
+func TestWhatTheOtherSideAgreedToInVainIsTakenFromIt(t *testing.T) {
+	f := newKind(t, routed)
+	c := drive(t, f)
+	c.route()
+	c.handle(answers)
+	c.handle(holdsA)
+	c.deal.offer, _ = sdp.Parse([]byte(offerOfWords))
+	if c.handle(agreesB); f.caller.refused != 1 {
+		t.Fatalf("%v", f.trace.all())
+	}
+	if len(f.b(1).offers) != 2 || last(t, f.b(1).offers).Direction != sdp.SendRecv {
+		t.Errorf("B is still held: %v", f.trace.all())
+	}
+}
+
+// What has been said to the caller counts, not what would have been.
+func TestADescriptionThatTheCallerNeverGotTakesNoVersion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newExchange(t, bob, carol)
+		f.says = ""
+		f.trunks.trunks[0].(*fakeTrunk).srtp = masking.SRTPRequired
+		f.call()
+		f.tell(f.b(1), Event{Kind: EvAnswered, Body: []byte(answerOfB)}) // without keys
+		if f.b(2).dial.To != carol {
+			t.Fatalf("%v", f.trace.all())
+		}
+		f.tell(f.b(2), Event{Kind: EvAnswered, Body: []byte(keyed(strings.Replace(answerOfB, "RTP/AVP 8 101", "RTP/SAVP 8", 1), 'b'))})
+		if _, v := origin(t, f.caller.answers[0]); v != "0" {
+			t.Errorf("the first description has version %s", v)
+		}
+		f.agree(f.caller, offerOfA)
+		f.hangsUp()
+	})
+}
