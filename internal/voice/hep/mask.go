@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -225,9 +224,7 @@ func (m Masker) uri(text string) string {
 func (m Masker) user(user string) string {
 	user, _, _ = strings.Cut(user, ";")
 	user, _, _ = strings.Cut(user, ":") // a password
-	if plain, err := url.PathUnescape(user); err == nil {
-		user = plain
-	}
+	user = unescaped(user)
 	switch lower := strings.ToLower(user); lower {
 	case "anonymous", "unavailable", "restricted", "unknown":
 		return lower
@@ -250,18 +247,33 @@ func (m Masker) pseudonym(text string) string {
 // row masks each row of digits that is long enough for a number. Rows behind percent
 // signs are unescaped first.
 func (m Masker) row(text string) string {
-	if strings.Contains(text, "%") {
-		if plain, err := url.PathUnescape(text); err == nil {
-			text = plain
-		}
-	}
 	text = strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {
 			return -1
 		}
 		return r
-	}, text)
+	}, unescaped(text))
 	return rows.ReplaceAllStringFunc(text, m.pseudonym)
+}
+
+// unescaped is a text with every byte that is written as % and two digits, be it in
+// several steps (%2539), whatever else is wrong with the text: who reads it may do so too.
+func unescaped(text string) string {
+	if !strings.Contains(text, "%") {
+		return text
+	}
+	out := make([]byte, 0, len(text))
+	for i := range len(text) {
+		out = append(out, text[i])
+		for n := len(out); n >= 3 && out[n-3] == '%'; n = len(out) {
+			c, err := strconv.ParseUint(string(out[n-2:]), 16, 8)
+			if err != nil {
+				break
+			}
+			out = append(out[:n-3], byte(c))
+		}
+	}
+	return string(out)
 }
 
 // word keeps a token of letters, digits and a few marks (RFC 3261 §25.1), masked.
