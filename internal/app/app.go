@@ -248,7 +248,6 @@ func (a *App) openVoice(ctx context.Context) error {
 	}
 	a.onStop(a.agent.Close)
 	a.register(registry)
-	registry.MustRegister(trunkMetrics{a.agent})
 	if err := a.ReloadTrunks(ctx); err != nil {
 		return fmt.Errorf("trunks: %w", err)
 	}

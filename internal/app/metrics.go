@@ -85,6 +85,8 @@ func (a *App) register(r prometheus.Registerer) {
 	counter("tandem_sip_stray_responses_total", "Responses that nothing waited for.", func() float64 { return float64(a.agent.Stats().Stray) })
 	counter("tandem_sip_send_failures_total", "SIP messages that the network did not take.",
 		func() float64 { return float64(a.agent.Stats().SendFailures) })
+	counter("tandem_sip_tls_handshake_failures_total", "TLS handshakes of SIP that failed, with peers that connected and with those that we connect to.",
+		func() float64 { return float64(a.agent.Stats().Handshakes) })
 	counter("tandem_sip_panics_total", "Faults caught in the SIP dispatcher.", func() float64 { return float64(a.agent.Stats().Panics) })
 	if a.export != nil {
 		counter("tandem_hep_sent_total", "SIP messages sent to the HEP collector.", func() float64 { return float64(a.export.Stats().Sent) })
@@ -102,6 +104,7 @@ func (a *App) register(r prometheus.Registerer) {
 	counter("tandem_recording_packets_dropped_total", "RTP packets that recordings did not keep up with.",
 		func() float64 { return float64(a.recorder.Stats().Dropped) })
 	counter("tandem_media_strays_total", "Media packets of sources that were not the peer.", func() float64 { return float64(a.relay.Stats().Strays) })
+	r.MustRegister(trunkMetrics{a.agent})
 }
 
 // countingDirector and countingJournal count what passes through them.
