@@ -2,7 +2,6 @@ package siptx
 
 import (
 	"bytes"
-	"crypto/x509"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -73,17 +72,6 @@ func (tx *ServerTx) Request() *sip.Request { return tx.req }
 
 // Source returns the address that the request came from.
 func (tx *ServerTx) Source() netip.AddrPort { return tx.source }
-
-// Certificate is what the TLS peer that sent the request has shown, if it leads to
-// an authority; else nil.
-func (tx *ServerTx) Certificate() *x509.Certificate {
-	tx.mu.Lock()
-	defer tx.mu.Unlock()
-	if tx.flow.conn == nil {
-		return nil
-	}
-	return tx.flow.conn.certificate()
-}
 
 // Network returns what it came over, "udp", "tcp" or "tls".
 func (tx *ServerTx) Network() string {

@@ -2,7 +2,6 @@ package siptx
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -65,7 +64,6 @@ type conn struct {
 	nc    net.Conn // nil until dialled; once run reads and writes it is fixed
 	raw   net.Conn // beneath TLS, else nil
 	local netip.AddrPort
-	peer  *x509.Certificate // of a TLS peer, if it leads to an authority
 }
 
 func (l *Layer) listenTCP(network string, addr netip.AddrPort) (netip.AddrPort, error) {

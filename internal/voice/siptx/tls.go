@@ -20,12 +20,11 @@ type Credentials struct {
 	ClientCertificates bool
 }
 
-// server is the configuration for a connection that is taken in. Who connects is
-// asked for a certificate in any case, since it can tell two trunks at one address
-// apart; one that leads nowhere is as none, unless one is demanded.
+// server is the configuration for a connection that is taken in. Whose it is tells
+// its address; so a certificate is asked for only where one is demanded.
 func (c *Credentials) server() *tls.Config {
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{c.Certificate},
-		ClientAuth: tls.RequestClientCert, SessionTicketsDisabled: true}
+		SessionTicketsDisabled: true}
 	if c.ClientCertificates {
 		cfg.ClientAuth = tls.RequireAnyClientCert
 		cfg.VerifyConnection = func(s tls.ConnectionState) error { return c.leads(s.PeerCertificates) }
@@ -62,19 +61,9 @@ func (c *Credentials) leads(chain []*x509.Certificate) error {
 	return err
 }
 
-// verified is the certificate of a peer if it leads to an authority, else nil.
-func (c *Credentials) verified(s tls.ConnectionState) *x509.Certificate {
-	if c.leads(s.PeerCertificates) != nil {
-		return nil
-	}
-	return s.PeerCertificates[0]
-}
-
-// Bears reports whether a certificate is that of a host name or address (RFC 5922
-// §7.1): by a SIP URI among its alternative names, or by a DNS name or an address.
-// Beyond the RFC, a DNS name may begin with a wildcard, as many carriers' do.
-func Bears(cert *x509.Certificate, name string) bool { return bears(cert, name) == nil }
-
+// bears checks that a certificate is that of a host name or address (RFC 5922 §7.1):
+// by a SIP URI among its alternative names, or by a DNS name or an address. Beyond the
+// RFC, a DNS name may begin with a wildcard, as many carriers' do.
 func bears(cert *x509.Certificate, name string) error {
 	for _, u := range cert.URIs {
 		if domainOf(u) != "" && strings.EqualFold(domainOf(u), name) {
@@ -111,7 +100,7 @@ func (c *conn) secure(ctx context.Context) error {
 		return err
 	}
 	c.mu.Lock()
-	c.raw, c.nc, c.peer = c.nc, t, credentials.verified(t.ConnectionState())
+	c.raw, c.nc = c.nc, t
 	c.mu.Unlock()
 	return nil
 }
@@ -122,12 +111,4 @@ func (c *conn) serverName() string {
 		return c.key.name
 	}
 	return c.key.remote.Addr().String()
-}
-
-// certificate is what the peer of a TLS connection has shown, if it leads to an
-// authority.
-func (c *conn) certificate() *x509.Certificate {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.peer
 }
