@@ -48,11 +48,13 @@ func (c *certificates) credentials() func() *siptx.Credentials {
 }
 
 // reload reads the files if they have changed. What cannot be used, as a certificate
-// whose key is still to be written, is told once and leaves everything as it was.
+// whose key is still to be written or a file that is gone, is told once and leaves
+// everything as it was.
 func (c *certificates) reload() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var files [3][]byte
+	var unread error
 	sum := sha256.New()
 	for i, path := range []string{c.c.Cert, c.c.Key, c.c.CA} {
 		if path == "" {
@@ -60,7 +62,9 @@ func (c *certificates) reload() error {
 		}
 		raw, err := os.ReadFile(path)
 		if err != nil {
-			return fmt.Errorf("certificate of SIP: %w", err)
+			unread = fmt.Errorf("certificate of SIP: %w", err)
+			fmt.Fprintln(sum, err)
+			continue
 		}
 		files[i] = raw
 		fmt.Fprintf(sum, "%d\n", len(raw))
@@ -71,6 +75,9 @@ func (c *certificates) reload() error {
 		return nil
 	}
 	c.seen = seen
+	if unread != nil {
+		return unread
+	}
 	pair, err := tls.X509KeyPair(files[0], files[1])
 	if err != nil {
 		return fmt.Errorf("certificate of SIP: %s and %s: %w", c.c.Cert, c.c.Key, err)
