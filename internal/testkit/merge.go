@@ -138,7 +138,15 @@ func (m *merger) waits(leg int) bool {
 		}
 		return false
 	}
-	return m.passed[e] >= m.told[e]
+	return m.passed[e] >= m.told[e] && !m.crossed(e)
+}
+
+// crossed reports that no phone has to do with an INVITE any more: where two offers of
+// the phones cross within a call, Tandem answers each with the other.
+func (m *merger) crossed(e effect) bool {
+	return e == effect{"INVITE", '2'} && m.told[e] > 0 && !slices.ContainsFunc(m.legs, func(l []phone.Step) bool {
+		return slices.ContainsFunc(l, func(s phone.Step) bool { return s.Out && method(s) == "INVITE" })
+	})
 }
 
 // within reports whether a request is of a dialog that is there.

@@ -227,49 +227,38 @@ func TestNoToneOfAPINIsRecorded(t *testing.T) {
 }
 
 func TestBothHearTheNoticeBeforeEachOtherAndItIsNotRecorded(t *testing.T) {
+	said := tape{phone.Noise(3, 14*phone.Rate), phone.Noise(4, 14*phone.Rate)}
 	st := newStage(t, setting{})
 	st.must(st.Do("acme", "PUT", "/v1/tenants/acme/settings", map[string]any{"recording_announcement": true}, nil))
 	st.allocate(recorded)
-	a := st.dial(st.in, alice, func(in *phone.Invite) { in.Codecs, in.Audio = []string{"PCMA"}, phone.Sine(440, 8000) })
+	a := st.dial(st.in, alice, func(in *phone.Invite) { in.Codecs, in.Audio = []string{"PCMA"}, phone.Samples(said[0]) })
 	b := st.called()
-	st.must(b.Answer(phone.Reply{Audio: phone.Sine(880, 8000)}))
-	st.must(b.HearsTone(st.ctx, 440))
-	st.must(a.HearsTone(st.ctx, 880))
-	st.must(b.Hears(st.ctx, len(b.Heard())+phone.Rate))
+	st.must(b.Answer(phone.Reply{Audio: phone.Samples(said[1])}))
+	st.must(a.Answered(st.ctx))
+	for _, c := range []*phone.Call{a, b} {
+		st.must(c.Hears(st.ctx, 4*phone.Rate))
+	}
+	st.must(a.Hangup(st.ctx))
+	st.over(a, b)
 	sounds, err := prompt.Builtin()
 	st.must(err)
 	notice := sounds.Clip("acme", "en", "recorded")
 	words := g711.ALaw.Decode(nil, notice.Audio(g711.ALaw))
-	middle := words[len(words)/4 : len(words)*3/4]
-	for _, side := range []struct {
-		call *phone.Call
-		peer float64
-	}{{a, 880}, {b, 440}} {
-		heard := side.call.Heard()
-		at := find(heard, middle)
-		if at < 0 {
-			t.Errorf("a side did not hear the notice of %v", notice.Duration())
-			continue
-		}
-		if before := heard[:at+len(middle)]; phone.Tone(before, side.peer) > 0.1 {
-			t.Error("a side heard the other before the notice was over")
-		}
-	}
-	st.must(a.Hangup(st.ctx))
-	st.over(a, b)
 	_, sound := st.desk("acme").stored(st.onlyCall())
-	for channel, hz := range []float64{440, 880} {
-		// Where the machine kept a phone waiting its tone goes on with a jump, so that one
-		// look at the whole second would find less of it. The notice would be in all of it.
-		pure := 0
-		for tenth := range 10 {
-			from := phone.Rate/5 + tenth*phone.Rate/10
-			if phone.Tone(sound[channel][from:from+phone.Rate/10], hz) > 0.95 {
-				pure++
-			}
+	for channel, listener := range []*phone.Call{b, a} {
+		heard := listener.Heard()
+		told, peer := spots(heard, words), spots(heard, said[channel])
+		if n := len(words) / frame; len(told) < n*4/5 || len(peer) < 25 {
+			t.Fatalf("%d frames of the notice's %d were heard, and %d of the other side", len(told), n, len(peer))
 		}
-		if pure < 7 {
-			t.Errorf("of the first second of channel %d %d tenths are what that side said", channel, pure)
+		if last := told[len(told)-1].position; peer[0].position < last {
+			t.Errorf("a side heard the other at sample %d, and the notice until %d", peer[0].position, last)
+		}
+		// What was said while the notice was heard is neither carried nor recorded.
+		first := peer[0].frame
+		before, after := spots(sound[channel], said[channel][:(first-25)*frame]), spots(sound[channel], said[channel][first*frame:])
+		if len(before) > 0 || len(after) < 25 {
+			t.Errorf("channel %d holds %d frames from before the notice was over, and %d from after it", channel, len(before), len(after))
 		}
 	}
 }
