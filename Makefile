@@ -17,9 +17,14 @@ build: ## bin/tandem
 demo: build ## two calls through a virtual number on loopback (DEMO_FLAGS=--once to end by itself)
 	bin/tandem demo $(DEMO_FLAGS)
 
+# The tests of whole calls run in real time: one package after the other, so that none
+# starves another.
 test: ## every test, after installing what they drive (TESTFLAGS=-race, -run …)
 	@scripts/install-test-tools
-	go test -timeout 40m $(TESTFLAGS) ./...
+	@failed=0; \
+	go test $(TESTFLAGS) $$(go list ./... | grep -v /test/) || failed=1; \
+	go test -p 1 -timeout 40m $(TESTFLAGS) ./test/... || failed=1; \
+	exit $$failed
 
 check: ## format, vet, staticcheck, generated files
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not as gofmt writes it:"; echo "$$unformatted"; exit 1; fi
@@ -29,7 +34,7 @@ check: ## format, vet, staticcheck, generated files
 
 race: ## every test under the race detector
 	@scripts/install-test-tools gcc
-	go test -timeout 40m -race $(TESTFLAGS) ./...
+	@$(MAKE) --no-print-directory test TESTFLAGS='-race $(TESTFLAGS)'
 
 fuzz: ## each fuzz target for FUZZTIME (10s)
 	scripts/fuzz $(FUZZTIME)
