@@ -40,9 +40,17 @@ type RecordedCall struct {
 	Recording *masking.Recording
 }
 
-// Call reads one call of a tenant, with its ladder as it is now. The operator reads
-// that of any with "".
-func (s *Records) Call(ctx context.Context, t masking.TenantID, id masking.CallID) (c RecordedCall, err error) {
+// Call reads one call of a tenant, with its ladder as it is now.
+func (s *Records) Call(ctx context.Context, t masking.TenantID, id masking.CallID) (RecordedCall, error) {
+	return s.readCall(ctx, id, func(ctx context.Context, tx store.Reader) (masking.Call, error) { return tx.Call(ctx, t, id) })
+}
+
+// AnyCall is Call for the operator: of whichever tenant the call is.
+func (s *Records) AnyCall(ctx context.Context, id masking.CallID) (RecordedCall, error) {
+	return s.readCall(ctx, id, func(ctx context.Context, tx store.Reader) (masking.Call, error) { return tx.AnyCall(ctx, id) })
+}
+
+func (s *Records) readCall(ctx context.Context, id masking.CallID, read func(context.Context, store.Reader) (masking.Call, error)) (c RecordedCall, err error) {
 	// What is still kept outside the store is newer than what the store has, and goes
 	// only when the store has all of it: so it is asked first.
 	var up []byte
@@ -50,7 +58,7 @@ func (s *Records) Call(ctx context.Context, t masking.TenantID, id masking.CallI
 		up, _ = s.ladders.Ladder(id)
 	}
 	err = s.view(ctx, "read a call", func(ctx context.Context, tx store.Reader) error {
-		if c.Call, err = tx.Call(ctx, t, id); err != nil || !c.Recorded {
+		if c.Call, err = read(ctx, tx); err != nil || !c.Recorded {
 			return err
 		}
 		r, err := tx.Recording(ctx, c.Tenant, id)

@@ -95,8 +95,10 @@ func callLadder(b *bench) {
 		equal(b, c.Ladder, nil)
 	}
 	equal(b, len(listed), 2)
-	ofAny := get(b, func(ctx context.Context, tx store.Reader) (masking.Call, error) { return tx.Call(ctx, "", ended.ID) })
+	ofAny := get(b, func(ctx context.Context, tx store.Reader) (masking.Call, error) { return tx.AnyCall(ctx, ended.ID) })
 	equal(b, ofAny, b.call(ended.ID))
+	b.code(masking.CodeNotFound, getErr(b, func(ctx context.Context, tx store.Reader) (masking.Call, error) { return tx.Call(ctx, "", ended.ID) }))
+	b.code(masking.CodeNotFound, getErr(b, func(ctx context.Context, tx store.Reader) (masking.Call, error) { return tx.AnyCall(ctx, CallID(77)) }))
 }
 
 // call reads a call of acme.

@@ -185,7 +185,7 @@ func (s *server) anyCall(ctx context.Context, in *AnyCallInput) (control.Answer,
 	if err != nil {
 		return control.Answer{}, err
 	}
-	c, err := s.Plane.Records.Call(ctx, "", id)
+	c, err := s.Plane.Records.AnyCall(ctx, id)
 	if err != nil {
 		return control.Answer{}, err
 	}
