@@ -112,8 +112,18 @@ func (s *Session) restore(st SessionState) {
 }
 
 // jump is how many more numbers a stream leaves out after a restart than it can have
-// used at 50 packets a second: what is ahead plays on, what is behind is thrown away.
+// used: what is ahead plays on, what is behind is thrown away by many.
 const jump = 50
+
+// used is how many numbers a stream can have used in a while, by packets of 20 ms or
+// of 10: which of them is not known, so what is ahead of both.
+func used(away time.Duration) uint16 {
+	usual, short := uint16(away/frameTime), uint16(2*away/frameTime)
+	if int16(short-usual) > 0 {
+		return short
+	}
+	return usual
+}
 
 // restored is a flow that another process had away ago. If the packets that come now
 // are of the same source, they get the numbers that they would have had, and the
@@ -122,7 +132,7 @@ func restored(was FlowState, ssrc uint32, now, away time.Duration) flow {
 	f := newFlow(ssrc)
 	f.resumed, f.sent = true, true
 	f.aligned, f.source, f.sequences, f.ticks = was.Aligned, was.Source, was.Sequences, was.Ticks
-	f.sequence = was.Sequence + uint16(away/frameTime) + jump
+	f.sequence = was.Sequence + used(away) + jump
 	f.timestamp, f.clock, f.at = was.Timestamp, was.Clock, now-away
 	if f.clock == 0 {
 		f.clock = 8000

@@ -90,6 +90,29 @@ func TestAStreamWhoseSenderChangedInTheRestartGoesOnAhead(t *testing.T) {
 	}
 }
 
+// What is behind is thrown away by many, so a stream goes on ahead of all that was
+// sent, however long ago its state was written.
+func TestAStreamGoesOnAheadOfPacketsOfTenAndOfTwentyMilliseconds(t *testing.T) {
+	for _, every := range []time.Duration{10 * time.Millisecond, 20 * time.Millisecond} {
+		for _, away := range []time.Duration{0, time.Second, time.Minute, 5 * time.Minute, 8 * time.Minute, 13 * time.Minute,
+			15 * time.Minute, 21 * time.Minute, 22 * time.Minute, time.Hour} {
+			was := newFlow(7)
+			st := FlowState{Sequence: was.sequence, Timestamp: was.timestamp, Clock: 8000}
+			for down := range time.Duration(10) {
+				f := restored(st, 7, 2*time.Hour, away)
+				sequence, timestamp, ok := f.number(header{ssrc: 1, sequence: 9, timestamp: 9}, 8000, 2*time.Hour)
+				died := away - min(away, down*time.Second)
+				if last := was.sequence + uint16(died/every); !ok || int16(sequence-last) <= 0 {
+					t.Errorf("%v after packets each %v of which the last was %d, %d follows", away-died, every, last, sequence)
+				}
+				if want := was.timestamp + ticks(away, 8000); int32(timestamp-want) < 0 || timestamp-want > 1 {
+					t.Errorf("at %d follows %d", want, timestamp)
+				}
+			}
+		}
+	}
+}
+
 func TestNothingIsSentToAPeerThatIsNotHeardAgainUntilItIsTrusted(t *testing.T) {
 	withEachEngine(t, func(t *testing.T, kind string) {
 		c := newCall(t, engine(t, Options{Engine: kind}))
