@@ -16,6 +16,7 @@ import (
 
 	"tandem/internal/client"
 	"tandem/internal/voice/phone"
+	"tandem/internal/voice/sdp"
 )
 
 // stay lets the servers that come after p listen where p does.
@@ -154,6 +155,69 @@ func hundredCallsGoOn(t *testing.T, s *site) {
 	}
 	if left := p.out.Lines("state of a call"); len(left) > 0 {
 		t.Errorf("%s", left)
+	}
+}
+
+// protectedCallsGoOn kills the server while calls by SRTP talk. They go on with the
+// keys that they have, under streams that no packet was protected for before: a key
+// stream that is used twice gives away what both packets say.
+func protectedCallsGoOn(t *testing.T, s *site) {
+	p := s.start()
+	s.stay(p)
+	c := s.connectBy(p, "required", sdp.Mandatory)
+	calls := c.talks(p, 3)
+	s.wait("all answers to be written down", func() bool { return s.told("call.answered") == len(calls) })
+	s.heard(calls)
+	s.keysOfTheirOwn(calls)
+	streams := 1
+	for range 2 {
+		p.kill()
+		p = s.start()
+		s.heard(calls)
+		s.must(calls[1].b.Hold(s.ctx))
+		s.must(calls[1].b.Resume(s.ctx))
+		s.heard(calls)
+		streams++
+		for _, k := range calls {
+			for _, side := range []*phone.Call{k.a, k.b} {
+				if got := side.Hearing().Streams; got != streams || side.Protected() != sdp.GCM {
+					t.Errorf("a side is protected by %q and has heard %d streams after %d lives of the server", side.Protected(), got, streams)
+				}
+			}
+		}
+	}
+	s.keysOfTheirOwn(calls)
+	s.hangUp(calls, func(i int) int { return i % 2 })
+	s.ended(map[string]int{"caller_hung_up": 2, "callee_hung_up": 1})
+	if p.terminate(); p.over() != 0 {
+		t.Errorf("exit code %d", p.over())
+	}
+}
+
+// keysOfTheirOwn checks that no two sides were ever given the same key.
+func (s *site) keysOfTheirOwn(calls []*talk) {
+	s.t.Helper()
+	whose := map[string]*phone.Call{}
+	for _, k := range calls {
+		for _, side := range []*phone.Call{k.a, k.b} {
+			given := 0
+			for _, step := range side.Ladder() {
+				for line := range strings.Lines(string(step.Raw)) {
+					_, key, ok := strings.Cut(line, " inline:")
+					if step.Out || !ok {
+						continue
+					}
+					given++
+					if other := whose[key]; other != nil && other != side {
+						s.t.Errorf("two sides have one key")
+					}
+					whose[key] = side
+				}
+			}
+			if given == 0 {
+				s.t.Error("a side was given no key")
+			}
+		}
 	}
 }
 

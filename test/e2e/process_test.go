@@ -24,6 +24,7 @@ import (
 	"tandem/internal/app"
 	"tandem/internal/client"
 	"tandem/internal/voice/phone"
+	"tandem/internal/voice/sdp"
 	"tandem/test/world"
 )
 
@@ -38,6 +39,7 @@ func TestTheProgramAsAProcess(t *testing.T) {
 		"what was acknowledged outlives a kill, whole":           acknowledgedOutlivesKill,
 		"calls that a kill has cut are closed once as node_lost": cutCallsAreClosedOnce,
 		"a hundred calls go on after a kill":                     hundredCallsGoOn,
+		"calls by SRTP go on after a kill under fresh streams":   protectedCallsGoOn,
 		"accidents of a restart cost no other call":              accidentsOfARestart,
 		"calls that nobody knows of any more end":                callsThatNobodyMissesEnd,
 		"the first signal lets calls go on and takes no new":     firstSignalDrains,
@@ -212,11 +214,17 @@ type carriers struct {
 // connect makes the carriers, their trunk, and a shared virtual number.
 func (s *site) connect(p *process) *carriers {
 	s.t.Helper()
+	return s.connectBy(p, "off", sdp.Plain)
+}
+
+// connectBy lets media be protected as the trunk and its phones say.
+func (s *site) connectBy(p *process, trunk string, phones sdp.Profile) *carriers {
+	s.t.Helper()
 	c := &carriers{s: s, incoming: make(chan *phone.Call, 64)}
-	c.in = c.phone(netip.MustParseAddr("127.0.0.4"))
-	c.out = c.phone(netip.MustParseAddr("127.0.0.5"))
+	c.in = c.phone(netip.MustParseAddr("127.0.0.4"), phones)
+	c.out = c.phone(netip.MustParseAddr("127.0.0.5"), phones)
 	country := "IN"
-	_, err := s.api.CreateTrunk(s.ctx, client.NewTrunk{Name: "carrier", TrunkSettings: client.TrunkSettings{Country: &country,
+	_, err := s.api.CreateTrunk(s.ctx, client.NewTrunk{Name: "carrier", TrunkSettings: client.TrunkSettings{Country: &country, SRTP: &trunk,
 		Sources: []string{"127.0.0.4/31"}, Targets: []string{c.out.Addr().String()}}})
 	s.must(err)
 	_, err = s.api.AddNumbers(s.ctx, "acme", []client.NewNumber{{Number: virtual, Sharing: "shared"}})
@@ -225,9 +233,9 @@ func (s *site) connect(p *process) *carriers {
 	return c
 }
 
-func (c *carriers) phone(ip netip.Addr) *phone.Phone {
+func (c *carriers) phone(ip netip.Addr, media sdp.Profile) *phone.Phone {
 	c.s.t.Helper()
-	p, err := phone.New(phone.Options{IP: ip, OnCall: world.HandTo(c.s.ctx, c.incoming)})
+	p, err := phone.New(phone.Options{IP: ip, SRTP: media, OnCall: world.HandTo(c.s.ctx, c.incoming)})
 	c.s.must(err)
 	c.s.t.Cleanup(func() {
 		if err := p.Close(); err != nil {

@@ -179,6 +179,9 @@ func (v *voice) agree(a agreement) {
 		v.marker = true // a talkspurt begins (RFC 3551 §4.1)
 	}
 	v.now = a
+	if v.guard != nil && !v.started {
+		v.sequence &= 0x7FFF // room before the first wrap (RFC 3711 §3.3.1)
+	}
 	if !v.started && !v.closed {
 		v.started = v.p.spawn(v.talk)
 	}
