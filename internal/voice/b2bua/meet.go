@@ -56,12 +56,16 @@ func (c *call) met(host *call) State {
 		default:
 		}
 	}
-	if !joined {
-		c.x.book.hunts(c)
-		return c.setOut()
+	switch {
+	case joined:
+		c.depart(host.in.Call)
+		return Over
+	case c.gaveUp.Load(): // nobody is to be rung for him
+		c.finish(masking.CauseCallerCancelled, Reason{Cause: masking.CauseCallerCancelled})
+		return Ending
 	}
-	c.depart(host.in.Call)
-	return Over
+	c.x.book.hunts(c)
+	return c.setOut()
 }
 
 // depart ends a call whose caller talks in another one. What his leg has said
@@ -90,7 +94,8 @@ func (c *call) join(g *guest) State {
 	if g == nil {
 		return c.state
 	}
-	if c.taken || g.gaveUp.Load() || g.offer == nil || c.sides[A].theirs == nil { // whoever made no offer cannot be answered with the other's
+	gone := c.gaveUp.Load() || g.gaveUp.Load()
+	if gone || g.offer == nil || c.sides[A].theirs == nil { // whoever made no offer cannot be answered with the other's
 		g.refuse()
 		return c.state
 	}

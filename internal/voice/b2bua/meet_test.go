@@ -244,30 +244,53 @@ func TestAForwardedCallThatRingsNobodyWhoCallsIsLetThrough(t *testing.T) {
 }
 
 func TestWhatASecondCallerSaidBeforeHeWasJoinedIsHeard(t *testing.T) {
-	for _, kind := range []EventKind{EvHungUp, EvGone, EvCancelled} {
+	for kind, want := range map[EventKind]masking.Cause{EvHungUp: masking.CauseCalleeHungUp, EvGone: masking.CauseFailed} {
 		synctest.Test(t, func(t *testing.T) {
 			f := newExchange(t, bob)
 			f.callsIn(alice, offerOfA)
 			f.director.gate = make(chan struct{})
 			b := f.callsIn(bob, offerOfA)
+			b.gone = kind == EvGone
 			b.say(Event{Kind: kind})
 			close(f.director.gate)
-			synctest.Wait()
-			if kind == EvCancelled { // known in time: he is not answered
-				if len(b.answers) != 0 || !b.ended() || len(f.callers[0].answers) != 0 {
-					t.Fatalf("%v", f.trace.all())
-				}
-				f.tell(f.callers[0], Event{Kind: EvCancelled})
-			}
-			if kind == EvGone {
-				b.gone = true
-			}
-			for _, r := range f.records() {
-				if r.Cause == "" {
-					t.Errorf("%+v", r)
-				}
+			if all := f.records(); all["call_1"].Cause != want || !all["call_1"].Attempts[1].Answered || all["call_2"].Cause != masking.CauseJoined {
+				t.Errorf("%+v", all)
 			}
 		})
+	}
+}
+
+func TestASecondCallerWhoGaveUpIsNotJoinedAndNobodyIsRungForHim(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newExchange(t, bob)
+		a := f.callsIn(alice, offerOfA)
+		f.director.gate = make(chan struct{})
+		b := f.callsIn(bob, offerOfA)
+		b.say(Event{Kind: EvCancelled})
+		close(f.director.gate)
+		synctest.Wait()
+		if b.end() != (Reason{Cause: masking.CauseCallerCancelled}) || len(a.answers)+len(b.answers) != 0 || f.dials() != 1 || f.b(1).ended() {
+			t.Fatalf("%v", f.trace.all())
+		}
+		f.tell(f.b(1), Event{Kind: EvFailed, Cause: masking.CauseBusy})
+		if all := f.records(); all["call_1"].Cause != masking.CauseBusy || all["call_2"].Cause != masking.CauseCallerCancelled {
+			t.Errorf("%+v", all)
+		}
+	})
+}
+
+func TestNobodyIsJoinedWithACallerWhoGaveUp(t *testing.T) {
+	f := newKind(t, routed)
+	c := drive(t, f)
+	c.route()
+	c.from(A, 0)(Event{Kind: EvCancelled})
+	g := guestOf(c)
+	c.handle(Event{Kind: EvMet, Guest: g}) // came before
+	if c.state != Dialing || <-g.joined || len(f.caller.answers) != 0 {
+		t.Errorf("%v: %v", c.state, f.trace.all())
+	}
+	if c.handle(<-c.inbox); c.record.Cause != masking.CauseCallerCancelled {
+		t.Errorf("record %+v", c.record)
 	}
 }
 
