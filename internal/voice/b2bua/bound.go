@@ -86,9 +86,8 @@ func (c *call) warn() bool {
 	if c.notices > 0 {
 		return false
 	}
-	t := c.plan.Tenant
 	for _, s := range []Side{A, B} {
-		c.media.Say(s, Words{Sound: ToneWarning, Tenant: t.ID, Language: t.Settings.Language, Country: t.Settings.Country, Done: func() {}})
+		c.media.Say(s, c.words(ToneWarning, func() {})) // it ends by itself, and nothing waits for that
 	}
 	return true
 }

@@ -1,11 +1,5 @@
 package b2bua
 
-import (
-	"fmt"
-	"io"
-	"strings"
-)
-
 // This file is where the offers and answers of a call that talks can stand
 // (RFC 3264, RFC 6337), as a table. What is done is in offers.go; that a leg has
 // only one offer open at a time, and 491 and 500 for a second one, is the leg's
@@ -123,28 +117,4 @@ var deals = [dealings]map[move]dealStep{
 		declines:      {release, []dealing{settled}},
 		withdrawsLate: {undo, []dealing{following}},
 	},
-}
-
-// WriteDeals prints the table as Markdown.
-func WriteDeals(w io.Writer) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "| what comes | %s |\n|---|---|---|---|---|\n", strings.Join(dealingNames[:], " | "))
-	for m := range moves {
-		fmt.Fprintf(&b, "| %s |", moveNames[m])
-		for d := range dealings {
-			s, ok := deals[d][m]
-			if !ok {
-				b.WriteString(" |")
-				continue
-			}
-			var to []string
-			for _, t := range s.to {
-				to = append(to, dealingNames[t])
-			}
-			fmt.Fprintf(&b, " %s → %s |", dealActNames[s.do], strings.Join(to, " or "))
-		}
-		b.WriteString("\n")
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
 }

@@ -187,6 +187,7 @@ func TestCallsThatCannotBeJoinedGoOnByThemselves(t *testing.T) {
 		offer   string
 	}{
 		"no codec in common": {func(*exchange) {}, offerOfWords},
+		"no offer":           {func(*exchange) {}, ""},
 		"no media":           {func(f *exchange) { f.media.failOnce = true }, offerOfA},
 	} {
 		t.Run(name, func(t *testing.T) {

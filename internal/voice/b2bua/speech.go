@@ -17,9 +17,14 @@ const (
 // utter says something to a side, in place of what it hears now.
 func (c *call) utter(s Side, sound Sound) {
 	c.spoken[s]++
-	n, t := c.spoken[s], c.plan.Tenant
-	c.media.Say(s, Words{Sound: sound, Tenant: t.ID, Language: t.Settings.Language, Country: t.Settings.Country,
-		Done: func() { c.post(Event{Kind: EvPlayed, Side: s, Attempt: n}) }})
+	n := c.spoken[s]
+	c.media.Say(s, c.words(sound, func() { c.post(Event{Kind: EvPlayed, Side: s, Attempt: n}) }))
+}
+
+// words are a sound as the callers of the call's tenant hear it.
+func (c *call) words(sound Sound, done func()) Words {
+	t := c.plan.Tenant
+	return Words{Sound: sound, Tenant: t.ID, Language: t.Settings.Language, Country: t.Settings.Country, Done: done}
 }
 
 // hush ends what is said to a side.

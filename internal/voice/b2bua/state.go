@@ -1,11 +1,5 @@
 package b2bua
 
-import (
-	"fmt"
-	"io"
-	"strings"
-)
-
 // State of a call.
 type State int
 
@@ -170,31 +164,3 @@ var table = [states]map[EventKind]step{
 
 // next is what a call in state s does about an event of kind k.
 func next(s State, k EventKind) action { return table[s][k].do }
-
-// WriteTable prints the table as Markdown.
-func WriteTable(w io.Writer) error {
-	var b strings.Builder
-	b.WriteString("| event |")
-	for s := Asking; s < Over; s++ {
-		fmt.Fprintf(&b, " %v |", s)
-	}
-	b.WriteString("\n|---|---|---|---|---|---|---|\n")
-	for k := range eventKinds {
-		fmt.Fprintf(&b, "| %v |", k)
-		for s := Asking; s < Over; s++ {
-			st, ok := table[s][k]
-			if !ok {
-				b.WriteString(" |")
-				continue
-			}
-			var to []string
-			for _, t := range st.to {
-				to = append(to, t.String())
-			}
-			fmt.Fprintf(&b, " %s → %s |", actionNames[st.do], strings.Join(to, " or "))
-		}
-		b.WriteString("\n")
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
-}
