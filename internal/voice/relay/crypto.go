@@ -20,6 +20,12 @@ type Keys struct {
 	In, Out []byte // master key and salt: of what arrives from the side, of what leaves to it
 }
 
+// Format prints the suite alone.
+func (k Keys) Format(s fmt.State, _ rune) { _, _ = fmt.Fprintf(s, "(keys of %s)", k.Suite) }
+
+// MarshalText is Format for encoders, such as that of a log.
+func (k Keys) MarshalText() ([]byte, error) { return fmt.Append(nil, k), nil }
+
 const (
 	saltSize     = 14  // of AES in counter mode; AEAD's is saltSizeAEAD
 	saltSizeAEAD = 12  //

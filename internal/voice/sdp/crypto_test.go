@@ -152,6 +152,39 @@ func TestWhatMustBeProtectedAndIsNotIsRefused(t *testing.T) {
 	}
 }
 
+// What a description keeps as it came has keys in it too, and people's names.
+func TestADescriptionShowsNoKeyHoweverItIsPrinted(t *testing.T) {
+	const number = "+919990000001"
+	d := parse(t, "v=0\no=- 1 1 IN IP4 198.51.100.7\ns="+number+"\nk=clear:"+keyText(30)+"\nc=IN IP4 198.51.100.7\nm=audio 4000 RTP/SAVP 8\na=crypto:1 "+
+		string(CM80)+" inline:"+keyText(30)+"\na=key-mgmt:mikey "+keyText(28)+"\n")
+	m, ok := d.Audio()
+	if !ok || len(m.Crypto) != 1 {
+		t.Fatalf("%d keys were read", len(m.Crypto))
+	}
+	type holder struct {
+		D *Description
+		V Description
+		M []Media
+	}
+	var log bytes.Buffer
+	for _, h := range []slog.Handler{slog.NewJSONHandler(&log, nil), slog.NewTextHandler(&log, nil)} {
+		slog.New(h).Info("x", "pointer", d, "value", *d, "media", m, "lines", m.Lines, "line", m.Lines[1], "holder", holder{d, *d, d.Media})
+	}
+	shown := []string{log.String()}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		for _, x := range []any{d, *d, m, &m, m.Lines, d.Lines[1], m.Crypto, holder{d, *d, d.Media}, []*Description{d}} {
+			shown = append(shown, fmt.Sprintf(verb, x))
+		}
+	}
+	for _, s := range shown {
+		for _, secret := range []string{keyText(28), keyText(30), number, strings.Repeat("a5", 28), strings.Repeat("165 ", 8), fmt.Sprintf("%x", keyText(28))} {
+			if strings.Contains(s, secret) {
+				t.Errorf("%q stands in %s", secret, s)
+			}
+		}
+	}
+}
+
 func TestAKeyShowsItselfNowhere(t *testing.T) {
 	k := NewKeys()
 	if bytes.Equal(k[1], NewKeys()[1]) || bytes.Equal(k[1], k[2]) {

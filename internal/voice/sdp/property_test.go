@@ -152,7 +152,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		_, _ = d.String(), CheckOffer(d)
+		_, _ = fmt.Sprint(d), CheckOffer(d)
 		once := Anchor(d, local)
 		back, err := Parse(once)
 		if err != nil {

@@ -10,6 +10,7 @@
 package sdp
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -69,6 +70,12 @@ type Line struct {
 	Type  byte
 	Value string
 }
+
+// Format prints the type alone: a value can be a key, or hold a telephone number.
+func (l Line) Format(s fmt.State, _ rune) { _, _ = fmt.Fprintf(s, "%c=…", cmp.Or(l.Type, '?')) }
+
+// MarshalText is Format for encoders, such as that of a log.
+func (l Line) MarshalText() ([]byte, error) { return fmt.Append(nil, l), nil }
 
 // Format is one entry of an RTP stream's format list.
 type Format struct {
@@ -160,5 +167,5 @@ func (d *Description) LogValue() slog.Value {
 		slog.String("codecs", strings.Join(codecs, ",")))
 }
 
-// String is LogValue as text, so that a stray %v says no more than it.
-func (d *Description) String() string { return fmt.Sprint(d.LogValue()) }
+// Format prints LogValue, whatever the verb, so that a stray %v says no more than it.
+func (d Description) Format(s fmt.State, _ rune) { _, _ = fmt.Fprint(s, d.LogValue()) }
