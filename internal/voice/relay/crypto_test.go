@@ -312,14 +312,14 @@ type keeper struct{ media [][]byte }
 
 func (k *keeper) Packet(p *Packet) { k.media = append(k.media, bytes.Clone(p.Media)) }
 
-func TestASideThatIsReopenedForgetsItsKeysAndTheOtherKeepsThem(t *testing.T) {
+func TestASideThatIsTakenAnewForgetsItsKeysAndTheOtherKeepsThem(t *testing.T) {
 	withEachEngine(t, func(t *testing.T, kind string) {
 		c, a := halfSecure(t, kind, "AES_CM_128_HMAC_SHA1_80")
 		b := secure(c.b, "AES_CM_128_HMAC_SHA1_80")
 		c.connect(B, b.remote())
 		a.send(c.Local(A), a.protect(packet(8, 65535, 160, 7, random(160))))
 		b.heard()
-		if err := c.Reopen(B); err != nil {
+		if err := c.reseat(B); err != nil {
 			t.Fatal(err)
 		}
 		next := newPhone(t, "127.0.0.1")

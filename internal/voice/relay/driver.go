@@ -14,9 +14,9 @@ type driver interface {
 
 // A reader reads the sockets of one session. One of its methods runs at a time.
 type reader interface {
-	// reopen puts fresh in the place of a side's sockets, by Session.part and
+	// reseat puts fresh in the place of a side's sockets, by Session.part and
 	// Session.renew, and closes the old ones. On an error nothing has changed.
-	reopen(side Side, fresh *pair) error
+	reseat(side Side, fresh *pair) error
 	// stop, called once and last, ends the reading: when it returns the sockets
 	// are closed and nothing touches the session any more.
 	stop()

@@ -61,7 +61,7 @@ func (m *member) join() (err error) {
 	return nil
 }
 
-func (m *member) reopen(side Side, fresh *pair) error {
+func (m *member) reseat(side Side, fresh *pair) error {
 	old := m.s.ends[side].pair
 	err := m.sh.do(func() error {
 		at, err := m.sh.add(m.s, side, fresh)

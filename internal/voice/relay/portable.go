@@ -70,7 +70,7 @@ func (r *goroutines) read(side Side) {
 	r.of[side].Go(func() { r.s.control(side) })
 }
 
-func (r *goroutines) reopen(side Side, fresh *pair) error {
+func (r *goroutines) reseat(side Side, fresh *pair) error {
 	r.s.part(side)
 	r.s.ends[side].close()
 	r.of[side].Wait()

@@ -58,7 +58,7 @@ func TestWhateverACallGoesThroughItsStreamsStayWhole(t *testing.T) {
 			m.connectPeer(B)
 			for range rapid.IntRange(1, 40).Draw(t, "steps") {
 				side := Side(rapid.IntRange(0, 1).Draw(t, "side"))
-				switch rapid.SampledFrom([]string{"connect", "packet", "packet", "packet", "play", "time", "time", "silence", "listen", "record", "old", "reopen"}).Draw(t, "does") {
+				switch rapid.SampledFrom([]string{"connect", "packet", "packet", "packet", "play", "time", "time", "silence", "listen", "record", "old", "reseat"}).Draw(t, "does") {
 				case "connect":
 					m.connectPeer(side)
 				case "packet":
@@ -75,9 +75,9 @@ func TestWhateverACallGoesThroughItsStreamsStayWhole(t *testing.T) {
 					m.tapBoth()
 				case "old":
 					m.late(side)
-				case "reopen":
+				case "reseat":
 					if next < len(phones) {
-						m.reopen(side)
+						m.reseat(side)
 						arrive(side)
 						if rapid.Bool().Draw(t, "answers at once") {
 							m.connectPeer(side)
@@ -219,9 +219,9 @@ func (m *callModel) late(side Side) {
 	eventually(m.a.t, func() bool { return m.counted(side) > before })
 }
 
-func (m *callModel) reopen(side Side) {
+func (m *callModel) reseat(side Side) {
 	before := m.Local(side)
-	if err := m.Reopen(side); err != nil {
+	if err := m.call.reseat(side); err != nil {
 		m.Fatal(err)
 	}
 	if m.Local(side) == before || m.saying(side) != nil {

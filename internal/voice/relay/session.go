@@ -202,7 +202,7 @@ func (s *Session) Connect(side Side, r Remote) error {
 		r.RTCP = netip.AddrPort{} // reports are not worth refusing a call for
 	}
 	n, from, now := &s.ends[side], &s.ends[side.Other()], s.engine.Elapsed()
-	media, err := newSealer(r.Keys, from.seal) // only Connect and Reopen change seals and openers
+	media, err := newSealer(r.Keys, from.seal) // only Connect and Take change seals and openers
 	if err != nil {
 		return fmt.Errorf("connect side %v: %w", side, err)
 	}
@@ -497,7 +497,7 @@ func (s *Session) Take(side Side, t *Seat) error {
 	if !s.closed {
 		t.pair.drain()
 		old := s.ends[side].port
-		if err = s.reader.reopen(side, t.pair); err == nil {
+		if err = s.reader.reseat(side, t.pair); err == nil {
 			t.once.Do(func() {}) // it is the session's now
 			e.ports.retire(old, e.Elapsed())
 			return nil

@@ -165,7 +165,7 @@ func TestASideThatCannotBeReadAnewIsReadAsBefore(t *testing.T) {
 	}
 	defer good.close()
 	for _, fresh := range []*pair{{rtp: rawSocket(-1), rtcp: good.rtcp}, {rtp: good.rtp, rtcp: rawSocket(-1)}} {
-		if err := c.reader.reopen(B, fresh); !errors.Is(err, unix.EBADF) {
+		if err := c.reader.reseat(B, fresh); !errors.Is(err, unix.EBADF) {
 			t.Fatalf("read anew without sockets: %v", err)
 		}
 	}

@@ -14,7 +14,7 @@ import (
 // unbound reports whether nobody holds a port of loopback.
 func unbound(at netip.AddrPort) bool { return rangeIsFree(at.Port(), at.Port()+1) }
 
-func TestAReopenedSideKnowsNothingOfItsPeerAndTheOtherNoticesNothing(t *testing.T) {
+func TestASideThatIsTakenAnewKnowsNothingOfItsPeerAndTheOtherNoticesNothing(t *testing.T) {
 	withEachEngine(t, func(t *testing.T, kind string) {
 		now := newClock()
 		e := engine(t, Options{Engine: kind, Now: now.Now})
@@ -32,7 +32,7 @@ func TestAReopenedSideKnowsNothingOfItsPeerAndTheOtherNoticesNothing(t *testing.
 		fromFirst, _ := c.a.media()
 
 		old := c.Local(B)
-		if err := c.Reopen(B); err != nil {
+		if err := c.reseat(B); err != nil {
 			t.Fatal(err)
 		}
 		fresh := c.Local(B)
@@ -80,7 +80,7 @@ func TestAReopenedSideKnowsNothingOfItsPeerAndTheOtherNoticesNothing(t *testing.
 	})
 }
 
-func TestWhatIsSaidGoesOnWhereNothingWasReopened(t *testing.T) {
+func TestWhatIsSaidGoesOnWhereNoSeatWasTaken(t *testing.T) {
 	withEachEngine(t, func(t *testing.T, kind string) {
 		e, now := speaking(t, kind)
 		c := newCall(t, e)
@@ -90,7 +90,7 @@ func TestWhatIsSaidGoesOnWhereNothingWasReopened(t *testing.T) {
 		c.b.media()
 		var tap notes
 		c.Listen(B, hearing{&tap})
-		if err := c.Reopen(B); err != nil {
+		if err := c.reseat(B); err != nil {
 			t.Fatal(err)
 		}
 		for i := range uint16(2) {
@@ -113,7 +113,7 @@ func TestWhatIsSaidGoesOnWhereNothingWasReopened(t *testing.T) {
 	})
 }
 
-func TestAReopenThatFailsChangesNothing(t *testing.T) {
+func TestASeatThatCannotBeTakenChangesNothing(t *testing.T) {
 	withEachEngine(t, func(t *testing.T, kind string) {
 		low, high := portRange(t, 2)
 		e := engine(t, Options{Engine: kind, MinPort: low, MaxPort: high})
@@ -121,8 +121,8 @@ func TestAReopenThatFailsChangesNothing(t *testing.T) {
 		before := [2]netip.AddrPort{c.Local(A), c.Local(B)}
 		c.a.send(c.Local(A), packet(8, 1, 1, 1, []byte("one")))
 		first, _ := c.b.media()
-		if err := c.Reopen(B); !errors.Is(err, ErrNoPorts) {
-			t.Fatalf("reopened with %v", err)
+		if err := c.reseat(B); !errors.Is(err, ErrNoPorts) {
+			t.Fatalf("the seat was taken: %v", err)
 		}
 		c.a.send(c.Local(A), packet(8, 2, 161, 1, []byte("two")))
 		if h, got := c.b.media(); string(got) != "two" || h.sequence != first.sequence+1 || h.ssrc != first.ssrc {
@@ -152,7 +152,7 @@ func TestASeatThatCannotBeTakenIsGivenBack(t *testing.T) {
 	})
 }
 
-func TestReopeningAgainAndAgainUnderLoadKeepsTheOthersStreamWhole(t *testing.T) {
+func TestSeatsTakenAgainAndAgainUnderLoadKeepTheOthersStreamWhole(t *testing.T) {
 	withEachEngine(t, func(t *testing.T, kind string) {
 		e := reporting(t, Options{Engine: kind, Quarantine: -1})
 		e.speaker.period = time.Millisecond
@@ -191,7 +191,7 @@ func TestReopeningAgainAndAgainUnderLoadKeepsTheOthersStreamWhole(t *testing.T) 
 		wg.Go(func() {
 			defer close(stop)
 			for range 20 {
-				if err := errors.Join(c.Reopen(B), c.Connect(B, c.b.remote())); err != nil {
+				if err := errors.Join(c.reseat(B), c.Connect(B, c.b.remote())); err != nil {
 					t.Error(err)
 				}
 				before := c.Stats()[B].PacketsIn
@@ -235,8 +235,8 @@ func whole(t *testing.T, conn *net.UDPConn, stop <-chan struct{}) {
 	}
 }
 
-// Reopen gives a side another peer, as for a second number that is rung.
-func (c call) Reopen(side Side) error {
+// reseat gives a side another peer, as for a second number that is rung.
+func (c call) reseat(side Side) error {
 	seat, err := c.engine.Seat()
 	if err != nil {
 		return err
