@@ -74,7 +74,8 @@ type Agent struct {
 	legs      map[legKey]*leg
 	byCallID  map[string][]*leg
 	invites   map[*siptx.ServerTx]*leg
-	empty     chan struct{} // made by Close, closed when the last leg is gone
+	unheard   map[legKey]*leg // refused before a PRACK came, as long as their INVITEs are there
+	empty     chan struct{}   // made by Close, closed when the last leg is gone
 }
 
 // listening is one socket, as a Contact names it.
@@ -103,7 +104,7 @@ func New(o Options) (*Agent, error) {
 		o.Thought = 10 * time.Second
 	}
 	ua := &Agent{o: o, key: make([]byte, sha256.Size), guests: guests{of: map[netip.Prefix]int{}}, trunks: trunks{states: map[string]*trunkState{}}, legs: map[legKey]*leg{},
-		byCallID: map[string][]*leg{}, invites: map[*siptx.ServerTx]*leg{}}
+		byCallID: map[string][]*leg{}, invites: map[*siptx.ServerTx]*leg{}, unheard: map[legKey]*leg{}}
 	_, _ = rand.Read(ua.key) // never fails (crypto/rand)
 	var err error
 	ua.tx, err = siptx.New(siptx.Options{Log: o.Log, Timers: o.Timers, Accept: ua.admits, Check: ua.check,

@@ -66,6 +66,8 @@ type leg struct {
 	byeDue  bool            // end as soon as the 2xx is acknowledged (RFC 3261 §15)
 	session session
 	outbox
+
+	inviteGone bool // incoming legs: its transaction is; guarded by the agent's mu
 }
 
 // watch is where a leg's events go and what must not be seen on it.

@@ -170,6 +170,36 @@ func (l *leg) onPrack(tx *siptx.ServerTx, req *sip.Request) {
 	l.goOn()
 }
 
+// hearLate keeps a leg that is refused for the PRACK of its last provisional response,
+// which is on its way or was lost: it is to get a 2xx (RFC 3262 §3).
+func (ua *Agent) hearLate(l *leg) {
+	ua.mu.Lock()
+	defer ua.mu.Unlock()
+	if !l.inviteGone {
+		ua.unheard[legKey{l.dlg.callID, l.dlg.localTag}] = l
+	}
+}
+
+// heardLate reports whether a request is that PRACK. What it says of media is nobody's.
+func (ua *Agent) heardLate(req *sip.Request, tag string) bool {
+	if req.Method != sip.PRACK {
+		return false
+	}
+	ua.mu.Lock()
+	l := ua.unheard[legKey{string(*req.CallID()), tag}]
+	ua.mu.Unlock()
+	if l == nil || tagOf(req.From().Params) != l.dlg.remoteTag {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	fits := l.rel.open != nil && acknowledges(value(req, "RAck"), l.rel.number, l.invite.Request().CSeq().SeqNo)
+	if fits {
+		l.rel.open = nil
+	}
+	return fits
+}
+
 // match finds the response that a PRACK means. The caller holds l.mu.
 func (l *leg) match(tx *siptx.ServerTx, rack string, body []byte) acknowledgement {
 	open := l.rel.open

@@ -140,6 +140,46 @@ func TestPRACKThatAcknowledgesNothingGets481(t *testing.T) {
 	}
 }
 
+// RFC 3262 §3: the UAS must be prepared to process it.
+func TestAPRACKThatComesAfterTheRefusalGets200Once(t *testing.T) {
+	for name, body := range map[string]string{"alone": "", "with a description": sdpBody} {
+		t.Run(name, func(t *testing.T) {
+			r, p := pair(t, func(o *Options) { o.Timers.T4 = brisk.T4 })
+			s, c := r.caller(p, requires100rel())
+			c.Leg.Speak([]byte(sdpBody))
+			res := p.expect("SIP/2.0 183")
+			s.confirm(res)
+			c.Leg.End(b2bua.Reason{Cause: masking.CauseBusy})
+			s.final(s.invite)
+			c.next(t, b2bua.EvGone)
+			other := *s
+			other.local = strings.Replace(s.local, "tag=", "tag=y", 1)
+			for name, got := range map[string]int{
+				"of another response": s.ask("PRACK", s.rack(strconv.Itoa(res.rseq()+1)+" 1 INVITE", body)).status(),
+				"of somebody else":    other.prack(res, body).status(),
+				"no PRACK":            s.ask("UPDATE", &with{more: []string{"RAck: " + strconv.Itoa(res.rseq()) + " 1 INVITE"}}).status(),
+			} {
+				if got != 481 {
+					t.Errorf("%s: %d", name, got)
+				}
+			}
+			if got := s.prack(res, body).status(); got != 200 {
+				t.Errorf("the PRACK got %d", got)
+			}
+			if got := s.prack(res, body).status(); got != 481 {
+				t.Errorf("and again %d", got)
+			}
+			c.none(t)
+			p.send(s.request("ACK", &with{seq: 1, branch: s.invite.branch()}))
+			r.until("nothing is kept", func() bool {
+				r.ua.mu.Lock()
+				defer r.ua.mu.Unlock()
+				return len(r.ua.unheard) == 0
+			})
+		})
+	}
+}
+
 func TestPRACKThatNeverComesEndsTheCallWith504After64T1(t *testing.T) {
 	r, p := pair(t, quick)
 	s, c := r.caller(p, requires100rel())

@@ -231,6 +231,10 @@ func (ua *Agent) OnAck(req *sip.Request) {
 // within handles a request inside a dialog.
 func (ua *Agent) within(tx *siptx.ServerTx, req *sip.Request, tag string) {
 	l := ua.find(string(*req.CallID()), tag)
+	if l == nil && ua.heardLate(req, tag) {
+		_ = ua.respond(tx, response(req, 200, "OK", "", nil, nil)) // logged there
+		return
+	}
 	if l == nil {
 		ua.refuse(tx, 481, "Call/Transaction Does Not Exist")
 		return

@@ -46,6 +46,10 @@ func wantsSips(req *sip.Request) bool {
 // broke. Every other leg has got beyond its INVITE.
 func (l *leg) inviteOver(error) {
 	l.ua.o.Ladders.settle(l.rung, l.dlg.callID)
+	l.ua.mu.Lock()
+	l.inviteGone = true
+	delete(l.ua.unheard, legKey{l.dlg.callID, l.dlg.localTag})
+	l.ua.mu.Unlock()
 	l.mu.Lock()
 	waiting := l.phase == early
 	l.mu.Unlock()
@@ -108,8 +112,11 @@ func (l *leg) accept(body []byte) {
 // repeats it and takes its ACK; the leg has nothing left to do.
 func (l *leg) refuseInvite(why b2bua.Reason) {
 	l.mu.Lock()
-	hung, late := l.hung, l.rel.late
+	hung, late, open := l.hung, l.rel.late, l.rel.open
 	l.mu.Unlock()
+	if open != nil {
+		l.ua.hearLate(l)
+	}
 	status, phrase := statusFor(why)
 	switch {
 	case hung: // RFC 3261 §15.1.2
