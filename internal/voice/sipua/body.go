@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math"
 	"mime"
 	"mime/multipart"
 	"strings"
@@ -101,4 +102,10 @@ func value(m bearer, name string) string {
 		return strings.TrimSpace(h.Value())
 	}
 	return ""
+}
+
+// seconds reads delta-seconds (RFC 3261 §25.1); parameters or a comment may follow.
+// 0 for what is none.
+func seconds(text string) int {
+	return int(min(number([]byte(strings.TrimSpace(text))), math.MaxInt32))
 }

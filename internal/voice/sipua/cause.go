@@ -14,37 +14,37 @@ func itoa(n int) string { return strconv.Itoa(n) }
 // statusFor is what a caller hears when his call ends before it is answered
 // (calls.md §1, refusals). A stranger, an expired allocation and the wrong
 // direction look alike, so that a prober learns nothing.
-func statusFor(r b2bua.Reason) (status int, phrase string) {
+func statusFor(r b2bua.Reason) int {
 	if r.Cause == masking.CauseRejected {
 		switch r.Refusal {
 		case masking.RefusedUnknownNumber:
-			return 404, "Not Found"
+			return 404
 		case masking.RefusedWithheld:
-			return 433, "Anonymity Disallowed"
+			return 433
 		case masking.RefusedCallerBusy:
-			return 486, "Busy Here"
+			return 486
 		case masking.RefusedCallerRate, masking.RefusedAllocationLimit, masking.RefusedTenantLimit:
-			return 480, "Temporarily Unavailable"
+			return 480
 		case masking.RefusedLoop:
-			return 482, "Loop Detected"
+			return 482
 		case masking.RefusedUnavailable:
-			return 503, "Service Unavailable"
+			return 503
 		}
-		return 403, "Forbidden"
+		return 403
 	}
 	switch r.Cause {
 	case masking.CauseCallerCancelled:
-		return 487, "Request Terminated"
+		return 487
 	case masking.CauseBusy:
-		return 486, "Busy Here"
+		return 486
 	case masking.CauseDeclined:
-		return 603, "Decline"
+		return 603
 	case masking.CauseNoMedia:
-		return 488, "Not Acceptable Here"
+		return 488
 	case masking.CauseShutdown:
-		return 503, "Service Unavailable"
+		return 503
 	}
-	return 480, "Temporarily Unavailable"
+	return 480
 }
 
 // causeOf tells what a callee's final status means. retry says that another

@@ -60,7 +60,7 @@ func (f *far) request(t testing.TB, method sip.RequestMethod) *sip.Request {
 func (f *far) answer(t testing.TB, status int) {
 	t.Helper()
 	c := contactAt(f.addr, "tcp")
-	if err := f.last.Respond(response(f.last.Request(), status, "Text", "far", c, []byte(sdpBody))); err != nil {
+	if err := f.last.Respond(response(f.last.Request(), status, "far", c, []byte(sdpBody))); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -21,10 +21,10 @@ const dtmfRelay = sip.ContentTypeHeader("application/dtmf-relay")
 func (l *leg) onInfo(tx *siptx.ServerTx, req *sip.Request) {
 	digit, ok := infoDigit(req)
 	if !ok && len(req.Body()) > 0 {
-		l.ua.refuse(tx, 415, "Unsupported Media Type")
+		l.ua.refuse(tx, 415)
 		return
 	}
-	_ = l.ua.respond(tx, response(req, 200, "OK", "", nil, nil))
+	_ = l.ua.respond(tx, response(req, 200, "", nil, nil))
 	if ok {
 		l.tell(b2bua.Event{Kind: b2bua.EvDigit, Digit: digit, By: b2bua.ByInfo})
 	}

@@ -140,7 +140,7 @@ func (l *leg) leave() {
 // terminated answers a request that is open when its dialog ends (RFC 3261 §15.1.2).
 func (l *leg) terminated(tx *siptx.ServerTx) {
 	if tx != nil {
-		_ = l.ua.respond(tx, response(tx.Request(), 487, "Request Terminated", l.dlg.localTag, nil, nil))
+		_ = l.ua.respond(tx, response(tx.Request(), 487, l.dlg.localTag, nil, nil))
 	}
 }
 
@@ -261,7 +261,7 @@ func (l *leg) bye() {
 // onBye ends the leg at the peer's wish. One that comes while our own BYE is under
 // way changes nothing.
 func (l *leg) onBye(tx *siptx.ServerTx) {
-	_ = l.ua.respond(tx, response(tx.Request(), 200, "OK", "", nil, nil))
+	_ = l.ua.respond(tx, response(tx.Request(), 200, "", nil, nil))
 	l.mu.Lock()
 	was, again := l.phase, l.hung
 	l.hung = l.hung || was == early

@@ -28,7 +28,7 @@ const (
 func (l *leg) onOffer(tx *siptx.ServerTx, req *sip.Request) {
 	body, ok := description(req)
 	if !ok {
-		l.ua.refuse(tx, 415, "Unsupported Media Type")
+		l.ua.refuse(tx, 415)
 		return
 	}
 	source := siptx.Target{Network: tx.Network(), Addr: tx.Source()}
@@ -53,24 +53,24 @@ func (l *leg) onOffer(tx *siptx.ServerTx, req *sip.Request) {
 	switch v {
 	case ask:
 		if req.Method == sip.INVITE { // the call may have to ask the other side
-			_ = l.ua.respond(tx, response(req, 100, "Trying", "", nil, nil)) // logged there
+			_ = l.ua.respond(tx, response(req, 100, "", nil, nil)) // logged there
 		}
 		l.tell(b2bua.Event{Kind: b2bua.EvOffered, Body: body})
 	case refresh:
-		res := response(req, 200, "OK", "", l.contact(), nil)
+		res := response(req, 200, "", l.contact(), nil)
 		l.renewed(req, res)
 		_ = l.ua.respond(tx, res) // logged there
 		if moved {
 			l.tell(b2bua.Event{Kind: b2bua.EvMoved})
 		}
 	case brief:
-		l.ua.refuse(tx, 422, "Session Interval Too Small")
+		l.ua.refuse(tx, 422)
 	case wait:
-		l.ua.refuse(tx, 500, "Server Internal Error")
+		l.ua.refuse(tx, 500)
 	case glare:
-		l.ua.refuse(tx, 491, "Request Pending")
+		l.ua.refuse(tx, 491)
 	case over:
-		l.ua.refuse(tx, 481, "Call/Transaction Does Not Exist")
+		l.ua.refuse(tx, 481)
 	}
 	if due {
 		l.bye()
@@ -128,7 +128,7 @@ func (l *leg) refresh(req *sip.Request, source siptx.Target) (moved bool) {
 
 // settle answers the offer that waits. It reports whether the call owed an answer,
 // which nobody gets if the offer has been withdrawn.
-func (l *leg) settle(status int, phrase string, body []byte) bool {
+func (l *leg) settle(status int, body []byte) bool {
 	l.mu.Lock()
 	tx, owed := l.offer, l.asked
 	l.offer, l.asked = nil, false
@@ -141,7 +141,7 @@ func (l *leg) settle(status int, phrase string, body []byte) bool {
 		l.proceed()
 		return owed
 	}
-	res := response(tx.Request(), status, phrase, "", l.contact(), body)
+	res := response(tx.Request(), status, "", l.contact(), body)
 	if status == 200 {
 		l.gave(body)
 	}
@@ -153,7 +153,7 @@ func (l *leg) settle(status int, phrase string, body []byte) bool {
 	}
 	if err := l.ua.respond(tx, res); err != nil {
 		l.halt()
-		l.ua.refuse(tx, 500, "Server Internal Error")
+		l.ua.refuse(tx, 500)
 	}
 	l.goOn()
 	l.proceed()
@@ -186,11 +186,11 @@ func (l *leg) withdraw(tx *siptx.ServerTx) {
 }
 
 // RefuseOffer refuses the offer that waits; the call stays as it was (b2bua.Leg).
-func (l *leg) RefuseOffer() { l.settle(488, "Not Acceptable Here", nil) }
+func (l *leg) RefuseOffer() { l.settle(488, nil) }
 
 // Answer answers the INVITE of an incoming leg, or the offer that waits (b2bua.Leg).
 func (l *leg) Answer(body []byte) {
-	if !l.settle(200, "OK", body) && l.invite != nil {
+	if !l.settle(200, body) && l.invite != nil {
 		l.accept(body)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"tandem/internal/e164"
+	"tandem/internal/ladder"
 	"tandem/internal/masking"
 )
 
@@ -33,8 +34,8 @@ const sdpType = sip.ContentTypeHeader("application/sdp")
 
 // response builds a response to a request on a leg or outside one. tag is ours,
 // "" on a 100. contact is nil where none belongs.
-func response(req *sip.Request, status int, reason, tag string, contact *sip.ContactHeader, body []byte) *sip.Response {
-	res := sip.NewResponse(status, reason)
+func response(req *sip.Request, status int, tag string, contact *sip.ContactHeader, body []byte) *sip.Response {
+	res := sip.NewResponse(status, ladder.Phrase(status))
 	for _, h := range req.GetHeaders("Via") {
 		res.AppendHeader(h)
 	}
@@ -109,14 +110,9 @@ type outgoingInvite struct {
 func (o outgoingInvite) build() *sip.Request {
 	self := sip.Uri{Scheme: "sip", User: format(o.callerID, o.trunk), Host: o.contact.Address.Host, Port: o.contact.Address.Port}
 	peer := sip.Uri{Scheme: "sip", User: dialled(o.to, o.trunk), Host: host(o.target.Addr()), Port: int(o.target.Port())}
-	req := sip.NewRequest(sip.INVITE, peer)
-	max := sip.MaxForwardsHeader(o.hops)
-	req.AppendHeader(&max)
-	req.AppendHeader(&sip.FromHeader{Address: self, Params: tagParam(o.tag)})
-	req.AppendHeader(&sip.ToHeader{Address: peer})
-	id := sip.CallIDHeader(o.callID)
-	req.AppendHeader(&id)
-	req.AppendHeader(&sip.CSeqHeader{SeqNo: 1, MethodName: sip.INVITE})
+	req := ownRequest(sip.INVITE, peer, self, peer, o.callID, o.tag, 1)
+	hops := sip.MaxForwardsHeader(o.hops)
+	req.ReplaceHeader(&hops)
 	req.AppendHeader(o.contact)
 	req.AppendHeader(sip.NewHeader("Allow", allowed))
 	req.AppendHeader(sip.NewHeader("Supported", supported))
@@ -180,7 +176,7 @@ func (o outgoingOptions) build() *sip.Request {
 	return req
 }
 
-// ownRequest begins a request outside of any call (RFC 3261 §8.1.1).
+// ownRequest begins a request outside of any dialog (RFC 3261 §8.1.1).
 func ownRequest(method sip.RequestMethod, target, from, to sip.Uri, callID, tag string, seq uint32) *sip.Request {
 	req := sip.NewRequest(method, target)
 	hops := sip.MaxForwardsHeader(70)

@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"tandem/internal/e164"
+	"tandem/internal/ladder"
 	"tandem/internal/masking"
 	"tandem/internal/voice/b2bua"
 )
@@ -41,7 +42,7 @@ func TestNoResponseRepeatsAHeaderThatThePolicyDoesNotName(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		method := rapid.SampledFrom([]sip.RequestMethod{sip.INVITE, sip.BYE, sip.OPTIONS, sip.UPDATE, sip.INFO, sip.REFER, sip.PRACK}).Draw(t, "method")
 		status := rapid.SampledFrom([]int{100, 180, 200, 403, 404, 405, 415, 420, 433, 480, 481, 486, 487, 488, 500, 503, 603}).Draw(t, "status")
-		res := response(hostile(t, method), status, "X", "tag", contactAt(netip.MustParseAddrPort("192.0.2.1:5060"), "udp"), nil)
+		res := response(hostile(t, method), status, "tag", contactAt(netip.MustParseAddrPort("192.0.2.1:5060"), "udp"), nil)
 		if strings.Contains(res.String(), secret[3:]) {
 			t.Fatalf("the response repeats it:\n%s", res)
 		}
@@ -141,8 +142,8 @@ func TestEveryReasonHasOneStatusAndStrangersHearOne(t *testing.T) {
 		{Cause: masking.CauseLeakBlocked}:     480,
 		{Cause: masking.CauseShutdown}:        503,
 	} {
-		if got, phrase := statusFor(r); got != want || phrase == "" {
-			t.Errorf("%+v: %d %s, want %d", r, got, phrase, want)
+		if got := statusFor(r); got != want || ladder.Phrase(got) == "" {
+			t.Errorf("%+v: %d %s, want %d", r, got, ladder.Phrase(got), want)
 		}
 	}
 }
@@ -152,6 +153,15 @@ func TestAnotherTrunkIsTriedOnlyForFaultsOfTheNetwork(t *testing.T) {
 		501: false, 505: false, 486: false, 480: false, 404: false, 603: false, 302: false, 401: false, 488: false} {
 		if _, retry := causeOf(status, false); retry != want {
 			t.Errorf("%d: retry %v", status, retry)
+		}
+	}
+}
+
+func TestSecondsAreReadWhateverFollowsThem(t *testing.T) {
+	for text, want := range map[string]int{"90": 90, " 90 ;refresher=uac": 90, "120 (back soon)": 120, "0": 0, "": 0, "soon": 0, "-5": 0,
+		"4294967295": 1<<31 - 1, "99999999999999999999": 0} {
+		if got := seconds(text); got != want {
+			t.Errorf("%q: %d, want %d", text, got, want)
 		}
 	}
 }

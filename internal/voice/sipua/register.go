@@ -5,7 +5,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -233,8 +232,8 @@ func (r *registration) granted(res *sip.Response, asked time.Duration) time.Dura
 			continue
 		}
 		if text, ok := c.Params.Get("expires"); ok {
-			if d := secondsOf(text); d > 0 {
-				got = d
+			if n := seconds(text); n > 0 {
+				got = time.Duration(n) * time.Second
 			}
 		}
 	}
@@ -244,17 +243,8 @@ func (r *registration) granted(res *sip.Response, asked time.Duration) time.Dura
 	return got
 }
 
-// headerSeconds reads a header field of delta-seconds; a comment or parameters may
-// follow (Retry-After). 0 if there is none.
-func headerSeconds(res *sip.Response, name string) time.Duration { return secondsOf(value(res, name)) }
-
-func secondsOf(text string) time.Duration {
-	digits := text[:len(text)-len(strings.TrimLeft(text, "0123456789"))]
-	n, err := strconv.ParseUint(digits, 10, 32)
-	if err != nil {
-		return 0
-	}
-	return time.Duration(n) * time.Second
+func headerSeconds(res *sip.Response, name string) time.Duration {
+	return time.Duration(seconds(value(res, name))) * time.Second
 }
 
 // send sends one REGISTER and waits for its final response.

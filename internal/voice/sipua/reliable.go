@@ -147,7 +147,7 @@ const (
 func (l *leg) onPrack(tx *siptx.ServerTx, req *sip.Request) {
 	body, ok := description(req)
 	if !ok {
-		l.ua.refuse(tx, 415, "Unsupported Media Type")
+		l.ua.refuse(tx, 415)
 		return
 	}
 	l.mu.Lock()
@@ -155,14 +155,14 @@ func (l *leg) onPrack(tx *siptx.ServerTx, req *sip.Request) {
 	l.mu.Unlock()
 	switch a {
 	case unmatched:
-		l.ua.refuse(tx, 481, "Call/Transaction Does Not Exist")
+		l.ua.refuse(tx, 481)
 		return
 	case matchedUnfit:
-		l.ua.refuse(tx, 488, "Not Acceptable Here")
+		l.ua.refuse(tx, 488)
 	case matchedOffer:
 		l.tell(b2bua.Event{Kind: b2bua.EvOffered, Body: body})
 	default:
-		_ = l.ua.respond(tx, response(req, 200, "OK", "", nil, nil)) // logged there
+		_ = l.ua.respond(tx, response(req, 200, "", nil, nil)) // logged there
 	}
 	if a == matchedAnswer {
 		l.tell(b2bua.Event{Kind: b2bua.EvAgreed, Body: body})

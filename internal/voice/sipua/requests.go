@@ -13,8 +13,8 @@ import (
 
 // OnRequest gets every new request that the gate let in.
 func (ua *Agent) OnRequest(tx *siptx.ServerTx, req *sip.Request) {
-	if status, phrase := unfit(req); status != 0 {
-		ua.refuse(tx, status, phrase)
+	if status := unfit(req); status != 0 {
+		ua.refuse(tx, status)
 		return
 	}
 	if tag := tagOf(req.To().Params); tag != "" {
@@ -26,12 +26,12 @@ func (ua *Agent) OnRequest(tx *siptx.ServerTx, req *sip.Request) {
 		ua.incoming(tx, req)
 	case sip.OPTIONS:
 		if ua.o.Draining != nil && ua.o.Draining() {
-			ua.refuse(tx, 503, "Service Unavailable")
+			ua.refuse(tx, 503)
 			return
 		}
 		ua.capable(tx, newTag())
 	case sip.BYE, sip.UPDATE, sip.PRACK:
-		ua.refuse(tx, 481, "Call/Transaction Does Not Exist")
+		ua.refuse(tx, 481)
 	default:
 		ua.decline(tx)
 	}
@@ -39,18 +39,18 @@ func (ua *Agent) OnRequest(tx *siptx.ServerTx, req *sip.Request) {
 
 // unfit finds what is wrong with a request whatever it wants; 0 if nothing. Only
 // an INVITE is passed on, so only an INVITE can run out of hops here.
-func unfit(req *sip.Request) (status int, phrase string) {
+func unfit(req *sip.Request) (status int) {
 	if m := req.MaxForwards(); m != nil && m.Val() == 0 && req.Method == sip.INVITE && tagOf(req.To().Params) == "" {
-		return 483, "Too Many Hops"
+		return 483
 	}
 	if len(unsupported(req)) > 0 {
-		return 420, "Bad Extension"
+		return 420
 	}
 	switch strings.ToLower(req.Recipient.Scheme) {
 	case "sip", "sips", "tel":
-		return 0, ""
+		return 0
 	}
-	return 416, "Unsupported URI Scheme"
+	return 416
 }
 
 // unsupported are the extensions that a request requires and that we do not do.
@@ -93,23 +93,29 @@ type header interface {
 // decline answers a method that we do not do, in a dialog or outside of one.
 func (ua *Agent) decline(tx *siptx.ServerTx) {
 	if tx.Request().Method == sip.REFER {
-		ua.refuse(tx, 603, "Decline")
+		ua.refuse(tx, 603)
 		return
 	}
-	ua.refuse(tx, 405, "Method Not Allowed")
+	ua.refuse(tx, 405)
 }
 
 // capable answers OPTIONS (RFC 3261 §11.2).
 func (ua *Agent) capable(tx *siptx.ServerTx, tag string) {
-	res := response(tx.Request(), 200, "OK", tag, nil, nil)
+	res := response(tx.Request(), 200, tag, nil, nil)
 	res.AppendHeader(sip.NewHeader("Accept", string(sdpType)))
 	_ = ua.respond(tx, res) // logged there; the peer asks again
 }
 
 // refuse answers a request with a final response that says no, in a dialog or
 // outside of one.
-func (ua *Agent) refuse(tx *siptx.ServerTx, status int, phrase string) {
-	res := response(tx.Request(), status, phrase, newTag(), nil, nil)
+func (ua *Agent) refuse(tx *siptx.ServerTx, status int) { ua.refuseWith(tx, status, "") }
+
+// refuseWith does so with a phrase that says more than the status; "" = its own.
+func (ua *Agent) refuseWith(tx *siptx.ServerTx, status int, phrase string) {
+	res := response(tx.Request(), status, newTag(), nil, nil)
+	if phrase != "" {
+		res.Reason = phrase
+	}
 	switch status {
 	case 415:
 		res.AppendHeader(sip.NewHeader("Accept", string(sdpType)))
@@ -136,29 +142,29 @@ func (ua *Agent) respond(tx *siptx.ServerTx, res *sip.Response) error {
 // incoming makes a leg of an INVITE and hands the call over.
 func (ua *Agent) incoming(tx *siptx.ServerTx, req *sip.Request) {
 	if strings.EqualFold(req.Recipient.Scheme, "sips") && tx.Network() != "tls" {
-		ua.refuse(tx, 416, "Unsupported URI Scheme") // what is not secret is no sips (RFC 3261 §26.2.2)
+		ua.refuse(tx, 416) // what is not secret is no sips (RFC 3261 §26.2.2)
 		return
 	}
 	trunk, ok := ua.trunks.bySource(tx.Source().Addr())
 	if !ok { // reached by our calls, or was a trunk when its calls began
-		ua.refuse(tx, 403, "Forbidden")
+		ua.refuse(tx, 403)
 		return
 	}
 	if !reachable(req.Contact()) {
-		ua.refuse(tx, 400, "Missing Contact")
+		ua.refuseWith(tx, 400, "Missing Contact")
 		return
 	}
 	if tagOf(req.From().Params) == ua.tagFor(string(*req.CallID())) {
-		ua.refuse(tx, 482, "Loop Detected") // our own INVITE, which a proxy has sent to where it came from
+		ua.refuse(tx, 482) // our own INVITE, which a proxy has sent to where it came from
 		return
 	}
 	offer, ok := description(req)
 	if !ok {
-		ua.refuse(tx, 415, "Unsupported Media Type")
+		ua.refuse(tx, 415)
 		return
 	}
 	if termsOf(req).brief() {
-		ua.refuse(tx, 422, "Session Interval Too Small")
+		ua.refuse(tx, 422)
 		return
 	}
 	now := ua.o.Clock()
@@ -166,7 +172,7 @@ func (ua *Agent) incoming(tx *siptx.ServerTx, req *sip.Request) {
 		Called: called(req, trunk.Trunk), Caller: caller(req, trunk.Trunk), Received: now}}
 	l := ua.newIncoming(tx, req, trunk, in.Call)
 	in.Leg = l
-	_ = ua.respond(tx, response(req, 100, "Trying", "", nil, nil))
+	_ = ua.respond(tx, response(req, 100, "", nil, nil))
 	ua.o.OnInvite(in)
 }
 
@@ -232,18 +238,18 @@ func (ua *Agent) OnAck(req *sip.Request) {
 func (ua *Agent) within(tx *siptx.ServerTx, req *sip.Request, tag string) {
 	l := ua.find(string(*req.CallID()), tag)
 	if l == nil && ua.heardLate(req, tag) {
-		_ = ua.respond(tx, response(req, 200, "OK", "", nil, nil)) // logged there
+		_ = ua.respond(tx, response(req, 200, "", nil, nil)) // logged there
 		return
 	}
 	if l == nil {
-		ua.refuse(tx, 481, "Call/Transaction Does Not Exist")
+		ua.refuse(tx, 481)
 		return
 	}
 	switch l.place(req) {
 	case foreign:
-		ua.refuse(tx, 481, "Call/Transaction Does Not Exist")
+		ua.refuse(tx, 481)
 	case stale:
-		ua.refuse(tx, 500, "CSeq Out Of Order")
+		ua.refuseWith(tx, 500, "CSeq Out Of Order")
 	case premature:
 		l.onEarly(tx, req)
 	case current:

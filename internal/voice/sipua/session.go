@@ -2,7 +2,6 @@ package sipua
 
 import (
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -51,16 +50,6 @@ func termsOf(m interface {
 		}
 	}
 	return t
-}
-
-// seconds reads delta-seconds with whatever parameters follow; 0 for what is none.
-func seconds(s string) int {
-	s, _, _ = strings.Cut(s, ";")
-	n, err := strconv.ParseUint(strings.TrimSpace(s), 10, 31)
-	if err != nil {
-		return 0
-	}
-	return int(n)
 }
 
 // brief reports whether a request asks for less than we grant: 422. Only who

@@ -124,21 +124,21 @@ func (l *leg) onEarly(tx *siptx.ServerTx, req *sip.Request) {
 	body, ok := description(req)
 	switch {
 	case req.Method == sip.BYE:
-		_ = l.ua.respond(tx, response(req, 200, "OK", "", nil, nil)) // logged there
+		_ = l.ua.respond(tx, response(req, 200, "", nil, nil)) // logged there
 		l.givenUp(tagOf(req.From().Params))
 	case req.Method == sip.OPTIONS:
 		l.ua.capable(tx, "")
 	case req.Method == sip.UPDATE && !ok:
-		l.ua.refuse(tx, 415, "Unsupported Media Type")
+		l.ua.refuse(tx, 415)
 	case req.Method == sip.UPDATE && body == nil:
 		l.retarget(req)
-		_ = l.ua.respond(tx, response(req, 200, "OK", "", l.contact(), nil)) // logged there
+		_ = l.ua.respond(tx, response(req, 200, "", l.contact(), nil)) // logged there
 	case req.Method == sip.UPDATE && l.agreedEarly(tagOf(req.From().Params)):
-		l.ua.refuse(tx, 488, "Not Acceptable Here")
+		l.ua.refuse(tx, 488)
 	case req.Method == sip.UPDATE || req.Method == sip.INVITE:
-		l.ua.refuse(tx, 491, "Request Pending")
+		l.ua.refuse(tx, 491)
 	case req.Method == sip.PRACK: // we have sent nothing that asks for one
-		l.ua.refuse(tx, 481, "Call/Transaction Does Not Exist")
+		l.ua.refuse(tx, 481)
 	default:
 		l.ua.decline(tx)
 	}

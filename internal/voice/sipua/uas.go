@@ -60,16 +60,16 @@ func (l *leg) inviteOver(error) {
 }
 
 // Ring sends 180 (b2bua.Leg).
-func (l *leg) Ring() { l.provisional(180, "Ringing", nil) }
+func (l *leg) Ring() { l.provisional(180, nil) }
 
 // Speak sends 183 with a description, so that the caller hears what is said to him
 // although nobody has answered (b2bua.Leg; RFC 3960 §3).
-func (l *leg) Speak(body []byte) { l.provisional(183, "Session Progress", body) }
+func (l *leg) Speak(body []byte) { l.provisional(183, body) }
 
 // provisional tells the caller something before the final response to his INVITE.
-func (l *leg) provisional(status int, phrase string, body []byte) {
+func (l *leg) provisional(status int, body []byte) {
 	if l.invite != nil {
-		l.inform(response(l.invite.Request(), status, phrase, l.dlg.localTag, l.contact(), body))
+		l.inform(response(l.invite.Request(), status, l.dlg.localTag, l.contact(), body))
 	}
 }
 
@@ -89,7 +89,7 @@ func (l *leg) accept(body []byte) {
 	if !fits {
 		return
 	}
-	res := response(l.invite.Request(), 200, "OK", l.dlg.localTag, l.contact(), body)
+	res := response(l.invite.Request(), 200, l.dlg.localTag, l.contact(), body)
 	l.gave(body)
 	l.renewed(l.invite.Request(), res)
 	l.repeat(l.invite, res)
@@ -117,14 +117,14 @@ func (l *leg) refuseInvite(why b2bua.Reason) {
 	if open != nil {
 		l.ua.hearLate(l)
 	}
-	status, phrase := statusFor(why)
+	status := statusFor(why)
 	switch {
 	case hung: // RFC 3261 §15.1.2
-		status, phrase = 487, "Request Terminated"
+		status = 487
 	case late:
-		status, phrase = 504, "Server Time-out"
+		status = 504
 	}
-	err := l.ua.respond(l.invite, response(l.invite.Request(), status, phrase, l.dlg.localTag, nil, nil)) // logged there
+	err := l.ua.respond(l.invite, response(l.invite.Request(), status, l.dlg.localTag, nil, nil)) // logged there
 	l.refused = err == nil
 	l.leave()
 }
