@@ -22,7 +22,8 @@ import (
 )
 
 // proxied is a server whose only trunk is a Kamailio that record-routes, with a
-// phone on either side behind it.
+// phone on either side behind it. nonces
+// names how often a nonce of its challenges to Tandem may be used; "" = there are none.
 type proxied struct {
 	*world.World
 	t      *testing.T
@@ -32,7 +33,7 @@ type proxied struct {
 	edge   netip.AddrPort // where phones reach Kamailio
 }
 
-func newProxied(t *testing.T, network string) *proxied {
+func newProxied(t *testing.T, network string, nonces string) *proxied {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
@@ -55,8 +56,12 @@ func newProxied(t *testing.T, network string) *proxied {
 		}
 	})
 	p.a, p.b = p.phone("127.0.0.2"), p.phone("127.0.0.3")
-	target := p.startKamailio(dir, network)
-	p.must(p.AddTrunk("carrier", map[string]any{"sources": []string{"127.0.0.4/32"}, "targets": []string{target.String()}, "transport": network}))
+	target := p.startKamailio(dir, network, nonces)
+	trunk := map[string]any{"sources": []string{"127.0.0.4/32"}, "targets": []string{target.String()}, "transport": network}
+	if nonces != "" {
+		trunk["auth"] = account
+	}
+	p.must(p.AddTrunk("carrier", trunk))
 	_, err = p.NewTenant("acme", "exclusive", virtual)
 	p.must(err)
 	_, err = p.Allocate("acme", virtual, []string{alice}, []string{bob}, nil)
@@ -81,18 +86,21 @@ func (p *proxied) phone(ip string) *phone.Phone {
 
 // startKamailio starts the proxy between the phones and the server, and ends it
 // with the test. It gives where Tandem reaches it.
-func (p *proxied) startKamailio(dir, network string) netip.AddrPort {
+func (p *proxied) startKamailio(dir, network string, nonces string) netip.AddrPort {
 	p.t.Helper()
 	plain, secret := freePort(p.t, "127.0.0.4"), freePort(p.t, "127.0.0.4")
 	template, err := os.ReadFile("testdata/kamailio.cfg")
 	p.must(err)
 	config := strings.NewReplacer("{plain}", fmt.Sprint(plain), "{tls}", fmt.Sprint(secret), "{dir}", dir, "{bob}", bob,
-		"{in}", p.a.Addr().String(), "{out}", p.b.Addr().String(), "{tandem}", p.SIP(network).String(), "{network}", network).Replace(string(template))
+		"{in}", p.a.Addr().String(), "{out}", p.b.Addr().String(), "{tandem}", p.SIP(network).String(), "{network}", network, "{nonces}", nonces).Replace(string(template))
 	file := filepath.Join(dir, "kamailio.cfg")
 	write(p.t, file, []byte(config))
 	args := []string{"-DD", "-E", "-f", file, "-Y", dir, "-P", filepath.Join(dir, "pid"), "-w", dir, "-m", "32", "-M", "4"}
 	if network == "tls" {
 		args = append(args, "-A", "WITH_TLS")
+	}
+	if nonces != "" {
+		args = append(args, "-A", "WITH_AUTH")
 	}
 	printed := &world.Log{}
 	cmd := exec.CommandContext(p.ctx, "/usr/sbin/kamailio", args...)
@@ -196,7 +204,7 @@ func (p *proxied) routed(c *phone.Call, methods ...string) {
 func TestCallsGoThroughAKamailioThatRecordRoutes(t *testing.T) {
 	for _, network := range []string{"udp", "tcp", "tls"} {
 		t.Run(network, func(t *testing.T) {
-			p := newProxied(t, network)
+			p := newProxied(t, network, "")
 			for _, c := range []struct {
 				name    string
 				from    *phone.Phone
@@ -247,7 +255,7 @@ func TestCallsGoThroughAKamailioThatRecordRoutes(t *testing.T) {
 }
 
 func TestACancelGoesThroughAKamailioThatRecordRoutes(t *testing.T) {
-	p := newProxied(t, "tcp")
+	p := newProxied(t, "tcp", "")
 	a, err := p.a.Dial(p.ctx, phone.Invite{From: alice, To: virtual, Via: p.edge})
 	p.must(err)
 	b := p.reached(a)

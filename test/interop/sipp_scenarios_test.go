@@ -2,6 +2,7 @@ package interop
 
 import (
 	"bytes"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,6 +30,7 @@ type play struct {
 	cause   string
 	legs    []int // final status of each attempt, 0 for none
 	edit    func(*app.Options)
+	trunk   map[string]any // of every callee, besides
 }
 
 // script is a scenario of testdata with words replaced: old, new, old, new …
@@ -126,7 +128,9 @@ func (p play) perform(t *testing.T, network string) {
 	var running []*sipp
 	for i, callee := range p.callees {
 		far := startSipp(t, network, "-sf", callee.write(t), "-m", strconv.Itoa(max(p.calls, 1)))
-		if err := w.AddTrunk("carrier-"+strconv.Itoa(i), map[string]any{"transport": network, "targets": []string{far.addr}, "priority": i + 1}); err != nil {
+		trunk := map[string]any{"transport": network, "targets": []string{far.addr}, "priority": i + 1}
+		maps.Copy(trunk, p.trunk)
+		if err := w.AddTrunk("carrier-"+strconv.Itoa(i), trunk); err != nil {
 			t.Fatal(err)
 		}
 		running = append(running, far)
