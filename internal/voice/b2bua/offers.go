@@ -85,7 +85,6 @@ func (c *call) settle(e Event) State {
 	if c.leg(e.Side) == nil || c.state != Talking && (e.Side != A || !c.deal.inAck[A]) {
 		return c.state
 	}
-	c.deal.past[e.Side] = nil
 	first := c.sides[e.Side].theirs == nil
 	if c.state == Talking {
 		c.dealWith(c.moveOf(e), e)

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -30,6 +31,12 @@ func TestAnOfferThatIsTakenBackAsItIsAnsweredChangesNothing(t *testing.T) {
 			f.unsay(leg)
 			if got := f.session().peer(side).RTP; got != before {
 				t.Errorf("the relay sends to %v, not to %v", got, before)
+			}
+			f.offer(leg, elsewhere(own))
+			f.offer(leg, "?")
+			f.unsay(leg) // what was refused
+			if got := f.session().peer(side).RTP.Port(); got != before.Port()+1000 {
+				t.Errorf("the relay sends to port %d", got)
 			}
 			f.offer(leg, with(own, "sendonly")) // and the next is one as any other
 			f.agree(other, with(others, "recvonly"))
@@ -190,6 +197,99 @@ func TestAnOfferThatCrossedOursAndIsTakenBackLeavesOursToBeMade(t *testing.T) {
 		f.agree(b, with(answerOfB, "recvonly"))
 		f.flows("held by the caller", false, true, true, false)
 		f.hangsUp()
+	})
+}
+
+// Of a side to which an offer of ours is open, that stands: only what it would be
+// without is another thing.
+func TestAnOfferThatIsTakenBackWhileOursIsOpenLeavesOursAsItIs(t *testing.T) {
+	for _, declined := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newExchange(t, bob)
+			f.connect()
+			b := f.b(1)
+			f.offer(b, strings.Replace(answerOfB, "AVP 8 101", "AVP 8", 1)) // and no keys any more
+			f.offer(f.caller, with(offerOfA, "sendonly"))
+			f.unsay(b)
+			if declined {
+				f.tell(b, Event{Kind: EvDeclined})
+				if got := f.session().peer(B).Events; got != 101 {
+					t.Errorf("B's keys come by %d", got)
+				}
+			} else {
+				f.agree(b, with(answerOfB, "recvonly"))
+			}
+			f.offer(f.caller, with(offerOfA, "inactive"))
+			_, before := origin(t, b.offers[0])
+			if _, after := origin(t, b.offers[1]); after <= before {
+				t.Errorf("after an offer of version %s comes one of %s", before, after)
+			}
+			f.hangsUp()
+		})
+	}
+}
+
+func TestAPayloadNumberOfAnOfferThatIsTakenBackMeansNothingElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newExchange(t, bob)
+		f.connect()
+		f.offer(f.b(1), strings.ReplaceAll(answerOfB, "101", "96"))
+		f.unsay(f.b(1))
+		f.offer(f.caller, "v=0\r\no=alice 7 8 IN IP4 198.51.100.10\r\ns=-\r\nc=IN IP4 198.51.100.10\r\nt=0 0\r\n"+
+			"m=audio 40000 RTP/AVP 96 8\r\na=rtpmap:96 opus/48000/2\r\na=rtpmap:8 PCMA/8000\r\n")
+		if m := last(t, f.b(1).offers); m.Formats[0].Codec != "opus" || m.Formats[0].Payload != 97 {
+			t.Errorf("offered %v", m.Formats)
+		}
+		f.hangsUp()
+	})
+}
+
+// An ACK is older than the offer that overtakes it.
+func TestAnOfferThatOvertakesAnACKIsTakenUpAfterIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newExchange(t, bob)
+		f.connect()
+		f.offer(f.caller, "")
+		f.offer(f.caller, elsewhere(offerOfA))
+		f.agree(f.caller, offerOfA)
+		if got := f.session().peer(A).RTP.Port(); got != 41000 || len(f.caller.answers) != 3 {
+			t.Errorf("the relay sends to port %d: %v", got, f.trace.all())
+		}
+		f.hangsUp()
+	})
+}
+
+func TestACallWhoseCallerAnswersWithNothingMakesHimNoOffer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newExchange(t, bob)
+		f.says = ""
+		f.call()
+		f.tell(f.b(1), Event{Kind: EvAnswered, Body: []byte(answerOfB)})
+		f.offer(f.b(1), with(answerOfB, "sendonly"))
+		f.tell(f.caller, Event{Kind: EvDeclined})
+		if r := f.ended(); r.Cause != masking.CauseNoMedia || len(f.caller.offers) != 0 {
+			t.Errorf("record %+v: %v", r, f.trace.all())
+		}
+	})
+}
+
+func TestAfterARestartNobodyIsAskedBeforeAnACKHasCome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newExchange(t, bob)
+		f.connect()
+		g := f.restarted(time.Second, false)
+		g.offer(g.caller, "") // in place of ours
+		if len(g.callee.offers) != 0 {
+			t.Fatalf("%v", g.trace.all())
+		}
+		g.agree(g.caller, with(offerOfA, "sendonly"))
+		if got := last(t, g.callee.offers).Direction; got != sdp.SendOnly {
+			t.Errorf("the callee is offered %s", got)
+		}
+		g.agree(g.callee, with(answerOfB, "recvonly"))
+		g.flows("held", false, true, true, false)
+		g.tell(g.caller, Event{Kind: EvHungUp})
+		g.over(masking.CauseCallerHungUp)
 	})
 }
 
