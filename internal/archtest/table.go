@@ -80,7 +80,7 @@ func House() Rules {
 			"voice/phone":    domain("ladder", "voice/siptx", "voice/sdp", "voice/digest", "voice/g711", "voice/wav"),
 
 			"webhook": domain("store", "blob"),
-			"upkeep":  domain("store", "blob"),
+			"upkeep":  domain("store"),
 			"config":  {"blob"},
 			"obs":     nothing,
 			"client":  {"e164"},
