@@ -5,7 +5,6 @@ package app
 
 import (
 	"context"
-	"crypto/cipher"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -18,12 +17,11 @@ import (
 	"path/filepath"
 	"time"
 
-	"golang.org/x/crypto/chacha20poly1305"
-
 	"tandem/internal/config"
 	"tandem/internal/control"
 	"tandem/internal/masking"
 	"tandem/internal/obs"
+	"tandem/internal/seal"
 	"tandem/internal/store"
 	"tandem/internal/store/sqlite"
 	"tandem/internal/upkeep"
@@ -211,10 +209,10 @@ func (a *App) openVoice(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if a.trunks.seal, err = a.seal("trunk passwords"); err != nil {
+	if a.trunks.box, err = a.box("trunk passwords"); err != nil {
 		return err
 	}
-	states, err := a.seal("states of calls")
+	states, err := a.box("states of calls")
 	if err != nil {
 		return err
 	}
@@ -308,14 +306,13 @@ func (a *App) key(purpose string) ([]byte, error) {
 	return deriveKey(master, purpose)
 }
 
-// seal seals what is for one purpose. Its nonces are long enough to be drawn at random
-// however much is sealed.
-func (a *App) seal(purpose string) (cipher.AEAD, error) {
+// box seals what is for one purpose.
+func (a *App) box(purpose string) (*seal.Box, error) {
 	key, err := a.key(purpose)
 	if err != nil {
 		return nil, err
 	}
-	return chacha20poly1305.NewX(key)
+	return seal.New(key)
 }
 
 func (a *App) newCallID() masking.CallID {

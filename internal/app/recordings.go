@@ -2,9 +2,6 @@ package app
 
 import (
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +14,7 @@ import (
 
 	"tandem/internal/blob"
 	"tandem/internal/masking"
+	"tandem/internal/seal"
 	"tandem/internal/store"
 	"tandem/internal/voice/callflow"
 	"tandem/internal/voice/record"
@@ -91,20 +89,16 @@ func full(dir string) bool {
 // tenant, made for his first recording. Whoever deletes it erases all of them.
 type recordingKeys struct {
 	store store.Store
-	seal  cipher.AEAD
+	box   *seal.Box
 	clock func() time.Time
 }
 
 func newRecordingKeys(s store.Store, master []byte, clock func() time.Time) (*recordingKeys, error) {
-	block, err := aes.NewCipher(master)
+	box, err := seal.NewGCM(master) // there are as many as tenants
 	if err != nil {
 		return nil, fmt.Errorf("recording keys: %w", err)
 	}
-	seal, err := cipher.NewGCM(block)
-	if err != nil {
-		return nil, fmt.Errorf("recording keys: %w", err)
-	}
-	return &recordingKeys{s, seal, clock}, nil
+	return &recordingKeys{s, box, clock}, nil
 }
 
 // Recipient is what the tenant's recordings are sealed to.
@@ -133,11 +127,7 @@ func (k *recordingKeys) identity(ctx context.Context, t masking.TenantID) (*age.
 	if err != nil {
 		return nil, fmt.Errorf("read the recording key: %w", err)
 	}
-	n := k.seal.NonceSize()
-	if len(sealed) < n {
-		return nil, errors.New("the recording key is too short")
-	}
-	text, err := k.seal.Open(nil, sealed[:n], sealed[n:], []byte(t))
+	text, err := k.box.Open(sealed, []byte(t))
 	if err != nil {
 		return nil, errors.New("the recording key does not open with the master key")
 	}
@@ -150,9 +140,7 @@ func (k *recordingKeys) found(ctx context.Context, t masking.TenantID) (sealed [
 	if err != nil {
 		return nil, err
 	}
-	nonce := make([]byte, k.seal.NonceSize())
-	_, _ = rand.Read(nonce) // never fails (crypto/rand)
-	mine := k.seal.Seal(nonce, nonce, []byte(id.String()), []byte(t))
+	mine := k.box.Seal([]byte(id.String()), []byte(t))
 	err = k.store.Update(ctx, func(ctx context.Context, tx store.Tx) (err error) {
 		sealed, err = tx.InsertRecordingKey(ctx, t, mine, k.clock())
 		return err

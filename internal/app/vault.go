@@ -1,35 +1,24 @@
 package app
 
 import (
-	"crypto/cipher"
-	"crypto/rand"
 	"errors"
 
 	"tandem/internal/masking"
+	"tandem/internal/seal"
 )
 
 // vault seals secrets that the program must be able to read again, each under the
-// name of what it belongs to: in another row it does not open.
-type vault struct{ seal cipher.AEAD }
+// name of what it belongs to.
+type vault struct{ box *seal.Box }
 
 // Seal encrypts the secret of the thing that is named so.
-func (v vault) Seal(of, secret string) []byte {
-	nonce := make([]byte, v.seal.NonceSize())
-	_, _ = rand.Read(nonce) // never fails (crypto/rand)
-	return v.seal.Seal(nonce, nonce, []byte(secret), []byte(of))
-}
+func (v vault) Seal(of, secret string) []byte { return v.box.Seal([]byte(secret), []byte(of)) }
 
-func (v vault) open(of string, sealed []byte) (string, error) {
-	n := v.seal.NonceSize()
-	if len(sealed) < n {
-		return "", errors.New("the secret is too short")
-	}
-	text, err := v.seal.Open(nil, sealed[:n], sealed[n:], []byte(of))
+// password is that of a trunk's credentials.
+func (v vault) password(t masking.Trunk) (string, error) {
+	text, err := v.box.Open(t.Auth.Sealed, []byte(t.Name))
 	if err != nil {
 		return "", errors.New("the secret does not open with the master key")
 	}
 	return string(text), nil
 }
-
-// password is that of a trunk's credentials.
-func (v vault) password(t masking.Trunk) (string, error) { return v.open(t.Name, t.Auth.Sealed) }

@@ -56,8 +56,9 @@ func House() Rules {
 			"store/sqlite":    domain("store"),
 			"store/postgres":  domain("store"),
 			"blob":            nothing,
+			"seal":            nothing,
 
-			"control":       domain("store"),
+			"control":       domain("store", "seal"),
 			"web/api":       domain("control", "web/auth", "web/ratelimit", "blob", "ladder"),
 			"web/auth":      domain(),
 			"web/console":   domain("web/auth"),
@@ -65,7 +66,7 @@ func House() Rules {
 
 			"ladder": {"e164"},
 
-			"voice/callflow": domain("store"),
+			"voice/callflow": domain("store", "seal"),
 			"voice/b2bua":    domain("voice/sdp", "voice/g711"),
 			"voice/sipua":    domain("voice/b2bua", "voice/siptx", "voice/sdp", "voice/digest", "ladder"),
 			"voice/siptx":    nothing,
@@ -105,6 +106,7 @@ func House() Rules {
 			{Import: "net/http", Never: []string{"control", "voice/callflow", "voice/b2bua"}, Why: "a use case does not know who calls it"},
 			{Import: "github.com/emiago/sipgo", Only: []string{"voice/siptx", "voice/sipua", "voice/phone", "test/*"},
 				Why: "SIP messages stop at the SIP adapter"},
+			{Import: "golang.org/x/crypto/chacha20poly1305", Only: []string{"seal"}, Why: "one package seals"},
 			{Import: "github.com/danielgtaylor/huma/v2", Only: []string{"web/api", "test/*"},
 				Why: "its NewError is one for the process, so one package touches it"},
 		},

@@ -12,7 +12,6 @@ package control
 
 import (
 	"context"
-	"crypto/cipher"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +19,7 @@ import (
 	"time"
 
 	"tandem/internal/masking"
+	"tandem/internal/seal"
 	"tandem/internal/store"
 )
 
@@ -110,11 +110,11 @@ func New(o Options) (*Plane, error) {
 	case len(o.TokenKey) < minTokenKey:
 		return nil, fmt.Errorf("the token key has %d bytes; at least %d are needed", len(o.TokenKey), minTokenKey)
 	}
-	seal, err := newSeal(o.TokenKey)
+	box, err := newBox(o.TokenKey)
 	if err != nil {
 		return nil, err
 	}
-	c := &core{store: o.Store, clock: o.Clock, random: o.Random, calls: o.Calls, log: o.Log, seal: seal, languages: o.Languages}
+	c := &core{store: o.Store, clock: o.Clock, random: o.Random, calls: o.Calls, log: o.Log, box: box, languages: o.Languages}
 	return &Plane{
 		Allocations: &Allocations{c},
 		Pins:        &Pins{c},
@@ -136,7 +136,7 @@ type core struct {
 	random io.Reader
 	calls  Calls
 	log    *slog.Logger
-	seal   cipher.AEAD // of kept answers
+	box    *seal.Box // of kept answers
 
 	languages []string // that a tenant may set; nil: any
 }

@@ -2,17 +2,15 @@ package control
 
 import (
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"tandem/internal/masking"
+	"tandem/internal/seal"
 	"tandem/internal/store"
 )
 
@@ -114,11 +112,8 @@ func (c *core) kept(ctx context.Context, tx store.Tx, k replayKey, now time.Time
 	case r.Digest != k.digest:
 		return Answer{}, false, &masking.Error{Kind: masking.Conflict, Code: masking.CodeIdempotencyKeyReused,
 			Message: "this Idempotency-Key was used for another request"}
-	case len(r.Body) < c.seal.NonceSize():
-		return Answer{}, false, errors.New("a kept answer is too short")
 	}
-	nonce, sealed := r.Body[:c.seal.NonceSize()], r.Body[c.seal.NonceSize():]
-	body, err := c.seal.Open(nil, nonce, sealed, k.bound())
+	body, err := c.box.Open(r.Body, k.bound())
 	if err != nil {
 		return Answer{}, false, fmt.Errorf("open a kept answer: %w", err)
 	}
@@ -154,13 +149,8 @@ func (c *core) keep(ctx context.Context, tx store.Tx, k replayKey, a Answer, now
 	if !k.given() {
 		return nil
 	}
-	text := a.text()
-	nonce := make([]byte, c.seal.NonceSize(), c.seal.NonceSize()+len(text)+c.seal.Overhead())
-	if _, err := io.ReadFull(c.random, nonce); err != nil {
-		return fmt.Errorf("read randomness: %w", err)
-	}
 	return tx.KeepReplay(ctx, store.Replay{Tenant: k.scope, Key: k.key, Digest: k.digest, Status: a.Status,
-		Body: c.seal.Seal(nonce, nonce, text, k.bound()), CreatedAt: now})
+		Body: c.box.Seal(a.text(), k.bound()), CreatedAt: now})
 }
 
 // keepRefusal keeps a refusal as the answer to the key. A duplicate that came
@@ -184,17 +174,9 @@ func (c *core) keepRefusal(ctx context.Context, k replayKey, refused *masking.Er
 	return out, nil
 }
 
-// newSeal derives the cipher of kept answers from the token key.
-func newSeal(tokenKey []byte) (cipher.AEAD, error) {
+// newBox seals kept answers, which last a day, by a key made of the token key.
+func newBox(tokenKey []byte) (*seal.Box, error) {
 	m := hmac.New(sha256.New, tokenKey)
 	m.Write([]byte("tandem: kept answers"))
-	block, err := aes.NewCipher(m.Sum(nil))
-	if err != nil {
-		return nil, fmt.Errorf("make the cipher of kept answers: %w", err)
-	}
-	seal, err := cipher.NewGCM(block)
-	if err != nil {
-		return nil, fmt.Errorf("make the cipher of kept answers: %w", err)
-	}
-	return seal, nil
+	return seal.NewGCM(m.Sum(nil))
 }

@@ -2,7 +2,6 @@ package callflow
 
 import (
 	"context"
-	"crypto/cipher"
 	"crypto/rand"
 	"errors"
 	"log/slog"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"tandem/internal/masking"
+	"tandem/internal/seal"
 	"tandem/internal/store"
 )
 
@@ -63,7 +63,7 @@ type Journal struct {
 	clock     func() time.Time
 	log       *slog.Logger
 	node      string
-	seal      cipher.AEAD
+	box       *seal.Box
 	mu        sync.Mutex
 	queue     []entry
 	states    map[masking.CallID]*keptState // of the calls with an entry of kept in the queue, the newest each
@@ -100,8 +100,8 @@ type JournalOptions struct {
 	Clock   func() time.Time
 	Log     *slog.Logger
 	Node    string
-	Seal    cipher.AEAD // with random nonces: one that bears billions of them
-	Ladders Ladders     // nil = records without
+	Seal    *seal.Box
+	Ladders Ladders // nil = records without
 }
 
 // NewJournal makes a Journal and starts its writer; Close ends it.
@@ -110,7 +110,7 @@ func NewJournal(o JournalOptions) *Journal {
 		o.Ladders = noLadders{}
 	}
 	ctx, abort := context.WithCancel(context.Background())
-	j := &Journal{store: o.Store, ladders: o.Ladders, clock: o.Clock, log: o.Log, node: o.Node, seal: o.Seal,
+	j := &Journal{store: o.Store, ladders: o.Ladders, clock: o.Clock, log: o.Log, node: o.Node, box: o.Seal,
 		states: map[masking.CallID]*keptState{}, wake: make(chan struct{}, 1), stops: make(chan struct{}), abort: abort, done: make(chan struct{})}
 	j.stop = sync.OnceFunc(func() { close(j.stops) })
 	go j.write(ctx)

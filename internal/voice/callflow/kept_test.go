@@ -19,7 +19,7 @@ func (m *memory) states(t *testing.T, j *Journal, id masking.CallID) (states []s
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, sealed := range m.rows.states[id] {
-		state, err := j.opened(id, []byte(sealed))
+		state, err := j.box.Open([]byte(sealed), []byte(id))
 		if err != nil {
 			t.Fatal(err)
 		}

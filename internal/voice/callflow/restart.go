@@ -2,8 +2,6 @@ package callflow
 
 import (
 	"context"
-	"crypto/rand"
-	"errors"
 	"slices"
 	"time"
 
@@ -45,7 +43,7 @@ func (j *Journal) encode(batch []entry) {
 		if err != nil {
 			j.log.Error("the state of a call cannot be written", "call", string(e.call.ID), "error", err.Error())
 		} else {
-			k.sealed = j.sealed(e.call.ID, state)
+			k.sealed = j.box.Seal(state, []byte(e.call.ID))
 		}
 		k.encode = nil
 	}
@@ -56,21 +54,6 @@ func (j *Journal) encode(batch []entry) {
 func (j *Journal) outdated(e entry) bool {
 	newest := j.states[e.call.ID]
 	return newest != nil && newest != e.state
-}
-
-func (j *Journal) sealed(id masking.CallID, state []byte) []byte {
-	n := j.seal.NonceSize()
-	nonce := make([]byte, n, n+len(state)+j.seal.Overhead())
-	_, _ = rand.Read(nonce) // never fails (crypto/rand)
-	return j.seal.Seal(nonce, nonce, state, []byte(id))
-}
-
-func (j *Journal) opened(id masking.CallID, sealed []byte) ([]byte, error) {
-	n := j.seal.NonceSize()
-	if len(sealed) < n {
-		return nil, errors.New("a kept state is too short")
-	}
-	return j.seal.Open(nil, sealed[:n], sealed[n:], []byte(id))
 }
 
 // Left is a call that talked when this node's last run ended.
@@ -97,7 +80,7 @@ func (j *Journal) Left(ctx context.Context) (left []Left, err error) {
 			if !talks {
 				continue
 			}
-			state, unsealed := j.opened(c.ID, sealed)
+			state, unsealed := j.box.Open(sealed, []byte(c.ID))
 			if unsealed != nil { // the master key is another one
 				j.log.Error("the state of a call cannot be read", "call", string(c.ID), "error", unsealed.Error())
 				continue
@@ -145,7 +128,7 @@ func (j *Journal) CloseLost(ctx context.Context, goOn map[masking.CallID][]byte,
 		}
 		for _, c := range open {
 			if state, ok := goOn[c.ID]; ok {
-				err = tx.KeepCallState(ctx, c, j.sealed(c.ID, state))
+				err = tx.KeepCallState(ctx, c, j.box.Seal(state, []byte(c.ID)))
 			} else {
 				closed++
 				err = j.closeLost(ctx, tx, c, until)

@@ -3,28 +3,23 @@ package callflow
 import (
 	"bytes"
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
 	"maps"
 	"slices"
 	"testing"
 	"time"
 
 	"tandem/internal/masking"
+	"tandem/internal/seal"
 	"tandem/internal/store"
 )
 
-func newSeal(t *testing.T, key byte) cipher.AEAD {
+func newSeal(t *testing.T, key byte) *seal.Box {
 	t.Helper()
-	block, err := aes.NewCipher(bytes.Repeat([]byte{key}, 32))
+	b, err := seal.New(bytes.Repeat([]byte{key}, seal.KeySize))
 	if err != nil {
 		t.Fatal(err)
 	}
-	seal, err := cipher.NewGCM(block)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return seal
+	return b
 }
 
 // states are what the store has kept, as it lies there.
@@ -61,7 +56,7 @@ func (d *desk) end(c masking.Call) {
 
 func TestWhatACallNeedsToGoOnIsKeptSealedUntilItsEnd(t *testing.T) {
 	d := newDesk(t)
-	d.journal.seal = newSeal(t, 1)
+	d.journal.box = newSeal(t, 1)
 	talks, again, over := d.answered("the first"), d.answered("the first"), d.answered("of a call that is over")
 	d.journal.Keep(again, says("the second"))
 	d.end(over)
@@ -96,7 +91,7 @@ func TestWhatACallNeedsToGoOnIsKeptSealedUntilItsEnd(t *testing.T) {
 
 func TestAStateOfAnotherMasterKeyOrAnotherCallIsNone(t *testing.T) {
 	d := newDesk(t)
-	d.journal.seal = newSeal(t, 1)
+	d.journal.box = newSeal(t, 1)
 	c := d.answered("state")
 	d.answered("state of another")
 	d.flush()
@@ -111,7 +106,7 @@ func TestAStateOfAnotherMasterKeyOrAnotherCallIsNone(t *testing.T) {
 	if left, err := d.journal.Left(t.Context()); err != nil || len(left) != 1 || left[0].Call.ID == c.ID {
 		t.Errorf("left %d calls: %v", len(left), err)
 	}
-	d.journal.seal = newSeal(t, 2)
+	d.journal.box = newSeal(t, 2)
 	if left, err := d.journal.Left(t.Context()); err != nil || len(left) != 0 {
 		t.Errorf("left %d calls: %v", len(left), err)
 	}
@@ -119,7 +114,7 @@ func TestAStateOfAnotherMasterKeyOrAnotherCallIsNone(t *testing.T) {
 
 func TestOfTheCallsOfALostNodeThoseThatGoOnStayOpen(t *testing.T) {
 	d := newDesk(t)
-	d.journal.seal = newSeal(t, 1)
+	d.journal.box = newSeal(t, 1)
 	on, lost := d.answered("before"), d.answered("before")
 	d.flush()
 	d.now = start.Add(time.Minute)
