@@ -74,15 +74,16 @@ type dealStep struct {
 	to []dealing
 }
 
-// deals is the table. What is not in it cannot come, and is ignored.
+// deals is the table. What is not in it cannot come, and is ignored. Where no offer
+// is open then, takeUp goes on.
 var deals = [dealings]map[move]dealStep{
 	settled: {
 		offersSame:    {answerHere, []dealing{settled}},
 		offersChange:  {carry, []dealing{carried, settled}},
 		asksOffer:     {offerHere, []dealing{settled}},
 		withdrawsLate: {undo, []dealing{settled, following}},
-		closes:        {take, []dealing{settled, carried, following}},
-		closesWithout: {nothing, []dealing{settled, carried, following}},
+		closes:        {take, []dealing{settled, following}},
+		closesWithout: {nothing, []dealing{settled}},
 	},
 	carried: {
 		offersSame:    {defer_, []dealing{carried}},

@@ -33,7 +33,7 @@ func TestThePageOfStatesIsTheTable(t *testing.T) {
 	page.WriteString("\n## Offers and answers of a call that talks\n\nWhere they can stand, what can come, what is done about it, and where they stand then. " +
 		"*Settled*: no offer waits for an answer of the other side. *Carried*: a side's offer has been taken to the other side, for whose answer it waits. " +
 		"*Voided*: the same, but the side has taken its offer back. *Following*: an offer of our own is out. " +
-		"An empty field cannot come, and is ignored. That a leg has one offer open at a time, and 491 or 500 for a second one, is the leg's affair.\n\n")
+		"An empty field cannot come, and is ignored. Where no offer is open afterwards, nor an ACK to come that brings an answer, what waits is taken up, and then a side is told whose stream has become another one meanwhile. That a leg has one offer open at a time, and 491 or 500 for a second one, is the leg's affair.\n\n")
 	writeTable(&page, "what comes", dealingNames[:], moveNames[:], func(m, d int) (do string, to []string) {
 		step := deals[d][move(m)]
 		for _, t := range step.to {

@@ -360,11 +360,8 @@ func TestNoOfferIsMadeToASideThatIsOwedAnAnswerOrOwesOne(t *testing.T) {
 		c.route()
 		c.handle(answers)
 		for _, e := range rapid.SliceOfN(rapid.SampledFrom(all), 0, 20).Draw(rt, "events") {
-			if c.handle(e); c.state != Talking {
-				rt.Fatalf("the call is in %v", c.state)
-			}
-			if fault := c.deal.fault(); fault != "" {
-				rt.Fatal(fault)
+			if _, fault := c.deals(e); fault != "" || c.state != Talking {
+				rt.Fatalf("%v: %s", c.state, fault)
 			}
 		}
 	})
