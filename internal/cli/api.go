@@ -142,11 +142,10 @@ func (p *program) targetOfEnv() (target, error) {
 		case *secret.to != "":
 			return t, fmt.Errorf("%s and %s are both set; only one of them may be", secret.value, secret.file)
 		}
-		raw, err := readSmall(path)
-		if err != nil {
+		var err error
+		if *secret.to, err = readSecret(p.In, path); err != nil {
 			return t, fmt.Errorf("%s: %w", secret.file, err)
 		}
-		*secret.to = strings.TrimRight(string(raw), "\r\n")
 	}
 	return t, nil
 }

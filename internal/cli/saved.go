@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -142,7 +141,7 @@ func (p *program) contextSet() *cobra.Command {
 		}
 		for _, secret := range []*string{&given.Token, &given.AdminToken} {
 			if *secret == "-" {
-				line, err := bufio.NewReader(p.In).ReadString('\n')
+				line, err := readSecret(p.In, "-")
 				if *secret = strings.TrimSpace(line); *secret == "" {
 					return errors.Join(errors.New("stdin gave no token"), err)
 				}

@@ -1,8 +1,11 @@
 package cli
 
 import (
+	"bufio"
 	"fmt"
+	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -84,4 +87,28 @@ func readSmall(path string) ([]byte, error) {
 		return nil, fmt.Errorf("%s is longer than %d bytes", path, maxSmallFile)
 	}
 	return os.ReadFile(path)
+}
+
+// maxSecret bounds a password or token.
+const maxSecret = 4096
+
+// readSecret reads the first line of a file, or of in, the standard input, where path
+// is "-". On the command line a secret would be in every list of processes.
+func readSecret(in io.Reader, path string) (string, error) {
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return "", err
+		}
+		defer f.Close()
+		in = f
+	}
+	line, err := bufio.NewReader(io.LimitReader(in, maxSecret+1)).ReadString('\n')
+	switch {
+	case err != nil && err != io.EOF:
+		return "", err
+	case len(line) > maxSecret:
+		return "", fmt.Errorf("a secret of more than %d bytes", maxSecret)
+	}
+	return strings.TrimRight(line, "\r\n"), nil
 }

@@ -3,9 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"io"
-	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -115,9 +112,9 @@ func (t *trunkFlags) given(cmd *cobra.Command) (client.TrunkSettings, error) {
 		SRTP: changed(cmd, "srtp", &t.srtp), AddPrefix: changed(cmd, "add-prefix", &t.add), OptionsSeconds: changed(cmd, "options-seconds", &t.options)}
 	auth := client.TrunkAuth{Username: changed(cmd, "auth-username", &t.username), Realm: changed(cmd, "auth-realm", &t.realm)}
 	if cmd.Flags().Changed("auth-password-file") {
-		password, err := readPassword(cmd, t.passwordFile)
+		password, err := readSecret(cmd.InOrStdin(), t.passwordFile)
 		if err != nil {
-			return s, err
+			return s, fmt.Errorf("password: %w", err)
 		}
 		auth.Password = &password
 	}
@@ -130,23 +127,4 @@ func (t *trunkFlags) given(cmd *cobra.Command) (client.TrunkSettings, error) {
 		s.Register = &register
 	}
 	return s, nil
-}
-
-// readPassword reads one line. On the command line it would be in every list of
-// processes.
-func readPassword(cmd *cobra.Command, path string) (string, error) {
-	in := cmd.InOrStdin()
-	if path != "-" {
-		f, err := os.Open(path)
-		if err != nil {
-			return "", fmt.Errorf("password: %w", err)
-		}
-		defer f.Close()
-		in = f
-	}
-	text, err := io.ReadAll(io.LimitReader(in, 4096))
-	if err != nil {
-		return "", fmt.Errorf("password: %w", err)
-	}
-	return strings.TrimRight(string(text), "\r\n"), nil
 }
