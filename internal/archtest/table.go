@@ -78,7 +78,7 @@ func House() Rules {
 			"voice/prompt":   {"voice/g711", "voice/wav"},
 			"voice/record":   domain("voice/relay", "voice/g711", "voice/wav", "blob"),
 			"voice/hep":      {"e164", "ladder"},
-			"voice/phone":    domain("ladder", "voice/siptx", "voice/sdp", "voice/digest", "voice/g711", "voice/wav"),
+			"voice/phone":    domain("ladder", "voice/siptx", "voice/sdp", "voice/g711", "voice/wav"),
 
 			"webhook": domain("store", "blob"),
 			"upkeep":  domain("store"),

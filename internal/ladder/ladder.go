@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// Most is how many messages a ladder holds; further ones are counted.
-const Most = 200
+// most is how many messages a ladder holds; further ones are counted.
+const most = 200
 
 // A Leg is one of the dialogs of a call, as the ladder names it.
 type Leg struct {
@@ -113,9 +113,9 @@ const (
 	maxCodecs = 16
 )
 
-// Add adds a message. Beyond Most it is only counted.
+// Add adds a message. Beyond most it is only counted.
 func (w *Writer) Add(m Message) {
-	if w.count == Most {
+	if w.count == most {
 		w.leftOut++
 		return
 	}
@@ -186,7 +186,7 @@ func (w *Writer) Bytes() []byte {
 type Ladder struct {
 	Legs     []Leg
 	Messages []Message
-	LeftOut  int // messages beyond Most
+	LeftOut  int // messages beyond most
 }
 
 // errCorrupt says that bytes are no ladder.

@@ -60,11 +60,11 @@ func TestALadderIsReadAsItWasWritten(t *testing.T) {
 func TestMessagesBeyondTheMostAreCountedOnly(t *testing.T) {
 	var w Writer
 	leg := w.Leg("carrier", "udp")
-	for i := range Most + 7 {
+	for i := range most + 7 {
 		w.Add(Message{After: time.Duration(i) * time.Second, Leg: leg, Method: "OPTIONS", Seq: uint32(i)})
 	}
 	l, err := Read(w.Bytes())
-	if err != nil || len(l.Messages) != Most || l.LeftOut != 7 {
+	if err != nil || len(l.Messages) != most || l.LeftOut != 7 {
 		t.Errorf("%d messages, %d left out, %v", len(l.Messages), l.LeftOut, err)
 	}
 }

@@ -24,8 +24,8 @@ const (
 	chunkCall     = 0x0011 // octet string: correlation id
 )
 
-// Encode appends one packet to b. Its payload is sent as it is.
-func Encode(b []byte, p Packet, agent uint32, key string) []byte {
+// encode appends one packet to b. Its payload is sent as it is.
+func encode(b []byte, p Packet, agent uint32, key string) []byte {
 	start := len(b)
 	b = append(b, "HEP3\x00\x00"...)
 	from, to := p.From.Addr().Unmap(), p.To.Addr().Unmap()

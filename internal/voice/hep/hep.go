@@ -2,7 +2,7 @@
 // ("The HEP3 protocol", sipcapture.org, revision 32).
 //
 // What leaves is not what was on the wire: a message is written anew from an
-// allow-list, with every telephone number replaced by a pseudonym (see Masker). A
+// allow-list, with every telephone number replaced by a pseudonym (see masker). A
 // collector is a log, and no log of ours holds a number.
 package hep
 
@@ -50,7 +50,7 @@ const (
 // Exporter sends packets from a goroutine of its own. Close ends it.
 type Exporter struct {
 	o       Options
-	mask    Masker
+	mask    masker
 	queue   chan Packet
 	ctx     context.Context
 	stop    context.CancelFunc
@@ -68,7 +68,7 @@ func Start(o Options) (*Exporter, error) {
 	if o.Target == "" || o.Log == nil || len(o.Key) == 0 {
 		return nil, errors.New("hep: options without a target, a key or a log")
 	}
-	e := &Exporter{o: o, mask: Masker{o.Key}, queue: make(chan Packet, queueSize)}
+	e := &Exporter{o: o, mask: masker{o.Key}, queue: make(chan Packet, queueSize)}
 	e.ctx, e.stop = context.WithCancel(context.Background())
 	e.done.Go(e.run)
 	return e, nil
@@ -118,14 +118,12 @@ func (e *Exporter) run() {
 		case <-e.ctx.Done():
 			return
 		case p := <-e.queue:
-			p.Raw = e.mask.Message(p.Raw)
-			out = e.encode(out[:0], p)
+			p.Raw = e.mask.message(p.Raw)
+			out = encode(out[:0], p, e.o.ID, e.o.Password)
 			e.send(out)
 		}
 	}
 }
-
-func (e *Exporter) encode(b []byte, p Packet) []byte { return Encode(b, p, e.o.ID, e.o.Password) }
 
 // send sends one datagram, or counts it as dropped. An answer that nobody listens
 // comes with a later one.

@@ -53,7 +53,7 @@ func chunks(t *testing.T, b []byte) map[uint16]string {
 func TestAPacketHasTheChunksOfTheSpecification(t *testing.T) {
 	p := Packet{At: time.Unix(1718427600, 123456789), Network: "udp", From: netip.MustParseAddrPort("192.0.2.1:5060"),
 		To: netip.MustParseAddrPort("192.0.2.2:5080"), Raw: []byte("OPTIONS"), Call: "call_1"}
-	got := chunks(t, Encode(nil, p, 7, "secret"))
+	got := chunks(t, encode(nil, p, 7, "secret"))
 	for kind, want := range map[uint16]string{1: "\x02", 2: "\x11", 3: "\xc0\x00\x02\x01", 4: "\xc0\x00\x02\x02", 7: "\x13\xc4", 8: "\x13\xd8",
 		9: "\x66\x6d\x1f\xd0", 10: "\x00\x01\xe2\x40", 11: "\x01", 12: "\x00\x00\x00\x07", 14: "secret", 15: "OPTIONS", 17: "call_1"} {
 		if got[kind] != want {
@@ -64,7 +64,7 @@ func TestAPacketHasTheChunksOfTheSpecification(t *testing.T) {
 		t.Errorf("%d chunks", len(got))
 	}
 	p.Network, p.From, p.To, p.Call = "tls", netip.MustParseAddrPort("[2001:db8::1]:5061"), netip.MustParseAddrPort("[2001:db8::2]:5061"), ""
-	got = chunks(t, Encode(nil, p, 7, ""))
+	got = chunks(t, encode(nil, p, 7, ""))
 	if got[1] != "\x0a" || got[2] != "\x06" || len(got[5]) != 16 || got[6][15] != 2 || got[3] != "" || len(got) != 11 {
 		t.Errorf("over IPv6 and TLS: %v", got)
 	}
@@ -81,8 +81,8 @@ func TestAMessageIsMaskedAndCanStillBeRead(t *testing.T) {
 		"v=0", "o=9912345601 9912345601 2 IN IP4 192.0.2.9", "s=9912345601", "e=9912345601@x", "c=IN IP4 192.0.2.9", "t=3724394400 0",
 		"m=audio 40000 RTP/SAVP 0 8 18 9 101 13", "a=rtpmap:101 telephone-event/8000", "a=fmtp:101 0-15;x=9912345601", "a=sendrecv",
 		"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:c2VjcmV0", "a=tool:9912345601", "")
-	m := Masker{key}
-	got := string(m.Message([]byte(raw)))
+	m := masker{key}
+	got := string(m.message([]byte(raw)))
 	testkit.AssertNoLeak(t, testkit.NewLeakDetector(alice, bob), "the masked message", []byte(got))
 	for _, want := range []string{
 		"INVITE sip:91-x" + e164.MustParse(bob).Token(key) + "-02@192.0.2.1:5060 SIP/2.0\r\n",
@@ -107,39 +107,39 @@ func TestAMessageIsMaskedAndCanStillBeRead(t *testing.T) {
 }
 
 func TestDigitsAndForeignBodiesAreLeftOut(t *testing.T) {
-	m := Masker{key}
+	m := masker{key}
 	for _, kind := range []string{"application/dtmf-relay", "application/isup", "multipart/mixed;boundary=x", "message/sipfrag"} {
-		got := string(m.Message([]byte(lines("INFO sip:x@192.0.2.1 SIP/2.0", "Call-ID: a", "Content-Type: "+kind, "", "Signal=5"))))
+		got := string(m.message([]byte(lines("INFO sip:x@192.0.2.1 SIP/2.0", "Call-ID: a", "Content-Type: "+kind, "", "Signal=5"))))
 		if !strings.HasSuffix(got, "Content-Length: 0\r\n\r\n") || strings.Contains(got, "Signal") {
 			t.Errorf("%s:\n%s", kind, got)
 		}
 	}
-	if got := string(m.Message([]byte("SIP/2.0 486 9912345601 is busy\r\nCSeq: 1 INVITE\r\n\r\n"))); !strings.HasPrefix(got, "SIP/2.0 486 Busy Here\r\n") {
+	if got := string(m.message([]byte("SIP/2.0 486 9912345601 is busy\r\nCSeq: 1 INVITE\r\n\r\n"))); !strings.HasPrefix(got, "SIP/2.0 486 Busy Here\r\n") {
 		t.Errorf("a response:\n%s", got)
 	}
 }
 
 // One number has one pseudonym, whatever message it stands in; another has another.
 func TestPseudonymsJoinAndTellApart(t *testing.T) {
-	m := Masker{key}
+	m := masker{key}
 	if m.user("+919912345601") != m.user("%2B919912345601;x") || m.user("+919912345601") == m.user("+918867676702") {
 		t.Error("pseudonyms do not join what is one")
 	}
-	if (Masker{[]byte("another key")}).user(alice) == m.user(alice) {
+	if (masker{[]byte("another key")}).user(alice) == m.user(alice) {
 		t.Error("pseudonyms do not depend on the key")
 	}
 }
 
 // Some read %XX where it is right and leave the rest.
 func TestANumberIsMaskedWhoeverEscapedItAndHow(t *testing.T) {
-	m := Masker{key}
+	m := masker{key}
 	escaped := ""
 	for _, c := range []byte(alice) {
 		escaped += fmt.Sprintf("%%%02x", c)
 	}
 	for name, text := range map[string]string{"as it should be": escaped, "beside what is wrong": escaped + "%zz", "behind a percent sign": "%" + escaped,
 		"cut short": escaped + "%3", "in two steps": strings.ReplaceAll(escaped, "%", "%25"), "the half": "+9199%3123%345601%"} {
-		got := string(m.Message([]byte(lines("OPTIONS sip:x@"+text+" SIP/2.0", "Call-ID: "+text, "Via: SIP/2.0/UDP x;branch="+text,
+		got := string(m.message([]byte(lines("OPTIONS sip:x@"+text+" SIP/2.0", "Call-ID: "+text, "Via: SIP/2.0/UDP x;branch="+text,
 			"From: <sip:"+text+"@x>;tag="+text, "", ""))))
 		if strings.Contains(got, "%3") && name != "cut short" || strings.Contains(got, "%39") || strings.Count(got, "x"+e164.MustParse(alice).Token(key)) < 4 {
 			t.Errorf("%s:\n%s", name, got)
@@ -151,7 +151,7 @@ func FuzzAMaskTakesAnything(f *testing.F) {
 	f.Add([]byte(lines("INVITE sip:+918867676702@x SIP/2.0", "From: <sip:1@x", "Via: , ;", "To: *", "", "v=0")))
 	d := testkit.NewLeakDetector(alice)
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		got := Masker{key}.Message(append(raw, "\r\nFrom: <sip:+919912345601@x>\r\n\r\n"...))
+		got := masker{key}.message(append(raw, "\r\nFrom: <sip:+919912345601@x>\r\n\r\n"...))
 		if len(got) > maxMessage {
 			t.Fatal("too long")
 		}

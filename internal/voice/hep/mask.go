@@ -19,7 +19,7 @@ import (
 // the chunks around it. What is longer loses its end.
 const maxMessage = 60_000
 
-// A Masker writes SIP messages anew for a collector. Nothing is copied that the
+// A masker writes SIP messages anew for a collector. Nothing is copied that the
 // lists below do not name. What is copied loses its numbers:
 //
 //   - the user of a URI becomes a pseudonym, the one that the log has for a number
@@ -30,10 +30,10 @@ const maxMessage = 60_000
 //
 // Display names, unknown header fields, reason texts, keys of SRTP, and every body
 // but a session description are left out.
-type Masker struct{ Key []byte }
+type masker struct{ key []byte }
 
-// Message gives the masked form of a message.
-func (m Masker) Message(raw []byte) []byte {
+// message gives the masked form of a message.
+func (m masker) message(raw []byte) []byte {
 	head, body, _ := bytes.Cut(raw, []byte("\r\n\r\n"))
 	first, head, _ := bytes.Cut(head, []byte("\r\n"))
 	var b bytes.Buffer
@@ -63,7 +63,7 @@ func (m Masker) Message(raw []byte) []byte {
 }
 
 // startLine keeps method and Request-URI, or the status with the RFC's phrase.
-func (m Masker) startLine(line string) string {
+func (m masker) startLine(line string) string {
 	if status, ok := strings.CutPrefix(line, "SIP/2.0 "); ok {
 		code, _, _ := strings.Cut(status, " ")
 		n, _ := strconv.Atoi(code)
@@ -107,7 +107,7 @@ func words() []string {
 }
 
 // field masks one value; false where the field is left out.
-func (m Masker) field(name, value string) (string, bool) {
+func (m masker) field(name, value string) (string, bool) {
 	switch name {
 	case "":
 		return "", false
@@ -132,7 +132,7 @@ func (m Masker) field(name, value string) (string, bool) {
 }
 
 // via keeps protocol and sent-by, and the parameters by which responses find back.
-func (m Masker) via(value string) string {
+func (m masker) via(value string) string {
 	var list []string
 	for hop := range strings.SplitSeq(value, ",") {
 		sent, params, _ := strings.Cut(hop, ";")
@@ -149,7 +149,7 @@ func (m Masker) via(value string) string {
 }
 
 // plain leaves out what is quoted: it is text.
-func (m Masker) plain(value string) string { return quoted.ReplaceAllString(value, `""`) }
+func (m masker) plain(value string) string { return quoted.ReplaceAllString(value, `""`) }
 
 var (
 	quoted = regexp.MustCompile(`"(?:[^"\\]|\\.)*"?`)
@@ -164,7 +164,7 @@ var (
 )
 
 // addresses keeps the URIs of a value, and of their parameters those that are named.
-func (m Masker) addresses(value string) string {
+func (m masker) addresses(value string) string {
 	var list []string
 	for _, found := range uris.FindAllStringSubmatch(m.plain(value), -1) {
 		uri, params := found[1], found[2]
@@ -190,7 +190,7 @@ func (m Masker) addresses(value string) string {
 
 // uri keeps scheme, host and port, and transport and lr of the parameters; the user
 // becomes a pseudonym.
-func (m Masker) uri(text string) string {
+func (m masker) uri(text string) string {
 	scheme, rest, ok := strings.Cut(text, ":")
 	if !ok {
 		return "sip:invalid"
@@ -221,7 +221,7 @@ func (m Masker) uri(text string) string {
 }
 
 // user is a pseudonym for the user of a URI. Words that hide a caller are kept.
-func (m Masker) user(user string) string {
+func (m masker) user(user string) string {
 	user, _, _ = strings.Cut(user, ";")
 	user, _, _ = strings.Cut(user, ":") // a password
 	user = unescaped(user)
@@ -234,19 +234,19 @@ func (m Masker) user(user string) string {
 
 // pseudonym is the log's token of a number, between its country code and last two
 // digits; of any other text a token.
-func (m Masker) pseudonym(text string) string {
+func (m masker) pseudonym(text string) string {
 	if n, err := e164.Parse(text); err == nil {
 		digits := n.Digits()
-		return n.CountryCode() + "-x" + n.Token(m.Key) + "-" + digits[len(digits)-2:]
+		return n.CountryCode() + "-x" + n.Token(m.key) + "-" + digits[len(digits)-2:]
 	}
-	mac := hmac.New(sha256.New, m.Key)
+	mac := hmac.New(sha256.New, m.key)
 	_, _ = mac.Write([]byte(text)) // never fails (hash.Hash)
 	return "x" + hex.EncodeToString(mac.Sum(nil)[:6])
 }
 
 // row masks each row of digits that is long enough for a number. Rows behind percent
 // signs are unescaped first.
-func (m Masker) row(text string) string {
+func (m masker) row(text string) string {
 	text = strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {
 			return -1
@@ -277,7 +277,7 @@ func unescaped(text string) string {
 }
 
 // word keeps a token of letters, digits and a few marks (RFC 3261 §25.1), masked.
-func (m Masker) word(text string) string {
+func (m masker) word(text string) string {
 	text = strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-._", r) {
 			return r
@@ -288,7 +288,7 @@ func (m Masker) word(text string) string {
 }
 
 // description keeps of a session description what says where and how media goes.
-func (m Masker) description(body string) string {
+func (m masker) description(body string) string {
 	var b strings.Builder
 	for line := range strings.SplitSeq(body, "\n") {
 		line = strings.TrimRight(line, "\r")
@@ -320,15 +320,15 @@ func (m Masker) description(body string) string {
 
 // number makes a short number of a long one, the same of the same: whether the
 // version of a description has changed can be seen, and no telephone number.
-func (m Masker) number(text string) string {
-	mac := hmac.New(sha256.New, m.Key)
+func (m masker) number(text string) string {
+	mac := hmac.New(sha256.New, m.key)
 	_, _ = mac.Write([]byte(text)) // never fails (hash.Hash)
 	sum := mac.Sum(nil)
 	return strconv.Itoa(int(sum[0])<<8 | int(sum[1]))
 }
 
 // attribute masks the value of an attribute; false where it is left out.
-func (m Masker) attribute(value string) (string, bool) {
+func (m masker) attribute(value string) (string, bool) {
 	name, rest, _ := strings.Cut(value, ":")
 	switch name {
 	case "sendrecv", "sendonly", "recvonly", "inactive", "rtcp-mux":
