@@ -28,6 +28,7 @@ import (
 	"tandem/internal/voice/b2bua"
 	"tandem/internal/voice/callflow"
 	"tandem/internal/voice/hep"
+	"tandem/internal/voice/locate"
 	"tandem/internal/voice/prompt"
 	"tandem/internal/voice/record"
 	"tandem/internal/voice/relay"
@@ -48,6 +49,7 @@ type Options struct {
 	SIPTimers siptx.Timers       // zero = RFC 3261's
 	SIPSecond time.Duration      // of Session-Expires; 0 = 1 s
 	CallWaits b2bua.Timing       // zero = calls.md's
+	Lookups   locate.Timing      // of names in DNS; zero = its own
 	Trace     func(siptx.Traced) // sees every SIP message; nil = none
 }
 
@@ -240,7 +242,8 @@ func (a *App) openVoice(ctx context.Context) error {
 	}
 	a.agent, err = sipua.New(sipua.Options{Log: a.log, Clock: a.o.Clock, NewCallID: a.newCallID, OnInvite: a.exchange.Incoming,
 		Draining: a.exchange.Draining, Advertise: a.o.Config.SIPAdvertise, Timers: a.o.SIPTimers, Second: a.o.SIPSecond, Trace: a.o.Trace, Ladders: a.ladders,
-		Credentials: a.certs.credentials(), Password: a.trunks.password, Export: a.exporting()})
+		Credentials: a.certs.credentials(), Password: a.trunks.password, Export: a.exporting(),
+		Find: locate.NewResolver(a.o.Config.DNSServers).Find, Lookups: a.o.Lookups})
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"tandem/internal/ladder"
 	"tandem/internal/masking"
 	"tandem/internal/voice/b2bua"
+	"tandem/internal/voice/sipua"
 )
 
 // metrics are the counters that somebody must add to; what can be read from a
@@ -77,6 +78,7 @@ func (a *App) register(r prometheus.Registerer) {
 	counter("tandem_sip_retransmissions_out_total", "SIP messages that had to be sent again.",
 		func() float64 { return float64(a.agent.Stats().RetransmissionsOut) })
 	a.messages(r)
+	a.lookups(r)
 	counter("tandem_sip_retransmissions_in_total", "SIP messages that were received again.",
 		func() float64 { return float64(a.agent.Stats().RetransmissionsIn) })
 	counter("tandem_sip_overload_total", "Requests and connections refused for want of room.",
@@ -148,6 +150,20 @@ func (m *metrics) over(c masking.Call) {
 			outcome = "answered"
 		}
 		m.attempts.WithLabelValues(a.Trunk, outcome).Inc()
+	}
+}
+
+// lookups adds a counter of names that DNS was asked for, one for each outcome.
+func (a *App) lookups(r prometheus.Registerer) {
+	for outcome, of := range map[string]func(sipua.Lookups) uint64{
+		"found":  func(l sipua.Lookups) uint64 { return l.Found },
+		"gone":   func(l sipua.Lookups) uint64 { return l.Gone },
+		"failed": func(l sipua.Lookups) uint64 { return l.Failed },
+	} {
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "tandem_dns_lookups_total",
+			Help:        "Names of trunks that DNS was asked for, by what came of it: found, gone (DNS says that there is no server), failed.",
+			ConstLabels: prometheus.Labels{"outcome": outcome}},
+			func() float64 { return float64(of(a.agent.Lookups())) }))
 	}
 }
 

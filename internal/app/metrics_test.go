@@ -63,6 +63,7 @@ func TestEveryMetricIsInTheManual(t *testing.T) {
 	var l lister
 	newMetrics(&l)
 	(&App{export: &hep.Exporter{}}).register(&l)
+	l.MustRegister(trunkMetrics{})
 	slices.Sort(l.rows)
 	rows := slices.Compact(l.rows) // one of each name: labels are constant in some
 	testkit.AssertGolden(t, "docs/metrics.md", []byte(metricsHead+strings.Join(rows, "\n")+"\n"))
@@ -77,8 +78,8 @@ const metricsHead = `# Metrics
 
 What ` + "`/metrics`" + ` of the ops address tells in the form of Prometheus, besides the ` + "`go_`" + ` and ` + "`process_`" + ` families. Labels have
 values of closed lists: causes and reasons are those of [troubleshooting.md](troubleshooting.md), an outcome is ` + "`answered`" + ` or a
-cause, methods and classes those of SIP, operations those of the API, trunks and their targets those that are configured. No label
-holds a number, an address or anything else that a caller chooses. (Written by a test: go test ./internal/app -run Manual -update.)
+cause, methods and classes those of SIP, operations those of the API, trunks and targets those that are configured, as
+they are written. No label holds a number, or anything that a caller or DNS chooses. (Written by a test: go test ./internal/app -run Manual -update.)
 
 | metric | kind | labels | |
 |---|---|---|---|

@@ -1,8 +1,11 @@
 package app
 
 import (
+	"cmp"
+
 	"github.com/prometheus/client_golang/prometheus"
 
+	"tandem/internal/voice/locate"
 	"tandem/internal/voice/sipua"
 )
 
@@ -12,7 +15,10 @@ type trunkMetrics struct{ agent *sipua.Agent }
 
 var (
 	trunkUp = prometheus.NewDesc("tandem_trunk_target_up",
-		"Whether an address of a trunk is thought to work: 1 until it is known to be down.", []string{"trunk", "target"}, nil)
+		"Whether a target of a trunk is thought to work: 1 until it is known to be down, or if it is a name, until all its addresses are or none is known.",
+		[]string{"trunk", "target"}, nil)
+	trunkResolved = prometheus.NewDesc("tandem_trunk_target_resolved",
+		"Whether DNS has given the servers of a target that is a name when it was asked last.", []string{"trunk", "target"}, nil)
 	trunkCalls      = prometheus.NewDesc("tandem_trunk_calls", "Outgoing calls that are up on a trunk.", []string{"trunk"}, nil)
 	trunkRegistered = prometheus.NewDesc("tandem_trunk_registered",
 		"Whether a trunk that registers is registered.", []string{"trunk"}, nil)
@@ -21,6 +27,7 @@ var (
 // Describe names the metrics.
 func (m trunkMetrics) Describe(to chan<- *prometheus.Desc) {
 	to <- trunkUp
+	to <- trunkResolved
 	to <- trunkCalls
 	to <- trunkRegistered
 }
@@ -39,12 +46,17 @@ func (m trunkMetrics) Collect(to chan<- prometheus.Metric) {
 	for _, t := range m.agent.Trunks() {
 		h := m.agent.TrunkHealth(t.Name)
 		gauge(trunkCalls, float64(h.LiveCalls), t.Name)
-		seen := map[string]bool{} // an address may be named twice
+		up := map[string]bool{} // by what the operator wrote
 		for _, target := range h.Targets {
-			if !seen[target.Address] {
-				gauge(trunkUp, claim(target.State != "down"), t.Name, target.Address)
-			}
-			seen[target.Address] = true
+			name := cmp.Or(target.Target, target.Address)
+			up[name] = up[name] || target.State != "down"
+		}
+		for _, n := range h.Names {
+			up[n.Target] = up[n.Target] || n.State == string(locate.Pending)
+			gauge(trunkResolved, claim(n.State == string(locate.Current)), t.Name, n.Target)
+		}
+		for name, works := range up {
+			gauge(trunkUp, claim(works), t.Name, name)
 		}
 		if h.Registration != nil {
 			gauge(trunkRegistered, claim(h.Registration.State == "registered"), t.Name)

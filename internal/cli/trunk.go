@@ -80,9 +80,9 @@ type trunkFlags struct {
 func (t *trunkFlags) on(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringSliceVar(&t.sources, "source", nil, "address or network that may send us requests; may be repeated")
-	flags.StringSliceVar(&t.targets, "target", nil, "IP:PORT to send to, in order of preference; may be repeated")
+	flags.StringSliceVar(&t.targets, "target", nil, "IP:PORT, NAME or NAME:PORT to send to, in order of preference; may be repeated")
 	flags.StringSliceVar(&t.callerIDs, "caller-id", nil, "virtual number it may show, or a prefix with *; may be repeated (default all)")
-	flags.StringVar(&t.transport, "transport", "", "udp (default), tcp or tls")
+	flags.StringVar(&t.transport, "transport", "", "udp (default), tcp, tls, or dns: as the records of the targets say")
 	flags.StringVar(&t.srtp, "srtp", "", "protection of media that is offered: off (default), optional, required")
 	flags.StringVar(&t.country, "country", "", "ISO 3166 code, for numbers written nationally")
 	flags.StringVar(&t.format, "number-format", "", "how numbers are sent: e164 +91… (default), plain 91…, national 0…")

@@ -28,6 +28,7 @@ type Config struct {
 	SIPListen           []Listener        // never empty after Load
 	SIPAdvertise        []netip.Addr      // at most one of an address family
 	SIPTLS              TLS               // of tls:// listeners
+	DNSServers          []netip.AddrPort  // asked for the servers of trunks; none = the system's
 	MediaIP             netip.Addr        // invalid when not set; see AdvertisedMedia
 	MediaPorts          PortRange         // UDP ports for RTP and RTCP
 	AdminToken          Secret            // empty when the server shall make one

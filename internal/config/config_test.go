@@ -185,6 +185,10 @@ func TestWrongValuesAreRefusedWithWhatWouldBeRight(t *testing.T) {
 		{"sip_tls_client_certs", "maybe", "one of optional, required"},
 		{"sip_advertise", "0.0.0.0", "others can send to"},
 		{"sip_advertise", "192.0.2.1,192.0.2.2", "one address of IPv4, one of IPv6, or both"},
+		{"dns_servers", "dns.example", "wants an IP address"},
+		{"dns_servers", "192.0.2.53:0", "wants an IP address"},
+		{"dns_servers", "0.0.0.0", "wants an IP address"},
+		{"dns_servers", "1.1.1.1,1.1.1.2,1.1.1.3,1.1.1.4", "three servers at most"},
 		{"media_ip", "224.0.0.1", "others can send to"},
 		{"media_ip", "fe80::1%eth0", "zone"},
 		{"media_ports", "20000", "wants FIRST-LAST"},
@@ -404,7 +408,7 @@ func TestTheNamesThatOthersScriptsUseExist(t *testing.T) {
 		names = append(names, f.Env)
 	}
 	want := []string{"TANDEM_DATA_DIR", "TANDEM_DATABASE_URL", "TANDEM_BLOB_URL", "TANDEM_HTTP_LISTEN", "TANDEM_OPS_LISTEN", "TANDEM_SIP_LISTEN",
-		"TANDEM_SIP_ADVERTISE", "TANDEM_MEDIA_IP", "TANDEM_MEDIA_PORTS", "TANDEM_SIP_TLS_CERT", "TANDEM_SIP_TLS_KEY",
+		"TANDEM_SIP_ADVERTISE", "TANDEM_DNS_SERVERS", "TANDEM_MEDIA_IP", "TANDEM_MEDIA_PORTS", "TANDEM_SIP_TLS_CERT", "TANDEM_SIP_TLS_KEY",
 		"TANDEM_SIP_TLS_CA", "TANDEM_SIP_TLS_CLIENT_CERTS", "TANDEM_ADMIN_TOKEN", "TANDEM_ADMIN_TOKEN_FILE",
 		"TANDEM_DRAIN_SECONDS", "TANDEM_WEBHOOK_ALLOW_PRIVATE", "TANDEM_HEP_TARGET", "TANDEM_HEP_CAPTURE_ID",
 		"TANDEM_HEP_PASSWORD", "TANDEM_HEP_PASSWORD_FILE", "TANDEM_LOG_FORMAT", "TANDEM_LOG_LEVEL"}

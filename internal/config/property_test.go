@@ -33,6 +33,7 @@ func values(tokenFile string) map[string]*rapid.Generator[string] {
 		"ops_listen":           hostPort,
 		"sip_listen":           rapid.Map(port, func(p string) string { return "tcp://127.0.0.2:" + p + ",udp://[::1]:" + p }),
 		"sip_advertise":        rapid.OneOf(ip, rapid.Just("192.0.2.1,2001:db8::7")),
+		"dns_servers":          rapid.OneOf(rapid.Map(port, func(p string) string { return "192.0.2.53:" + p + ",[2001:db8::53]:53" }), ip),
 		"media_ip":             ip,
 		"sip_tls_cert":         path,
 		"sip_tls_key":          path,

@@ -158,6 +158,12 @@ func network() []setting {
 			get: func(c Config) string { return addrTexts(c.SIPAdvertise) },
 		},
 		{
+			Field: Field{Key: "dns_servers", List: true,
+				Doc: "Recursive DNS servers that are asked for the servers of trunks, `IP` or `IP:PORT`, at most three, in their order; if not set, those of `/etc/resolv.conf`."},
+			set: func(c *Config, v string) (err error) { c.DNSServers, err = parseDNSServers(v); return err },
+			get: func(c Config) string { return dnsServersText(c.DNSServers) },
+		},
+		{
 			Field: Field{Key: "media_ip",
 				Doc: "IP address that SDP names for RTP; if not set, the one that SIP names."},
 			set: func(c *Config, v string) (err error) { c.MediaIP, err = parseAdvertised(v); return err },

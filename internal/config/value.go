@@ -178,6 +178,36 @@ func parseFamilies(text string) ([]netip.Addr, error) {
 	return list, nil
 }
 
+// dnsPort is where DNS servers listen.
+const dnsPort = 53
+
+func parseDNSServers(text string) ([]netip.AddrPort, error) {
+	var list []netip.AddrPort
+	for part := range strings.SplitSeq(text, ",") {
+		part = strings.TrimSpace(part)
+		at, err := netip.ParseAddrPort(part)
+		if addr, e := netip.ParseAddr(part); e == nil {
+			at, err = netip.AddrPortFrom(addr, dnsPort), nil
+		}
+		if err != nil || at.Port() == 0 || at.Addr().IsUnspecified() || at.Addr().IsMulticast() {
+			return nil, fmt.Errorf("%q: wants an IP address, or one with a port as 192.0.2.53:53 or [2001:db8::53]:53", part)
+		}
+		list = append(list, at)
+	}
+	if len(list) > 3 {
+		return nil, fmt.Errorf("%q: wants three servers at most", text)
+	}
+	return list, nil
+}
+
+func dnsServersText(list []netip.AddrPort) string {
+	texts := make([]string, len(list))
+	for i, at := range list {
+		texts[i] = at.String()
+	}
+	return strings.Join(texts, ",")
+}
+
 func addrTexts(list []netip.Addr) string {
 	texts := make([]string, len(list))
 	for i, a := range list {

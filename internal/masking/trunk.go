@@ -28,6 +28,9 @@ const (
 	UDP Transport = "udp"
 	TCP Transport = "tcp"
 	TLS Transport = "tls"
+	// ByDNS is what the NAPTR and SRV records of a target say (RFC 3263 §4.1); UDP
+	// where there are none, and for addresses.
+	ByDNS Transport = "dns"
 )
 
 // Trunk is a carrier's connection: where its calls come from and where ours go.
@@ -107,8 +110,8 @@ func (t Trunk) Check() error {
 		return invalid(CodeInvalidField, "name", "name must be 1 to 63 characters of a-z, 0-9, -, _ and ., beginning with a letter or digit")
 	case len(t.Sources) == 0 && len(t.Targets) == 0:
 		return invalid(CodeMissingField, "sources", "a trunk needs sources, targets or both")
-	case t.Transport != UDP && t.Transport != TCP && t.Transport != TLS:
-		return invalid(CodeInvalidField, "transport", `transport must be "udp", "tcp" or "tls"`)
+	case t.Transport != UDP && t.Transport != TCP && t.Transport != TLS && t.Transport != ByDNS:
+		return invalid(CodeInvalidField, "transport", `transport must be "udp", "tcp", "tls" or "dns"`)
 	case !countryPattern.MatchString(t.Country):
 		return invalid(CodeInvalidField, "country", "country must be two capital letters (ISO 3166)")
 	case t.NumberFormat != FormatE164 && t.NumberFormat != FormatPlain && t.NumberFormat != FormatNational:

@@ -18,7 +18,7 @@ const trunkColumns = `name, sources, targets, transport, country, number_format,
 func trunkDest(t *masking.Trunk) []any {
 	return []any{&t.Name, fieldsCol[netip.Prefix]{&t.Sources, "prefix", netip.ParsePrefix},
 		fieldsCol[masking.Target]{&t.Targets, "address", parseTarget},
-		wordCol[masking.Transport]{&t.Transport, "transport", []masking.Transport{masking.UDP, masking.TCP, masking.TLS}}, &t.Country,
+		wordCol[masking.Transport]{&t.Transport, "transport", []masking.Transport{masking.UDP, masking.TCP, masking.TLS, masking.ByDNS}}, &t.Country,
 		wordCol[masking.NumberFormat]{&t.NumberFormat, "number format",
 			[]masking.NumberFormat{masking.FormatE164, masking.FormatPlain, masking.FormatNational}},
 		&t.TrustIdentity, &t.Priority, &t.Weight, &t.MaxCalls, &t.MaxCPS,

@@ -37,7 +37,7 @@ func trunkRoundTrip(b *bench) {
 	b.code(masking.CodeNotFound, getErr(b, read))
 	b.update(func(ctx context.Context, tx store.Tx) error { return tx.InsertTrunk(ctx, t) })
 	equal(b, get(b, read), t)
-	t = masking.Trunk{Name: "carrier", Sources: t.Sources[:1], Transport: masking.TCP, Country: "GB", NumberFormat: masking.FormatPlain, SRTP: masking.SRTPRequired,
+	t = masking.Trunk{Name: "carrier", Sources: t.Sources[:1], Transport: masking.ByDNS, Country: "GB", NumberFormat: masking.FormatPlain, SRTP: masking.SRTPRequired,
 		CreatedAt: Start(), UpdatedAt: Start().Add(time.Second)}
 	b.update(func(ctx context.Context, tx store.Tx) error {
 		changed := t

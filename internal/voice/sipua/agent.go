@@ -11,6 +11,7 @@ import (
 	"encoding/hex"
 	"log/slog"
 	"maps"
+	mathrand "math/rand/v2"
 	"net/netip"
 	"slices"
 	"sync"
@@ -22,6 +23,7 @@ import (
 	"tandem/internal/e164"
 	"tandem/internal/masking"
 	"tandem/internal/voice/b2bua"
+	"tandem/internal/voice/locate"
 	"tandem/internal/voice/siptx"
 )
 
@@ -52,6 +54,10 @@ type Options struct {
 	Thought time.Duration
 	// Password gives that of a trunk's credentials; nil = there is none.
 	Password func(masking.Trunk) (string, error)
+	// Find asks DNS for the servers of a name; nil = names lead nowhere.
+	Find func(context.Context, locate.Query) (locate.Found, error)
+	// Lookups says how often DNS is asked.
+	Lookups locate.Timing
 }
 
 // largestOverUDP is the longest request that goes over UDP where TCP can be had: what
@@ -68,6 +74,7 @@ type Agent struct {
 	keepers keepers
 	blocked atomic.Int64
 	traffic traffic
+	lookups lookups
 
 	mu        sync.Mutex // guards what follows; nothing is called while it is held
 	listening []listening
@@ -103,7 +110,7 @@ func New(o Options) (*Agent, error) {
 	if o.Thought == 0 {
 		o.Thought = 10 * time.Second
 	}
-	ua := &Agent{o: o, key: make([]byte, sha256.Size), guests: guests{of: map[netip.Prefix]int{}}, trunks: trunks{states: map[string]*trunkState{}}, legs: map[legKey]*leg{},
+	ua := &Agent{o: o, key: make([]byte, sha256.Size), guests: guests{of: map[netip.Prefix]int{}}, trunks: trunks{states: map[string]*trunkState{}, draw: mathrand.IntN}, legs: map[legKey]*leg{},
 		byCallID: map[string][]*leg{}, invites: map[*siptx.ServerTx]*leg{}, unheard: map[legKey]*leg{}}
 	_, _ = rand.Read(ua.key) // never fails (crypto/rand)
 	var err error

@@ -8,6 +8,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"tandem/internal/masking"
+	"tandem/internal/voice/locate"
 )
 
 // This file keeps what trunks and their addresses have shown of themselves, and
@@ -21,6 +22,7 @@ type trunkState struct {
 	second  int64 // the present second of started
 	started int
 	spots   map[place]*spot
+	names   map[wanted]locate.Known // what DNS says of its targets
 }
 
 // spot is what one address of a trunk has shown: a circuit breaker, open while it
@@ -119,12 +121,14 @@ type Health struct {
 	LastSuccess   time.Time           `json:"last_success,omitzero"`
 	LastFailure   time.Time           `json:"last_failure,omitzero"`
 	Targets       []TargetHealth      `json:"targets"`
+	Names         []NameHealth        `json:"names,omitempty"` // targets that DNS is asked for
 	Registration  *RegistrationHealth `json:"registration,omitempty"`
 }
 
 // TargetHealth is how one address of a trunk does.
 type TargetHealth struct {
 	Address       string    `json:"address"`
+	Target        string    `json:"target,omitempty"` // the target that led there, if it is a name
 	Transport     string    `json:"transport"`
 	State         string    `json:"state"` // unknown, up, down
 	FailuresInRow int       `json:"failures_in_row"`
@@ -138,6 +142,9 @@ func (s *spot) health(p place) TargetHealth {
 	defer s.mu.Unlock()
 	h := TargetHealth{Address: p.addr.String(), Transport: p.network, State: "unknown", FailuresInRow: s.failed,
 		LastSuccess: s.lastGood, LastFailure: s.lastBad, ShutUntil: s.shut}
+	if p.name() != "" {
+		h.Target = p.of.String()
+	}
 	switch {
 	case s.down:
 		h.State = "down"
@@ -185,6 +192,7 @@ func (ua *Agent) TrunkHealth(name string) Health {
 			for _, p := range l.places {
 				h.Targets = append(h.Targets, s.at(p).health(p))
 			}
+			h.Names = s.namesOf(l.Trunk, ua.o.Clock())
 		}
 	}
 	down := 0
@@ -200,7 +208,8 @@ func (ua *Agent) TrunkHealth(name string) Health {
 			down++
 		}
 	}
-	if down > 0 && down == len(h.Targets) {
+	lost := func(n NameHealth) bool { return n.State != string(locate.Pending) }
+	if down == len(h.Targets) && (down > 0 || slices.ContainsFunc(h.Names, lost)) {
 		h.State = "down"
 	}
 	ua.keepers.mu.Lock()

@@ -97,10 +97,23 @@ func (ua *Agent) startKeeper(l line, before []*registration) *keeper {
 		k.registration = ua.newRegistration(l, now)
 		ua.keepers.wg.Go(func() { k.registration.run(ctx, before) })
 	}
+	for _, w := range wantedOf(l.Trunk) {
+		ua.keepers.wg.Go(func() { ua.follow(ctx, l, w) })
+	}
 	if l.OptionsEvery > 0 {
 		ua.keepers.wg.Go(func() { ua.ping(ctx, l, now) })
 	}
 	return k
+}
+
+// moved says that the addresses of a trunk may be others now.
+func (k *keepers) moved(name string) {
+	k.mu.Lock()
+	one := k.of[name]
+	k.mu.Unlock()
+	if one != nil && one.registration != nil {
+		one.registration.lookAround()
+	}
 }
 
 // ping asks each address of a trunk by OPTIONS whether it is there, now and then

@@ -97,7 +97,7 @@ func establishes(m sip.RequestMethod, status int) bool {
 // virtual number as caller, and our own addresses.
 type outgoingInvite struct {
 	trunk    masking.Trunk
-	target   netip.AddrPort
+	place    place
 	to       e164.Number
 	callerID e164.Number
 	callID   string
@@ -109,7 +109,8 @@ type outgoingInvite struct {
 
 func (o outgoingInvite) build() *sip.Request {
 	self := sip.Uri{Scheme: "sip", User: format(o.callerID, o.trunk), Host: o.contact.Address.Host, Port: o.contact.Address.Port}
-	peer := sip.Uri{Scheme: "sip", User: dialled(o.to, o.trunk), Host: host(o.target.Addr()), Port: int(o.target.Port())}
+	peer := o.place.uri()
+	peer.User = dialled(o.to, o.trunk)
 	req := ownRequest(sip.INVITE, peer, self, peer, o.callID, o.tag, 1)
 	hops := sip.MaxForwardsHeader(o.hops)
 	req.ReplaceHeader(&hops)
@@ -120,6 +121,15 @@ func (o outgoingInvite) build() *sip.Request {
 	req.AppendHeader(&ct)
 	req.SetBody(o.body)
 	return req
+}
+
+// uri is what requests name that go there: an address as such, and a name as the
+// operator wrote it, whatever server it led to (RFC 3263 §4 changes no URI).
+func (p place) uri() sip.Uri {
+	if name := p.name(); name != "" {
+		return sip.Uri{Scheme: "sip", Host: name, Port: int(p.of.Port)}
+	}
+	return sip.Uri{Scheme: "sip", Host: host(p.addr.Addr()), Port: int(p.addr.Port())}
 }
 
 // contactAt is our Contact: an address and nothing about anybody.
@@ -168,7 +178,7 @@ type outgoingOptions struct {
 }
 
 func (o outgoingOptions) build() *sip.Request {
-	peer := sip.Uri{Scheme: "sip", Host: host(o.place.addr.Addr()), Port: int(o.place.addr.Port())}
+	peer := o.place.uri()
 	self := sip.Uri{Scheme: "sip", Host: o.contact.Address.Host, Port: o.contact.Address.Port}
 	req := ownRequest(sip.OPTIONS, peer, self, peer, o.callID, o.tag, 1)
 	req.AppendHeader(o.contact)

@@ -53,7 +53,7 @@ func TestAnOutgoingInviteShowsTheVirtualNumberAndNobodyElse(t *testing.T) {
 	for _, f := range []masking.NumberFormat{masking.FormatE164, masking.FormatPlain, masking.FormatNational} {
 		trunk := india
 		trunk.NumberFormat = f
-		req := outgoingInvite{trunk: trunk, target: netip.MustParseAddrPort("192.0.2.9:5080"), to: e164.MustParse("+918800000001"),
+		req := outgoingInvite{trunk: trunk, place: place{network: "udp", of: masking.Target{Host: "192.0.2.9", Port: 5080}, addr: netip.MustParseAddrPort("192.0.2.9:5080")}, to: e164.MustParse("+918800000001"),
 			callerID: e164.MustParse("+914000000001"), callID: "c", tag: "t", contact: contactAt(netip.MustParseAddrPort("192.0.2.1:5060"), "tcp"), hops: 30}.build()
 		names := map[string]bool{}
 		for _, h := range req.Headers() {

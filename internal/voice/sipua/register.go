@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -32,7 +33,11 @@ type registration struct {
 	until   time.Time     // it may stand there so long
 	held    RegistrationHealth
 
-	over chan struct{} // closed when it is taken back
+	tried []place // the addresses that there were at the last attempt
+
+	seed  uint64        // of the order in which addresses are tried, the same each time
+	moved chan struct{} // has one when there are other addresses to try
+	over  chan struct{} // closed when it is taken back
 }
 
 // RegistrationHealth is how a trunk's registration does.
@@ -46,7 +51,7 @@ type RegistrationHealth struct {
 func (ua *Agent) newRegistration(l line, now func() line) *registration {
 	return &registration{ua: ua, line: now, wallet: ua.walletOf(l), callID: newTag() + newTag(), tag: newTag(),
 		expires: l.Register.Expires, held: RegistrationHealth{State: "pending"}, over: make(chan struct{}),
-		log: ua.o.Log.With("trunk", l.Name).Info}
+		seed: rand.Uint64(), moved: make(chan struct{}, 1), log: ua.o.Log.With("trunk", l.Name).Info}
 }
 
 // run registers until ctx is done, and then takes the registration back. It begins
@@ -57,15 +62,37 @@ func (r *registration) run(ctx context.Context, before []*registration) {
 		<-b.over // in a few seconds (farewell); who waits for us, waits for them
 	}
 	for ctx.Err() == nil {
+		select {
+		case <-r.moved: // to what this attempt finds
+		default:
+		}
 		granted, err := r.register(ctx)
 		timer := time.NewTimer(r.note(granted, err))
 		select {
 		case <-timer.C:
+		case <-r.moved:
+			timer.Stop()
 		case <-ctx.Done():
 			timer.Stop()
 		}
 	}
 	r.end()
+}
+
+// lookAround registers at once if DNS has other addresses than at the last attempt,
+// and that one had no answer, or stands where the trunk is no more.
+func (r *registration) lookAround() {
+	places := r.line().places
+	r.mu.Lock()
+	stands := r.held.State == "registered" && slices.Contains(places, r.at)
+	needs := !stands && r.held.LastStatus == 0 && len(places) > 0 && !slices.Equal(places, r.tried)
+	r.mu.Unlock()
+	if needs {
+		select {
+		case r.moved <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // isOver reports whether the registration has been taken back.
@@ -108,6 +135,9 @@ func (r *registration) note(granted time.Duration, err error) time.Duration {
 		}
 		r.held = RegistrationHealth{State: "registered", Until: r.until}
 		return refreshAfter(granted)
+	}
+	if errors.Is(err, errNowhere) && r.held.State == "pending" {
+		return longestExpires // lookAround tells when DNS has found something
 	}
 	r.held.FailuresInRow++
 	r.held.State, r.held.LastStatus = "failing", 0
@@ -163,12 +193,16 @@ func (r *refusal) Error() string { return "refused with " + strconv.Itoa(r.statu
 
 var errNowhere = errors.New("no address of the trunk is known")
 
-// register tries the trunk's addresses in order until one takes the registration
-// or refuses it. What another might do better is what a call would try another
+// register tries the trunk's addresses until one takes the registration or refuses
+// it, in the order that calls try, but always the same. What another might do better is what a call would try another
 // trunk for (calls.md §1.4).
 func (r *registration) register(ctx context.Context) (granted time.Duration, err error) {
 	err = errNowhere
-	for _, p := range r.line().places {
+	l := r.line()
+	r.mu.Lock()
+	r.tried = l.places
+	r.mu.Unlock()
+	for _, p := range l.drawn(rand.New(rand.NewPCG(r.seed, 0)).IntN) {
 		granted, err = r.registerAt(ctx, p)
 		var refused *refusal
 		if errors.As(err, &refused) {

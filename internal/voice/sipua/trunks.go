@@ -1,7 +1,6 @@
 package sipua
 
 import (
-	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"sync"
@@ -17,6 +16,8 @@ import (
 // trunks is the table of trunks: replaced as a whole, read without a lock.
 type trunks struct {
 	table  atomic.Pointer[[]line]
+	draw   func(n int) int // a number in [0, n); the order of each call
+	writes sync.Mutex      // held while the table is made anew; taken before mu
 	mu     sync.Mutex
 	states map[string]*trunkState
 }
@@ -24,19 +25,28 @@ type trunks struct {
 // line is a trunk with the addresses of its targets, as far as they are known.
 type line struct {
 	masking.Trunk
-	places []place
+	led    []led   // of each target, in order
+	places []place // all of them, each once
 }
 
 // place is an address where a trunk is reached, and over what.
 type place struct {
 	network string
-	name    string // the host name that led to addr; "" = none
+	of      masking.Target // as the operator wrote it
 	addr    netip.AddrPort
+}
+
+// name is the host name that led to the address; "" = none did.
+func (p place) name() string {
+	if _, ok := p.of.Address(); ok {
+		return ""
+	}
+	return p.of.Host
 }
 
 // target is where siptx sends what goes there.
 func (p place) target() siptx.Target {
-	return siptx.Target{Network: p.network, Addr: p.addr, Name: p.name}
+	return siptx.Target{Network: p.network, Addr: p.addr, Name: p.name()}
 }
 
 func (ts *trunks) all() []line {
@@ -48,17 +58,11 @@ func (ts *trunks) all() []line {
 
 // set replaces the trunks.
 func (ts *trunks) set(list []masking.Trunk) {
+	ts.writes.Lock()
+	defer ts.writes.Unlock()
 	lines := make([]line, len(list))
 	for i, t := range list {
-		lines[i] = line{Trunk: t}
-		for _, target := range t.Targets {
-			if addr, ok := target.Address(); ok {
-				lines[i].places = append(lines[i].places, place{network: string(t.Transport), addr: addr})
-			}
-		}
-	}
-	for _, l := range lines {
-		ts.state(l.Name).keepOnly(l.places)
+		lines[i] = ts.state(t.Name).line(t)
 	}
 	ts.table.Store(&lines)
 }
@@ -82,7 +86,8 @@ func (ts *trunks) knows(addr netip.Addr) bool {
 }
 
 // bySource finds the trunk that an address may call from. Of several the one with
-// the longest prefix wins, among equals the first of the table.
+// the longest prefix wins, among equals the first of the table. What DNS gave as an
+// address takes nothing away from a source that was written.
 func (ts *trunks) bySource(addr netip.Addr) (line, bool) {
 	addr = addr.Unmap()
 	list, best, bits := ts.all(), -1, -1
@@ -93,8 +98,13 @@ func (ts *trunks) bySource(addr netip.Addr) (line, bool) {
 			}
 		}
 		// A carrier with whom we register calls from where we do that.
-		if list[i].Register.Domain != "" && addr.BitLen() > bits && list[i].reachedAt(addr) {
+		if list[i].Register.Domain != "" && addr.BitLen() > bits && list[i].writtenAt(addr) {
 			best, bits = i, addr.BitLen()
+		}
+	}
+	for i := range list {
+		if best < 0 && list[i].Register.Domain != "" && list[i].reachedAt(addr) {
+			best = i
 		}
 	}
 	if best < 0 {
@@ -134,6 +144,11 @@ func (l line) reachedAt(addr netip.Addr) bool {
 	return slices.ContainsFunc(l.places, func(p place) bool { return p.addr.Addr() == addr })
 }
 
+// writtenAt reports whether the operator himself has named the address.
+func (l line) writtenAt(addr netip.Addr) bool {
+	return slices.ContainsFunc(l.places, func(p place) bool { return p.addr.Addr() == addr && p.name() == "" })
+}
+
 func (ts *trunks) state(name string) *trunkState {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
@@ -162,10 +177,10 @@ func (ts *trunks) outgoing(ua *Agent, callerID e164.Number) []b2bua.Trunk {
 	for i := range lines {
 		list[i] = lines[i].Trunk
 	}
-	for _, t := range masking.OutgoingTrunks(list, callerID, rand.IntN) {
+	for _, t := range masking.OutgoingTrunks(list, callerID, ts.draw) {
 		l := lines[slices.IndexFunc(lines, func(l line) bool { return l.Name == t.Name })]
 		s := ts.state(t.Name)
-		for _, p := range l.places {
+		for _, p := range l.drawn(ts.draw) {
 			w := &way{ua: ua, trunk: l, state: s, place: p, spot: s.at(p)}
 			switch w.spot.opens(t.OptionsEvery > 0, now) {
 			case open:

@@ -31,7 +31,7 @@ func (w *way) Dial(d b2bua.Dial) b2bua.Leg {
 	l.wallet = ua.walletOf(w.trunk)
 	l.dlg = dialog{callID: newTag() + newTag(), seq: 1, peer: l.origin}
 	l.dlg.localTag = ua.tagFor(l.dlg.callID)
-	req := outgoingInvite{trunk: w.trunk.Trunk, target: w.place.addr, to: d.To, callerID: d.CallerID, callID: l.dlg.callID,
+	req := outgoingInvite{trunk: w.trunk.Trunk, place: w.place, to: d.To, callerID: d.CallerID, callID: l.dlg.callID,
 		tag: l.dlg.localTag, contact: l.contact(), hops: d.Hops, body: d.Offer}.build()
 	l.session.ask(req, "")
 	l.session.said = d.Offer

@@ -160,7 +160,7 @@ func TestWhatATrunkCannotDoYetIsRefusedByName(t *testing.T) {
 		`"register":{"domain":"d","contact_user":"u","expires":59}`: "register.expires", `"register":true`: "register",
 		`"options_seconds":4`: "options_seconds", `"add_prefix":"a"`: "add_prefix", `"strip_prefixes":[""]`: "strip_prefixes",
 		`"early_media":true`: "early_media", `"transport":"ws"`: "transport",
-		`"targets":["sip.carrier.example:5060"]`: "targets", `"targets":["sip.carrier.example"]`: "targets", `"transport":"auto"`: "transport", `"targets":["sip..example"]`: "targets", `"targets":["192.0.2.1"]`: "targets", `"targets":["192.0.2.1:0"]`: "targets",
+		`"targets":["sip.carrier.example:0"]`: "targets", `"targets":["sip:carrier.example"]`: "targets", `"targets":["-a.example"]`: "targets", `"transport":"auto"`: "transport", `"targets":["sip..example"]`: "targets", `"targets":["192.0.2.1"]`: "targets", `"targets":["192.0.2.1:0"]`: "targets",
 		`"targets":["0.0.0.0:5060"]`: "targets", `"targets":"192.0.2.1:5060"`: "targets",
 		`"sources":["carrier.example"]`: "sources", `"sources":["192.0.2.0/33"]`: "sources", `"sources":["fe80::1%eth0"]`: "sources",
 		`"country":"in"`: "country", `"number_format":"raw"`: "number_format", `"priority":-1`: "priority", `"weight":1.5`: "weight",

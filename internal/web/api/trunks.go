@@ -17,8 +17,8 @@ import (
 // omitted; changed with it, what is omitted keeps its value.
 type TrunkBody struct {
 	Sources        []string       `json:"sources,omitempty" doc:"addresses and networks that may send us requests; kept as networks, with the bits of a host zeroed and IPv4 as IPv4" example:"[\"192.0.2.0/24\"]"`
-	Targets        []string       `json:"targets,omitempty" doc:"address:port in order of preference; host names are refused in this release" example:"[\"192.0.2.1:5060\"]"`
-	Transport      *string        `json:"transport,omitempty" enum:"udp,tcp,tls" doc:"default udp"`
+	Targets        []string       `json:"targets,omitempty" doc:"in order of preference: address:port, or the name of a host or SIP domain, whose servers are found by DNS (RFC 3263): by SRV, or with a port by its addresses alone" example:"[\"192.0.2.1:5060\",\"sip.carrier.example\"]"`
+	Transport      *string        `json:"transport,omitempty" enum:"udp,tcp,tls,dns" doc:"dns: as the NAPTR and SRV records of the targets say, UDP without any; default udp"`
 	Country        *string        `json:"country,omitempty" doc:"ISO 3166 alpha-2, for numbers written nationally" example:"IN"`
 	NumberFormat   *string        `json:"number_format,omitempty" enum:"e164,plain,national" doc:"how numbers are sent: +91…, 91…, 0…; default e164"`
 	StripPrefixes  []string       `json:"strip_prefixes,omitempty" doc:"taken off a number as it comes in, before it is read; the longest that fits" example:"[\"9901#\"]"`
@@ -289,8 +289,8 @@ func parseTargets(texts []string) ([]masking.Target, error) {
 	out := make([]masking.Target, len(texts))
 	for i, text := range texts {
 		t, ok := masking.ParseTarget(text)
-		if _, placed := t.Address(); !ok || !placed {
-			return nil, invalidField("targets", fmt.Sprintf("targets[%d] must be address:port; host names are not supported in this release", i))
+		if !ok {
+			return nil, invalidField("targets", fmt.Sprintf("targets[%d] must be address:port, a host name, or name:port", i))
 		}
 		out[i] = t
 	}
