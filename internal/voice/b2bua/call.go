@@ -462,9 +462,10 @@ func (c *call) finish(cause masking.Cause, toCaller Reason) {
 		"talk_ms", c.record.TalkTime.Milliseconds(), "attempts", len(c.record.Attempts))
 }
 
-// talkTime is how long a call that ends has talked. While nothing carried it, nobody did.
+// talkTime is how long a call that ends has talked. While nothing carried it, nobody
+// did, and with a side that was gone by then there was no talk afterwards.
 func (c *call) talkTime() time.Duration {
-	if c.cut {
+	if c.cut || c.record.Cause == masking.CauseNodeLost {
 		return c.record.TalkTimeUntil(c.alive)
 	}
 	return time.Since(c.answeredAt)

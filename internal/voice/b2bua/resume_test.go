@@ -226,13 +226,18 @@ func TestASideThatIsNotThereAfterARestartEndsTheCallAsLost(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			f := newExchange(t, bob)
 			f.connect()
-			g := f.restarted(time.Second, false)
+			wait(10 * time.Second)
+			g := f.restarted(time.Minute, false)
+			wait(5 * time.Second)
 			g.tell([]*fakeLeg{g.caller, g.callee}[side.other()], Event{Kind: EvDeclined}) // could not be asked
 			if len(g.session().trusted) != 0 {
 				t.Error("a side that was not reached is trusted")
 			}
 			g.tell([]*fakeLeg{g.caller, g.callee}[side], Event{Kind: EvHungUp, Cause: masking.CauseFailed})
-			g.over(masking.CauseNodeLost)
+			// He was gone before anybody could hear it: the outage was no talk, nor what followed.
+			if r := g.over(masking.CauseNodeLost); r.TalkTime != 10*time.Second {
+				t.Errorf("talked %v", r.TalkTime)
+			}
 		})
 	}
 }
