@@ -155,6 +155,7 @@ func (c *call) dealWith(m move, e Event) {
 	c.takeUp()
 }
 
+// do is one act of the table.
 func (c *call) do(act dealAct, e Event) {
 	d := &c.deal
 	switch act {

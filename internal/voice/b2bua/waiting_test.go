@@ -359,9 +359,22 @@ func TestNoOfferIsMadeToASideThatIsOwedAnAnswerOrOwesOne(t *testing.T) {
 		defer c.disarm()
 		c.route()
 		c.handle(answers)
+		owed := map[string]int{} // answers, to a leg
 		for _, e := range rapid.SliceOfN(rapid.SampledFrom(all), 0, 20).Draw(rt, "events") {
+			said := len(f.trace.all())
+			if e.Kind == EvOffered {
+				owed[[]string{"A", "B1"}[e.Side]]++
+			}
 			if _, fault := c.deals(e); fault != "" || c.state != Talking {
 				rt.Fatalf("%v: %s", c.state, fault)
+			}
+			for _, line := range f.trace.all()[said:] {
+				switch leg, what, _ := strings.Cut(line, " "); {
+				case what != "offer":
+					owed[leg]--
+				case owed[leg] > 0:
+					rt.Fatalf("%s is made an offer and owed an answer: %v", leg, f.trace.all())
+				}
 			}
 		}
 	})
