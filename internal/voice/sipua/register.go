@@ -120,6 +120,9 @@ func (r *registration) end() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), farewell)
 	defer cancel()
+	registrar := single(at.addr.Addr()) // of a trunk that may be gone
+	r.ua.guests.count(1, registrar)
+	defer r.ua.guests.count(-1, registrar)
 	if res, err := r.send(ctx, at, 0); err == nil {
 		r.log("registration ended", "status", res.StatusCode)
 	}

@@ -181,6 +181,22 @@ func TestAChangedAccountIsRegisteredAfterTheOldIsTakenBack(t *testing.T) {
 	}
 }
 
+func TestARegistrationOfATrunkThatIsRemovedIsTakenBackThoughThatIsChallenged(t *testing.T) {
+	r, p := member(t, registers)
+	r.ua.Keep()
+	registered(t, r, p, "3600")
+	r.ua.SetTrunks(nil)
+	last := p.expect("REGISTER ")
+	p.send(last.reply(401, "reg", "", challenge+`r2", stale=true`))
+	again := p.expect("REGISTER ")
+	again.proven(t, "Authorization", "r2")
+	if last.field("Expires") != "0" || again.field("Expires") != "0" {
+		t.Errorf("%s\n%s", last, again)
+	}
+	p.send(again.reply(200, "reg", ""))
+	r.until("its address is a stranger's", func() bool { return !r.ua.admits(p.addr.Addr()) })
+}
+
 func TestARegistrationStandsWhenWhatItDoesNotGoByChanges(t *testing.T) {
 	r, p := member(t, registers)
 	r.ua.Keep()
