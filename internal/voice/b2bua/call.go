@@ -61,6 +61,7 @@ type call struct {
 	warned  struct{ max, life bool } // of which end both sides have been told
 
 	unkept  bool      // what is kept for a restart is not true any more
+	unheard time.Time // when it was kept without where both sides send from, which must be heard since; zero: with it
 	doubted [2]bool   // sides of which it is not known, after a restart, that they are still there
 	asking  bool      // they are to be asked
 	asked   [2]bool   // have been
@@ -298,7 +299,7 @@ func (c *call) handle(e Event) {
 	case verify:
 		c.state = c.verify()
 	case follow:
-		c.unkept = true
+		c.change()
 	case countOut:
 		c.state = c.countOut(e)
 	}

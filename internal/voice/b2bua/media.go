@@ -264,7 +264,7 @@ func (c *call) point(s Side) error {
 	if mine.theirs == nil {
 		return nil
 	}
-	c.unkept = true
+	c.change()
 	theirs, ok := mine.theirs.Audio()
 	if !ok {
 		return sdp.ErrNoAudio
@@ -305,11 +305,11 @@ func (c *call) point(s Side) error {
 // before the answer is no talk. Silence during a hold is no fault, but a hold
 // that outlasts both phones must end some day as well.
 func (c *call) listen() State {
-	var last time.Time
-	for _, t := range c.media.LastHeard() {
-		if t.After(last) {
-			last = t
-		}
+	heard := c.media.LastHeard()
+	c.locate(heard)
+	last := heard[A]
+	if heard[B].After(last) {
+		last = heard[B]
 	}
 	limit := c.x.o.Timing.MediaLater
 	if !last.After(c.answeredAt) {

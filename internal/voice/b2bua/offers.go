@@ -385,7 +385,7 @@ func (c *call) propose(to Side, from sdp.Media, wish sdp.Direction) bool {
 // been used all the same.
 func (c *call) retract() {
 	c.sides[c.deal.to].told = c.deal.before
-	c.unkept = true
+	c.change()
 }
 
 // freeOfferer lets the side whose offer was taken back make the next.

@@ -120,6 +120,17 @@ func (c *call) kept() (st openState, ok bool) {
 	return st, true
 }
 
+// change notes that what is kept is not true any more.
+func (c *call) change() { c.unkept, c.unheard = true, time.Now() }
+
+// locate has the call kept once more when both sides have been heard since it was:
+// by where they send from strangers are told from them after a restart.
+func (c *call) locate(heard [2]time.Time) {
+	if !c.unheard.IsZero() && heard[A].After(c.unheard) && heard[B].After(c.unheard) {
+		c.unkept, c.unheard = true, time.Time{}
+	}
+}
+
 // keep lets the journal keep the call's state if it has changed.
 func (c *call) keep() {
 	if c.state != Talking || !c.unkept {

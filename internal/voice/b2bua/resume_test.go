@@ -202,6 +202,45 @@ func TestWhatASideHasChangedInTheRestartIsToldToTheOther(t *testing.T) {
 }
 
 // Keys hide from encoders, and are kept all the same.
+// Where the sides send from, by which they are known after a restart, is not there
+// before they do.
+func TestACallIsKeptOnceMoreWhenBothSidesHaveBeenHeardSinceTheLastChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newExchange(t, bob)
+		f.call()
+		f.tell(f.b(1), Event{Kind: EvAnswered, Body: []byte(answerOfB)})
+		id := f.journal.of(masking.Answered)[0].ID
+		kept := func() int { return len(f.journal.kept[id]) }
+		heard := func(sides ...Side) {
+			for range 3 { // checks
+				for _, s := range sides {
+					f.session().hear(s)
+				}
+				wait(5 * time.Second)
+			}
+		}
+		heard(A)
+		if kept() != 1 {
+			t.Errorf("kept %d times though B has not been heard", kept())
+		}
+		heard(A, B)
+		if kept() != 2 {
+			t.Errorf("kept %d times while both are heard", kept())
+		}
+		f.tell(f.caller, Event{Kind: EvOffered, Body: []byte(strings.Replace(offerOfA, "m=audio 40000", "m=audio 40004", 1))})
+		heard(B)
+		if kept() != 3 {
+			t.Errorf("kept %d times though A has not been heard at its new place", kept())
+		}
+		heard(A, B)
+		if kept() != 4 {
+			t.Errorf("kept %d times, A and B having been heard since the offer", kept())
+		}
+		f.tell(f.caller, Event{Kind: EvHungUp})
+		f.ended()
+	})
+}
+
 func TestTheKeysOfACallAreKept(t *testing.T) {
 	keys := sdp.NewKeys()
 	theirs := &sdp.Description{Media: []sdp.Media{{Type: "audio", Crypto: []sdp.Crypto{{Tag: 1, Key: sdp.Key("one")}, {Tag: 2, Key: sdp.Key("two")}}}}}
