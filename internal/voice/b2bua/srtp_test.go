@@ -2,7 +2,9 @@ package b2bua
 
 import (
 	"encoding/base64"
+	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -40,6 +42,19 @@ func TestAnOfferWithinACallNamesTheSuiteInUseAndItsKey(t *testing.T) {
 			t.Errorf("the callee is offered %d keys", len(got))
 		}
 		f.agree(f.b(1), keyed(with(answerOfB, "recvonly"), 'b'))
+		f.hangsUp()
+	})
+}
+
+func TestAnOfferOfSRTPAloneWithoutAKeyIsRefusedAndTheCallGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newExchange(t, bob)
+		f.connectKeyed()
+		before := f.session().peer(A)
+		f.offer(f.caller, strings.Replace(with(offerOfA, "sendonly"), "RTP/AVP", "RTP/SAVP", 1))
+		if f.caller.refused != 1 || len(f.b(1).offers) != 0 || !reflect.DeepEqual(f.session().peer(A), before) {
+			t.Errorf("%v", f.trace.all())
+		}
 		f.hangsUp()
 	})
 }

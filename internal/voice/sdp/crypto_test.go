@@ -23,6 +23,17 @@ func secured(t *testing.T, proto string, cryptos ...string) *Description {
 	return parse(t, text)
 }
 
+func TestAnOfferOfSRTPAloneWithoutAKeyThatWeCanUseIsRefused(t *testing.T) {
+	for name, cryptos := range map[string][]string{"none": nil, "a suite that we have not": {"1 AES_256_CM_HMAC_SHA1_80 inline:" + keyText(46)}} {
+		if err := CheckOffer(secured(t, "RTP/SAVP", cryptos...)); !errors.Is(err, ErrNoAudio) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := CheckOffer(secured(t, "RTP/AVP")); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestKeysOfADescriptionAreReadAsFarAsWeCanUseThem(t *testing.T) {
 	k30, k28 := keyText(30), keyText(28)
 	for name, c := range map[string]struct {
