@@ -172,6 +172,50 @@ func TestAServerThatInventsAliasesIsLeft(t *testing.T) {
 	}
 }
 
+func TestTheQuestionsOfOneLookupAreBounded(t *testing.T) {
+	s := names.New(t)
+	s.Odd(func(w dns.ResponseWriter, ask *dns.Msg) bool {
+		m := new(dns.Msg).SetReply(ask)
+		m.RecursionAvailable, m.Compress = true, true
+		h := dns.RR_Header{Name: ask.Question[0].Name, Rrtype: dns.TypeCNAME, Class: dns.ClassINET, Ttl: 1}
+		if ask.Question[0].Qtype != dns.TypeSRV {
+			m.Answer = []dns.RR{&dns.CNAME{Hdr: h, Target: fmt.Sprintf("n%d.example.", s.Asked())}}
+			return w.WriteMsg(m) == nil
+		}
+		h.Rrtype = dns.TypeSRV
+		for i := range 10 {
+			m.Answer = append(m.Answer, &dns.SRV{Hdr: h, Port: 5060, Target: fmt.Sprintf("s%d.", i)})
+		}
+		return w.WriteMsg(m) == nil
+	})
+	found, err := newResolver(s).Find(t.Context(), Query{Host: "sip.example", Network: "udp", Reach: everything})
+	if err == nil || len(found.Records) != 0 || s.Asked() > maxQuestions {
+		t.Errorf("found %v (%v) by %d questions", list(found), err, s.Asked())
+	}
+}
+
+func TestWhatAnAnswerHasNoRightToSayIsNotHeard(t *testing.T) {
+	s := names.New(t)
+	for name, edit := range map[string]func(m *dns.Msg){
+		"of another name":          func(m *dns.Msg) { m.Answer[0].Header().Name = "other.example." },
+		"of another class":         func(m *dns.Msg) { m.Answer[0].Header().Class = dns.ClassCHAOS },
+		"of a name that is not":    func(m *dns.Msg) { m.Rcode = dns.RcodeNameError },
+		"in the authority section": func(m *dns.Msg) { m.Ns, m.Answer = m.Answer, nil },
+		"in the additional one":    func(m *dns.Msg) { m.Extra, m.Answer = m.Answer, nil },
+	} {
+		s.Odd(func(w dns.ResponseWriter, ask *dns.Msg) bool {
+			m := new(dns.Msg).SetReply(ask)
+			m.RecursionAvailable = true
+			m.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: ask.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 1}, A: []byte{192, 0, 2, 66}}}
+			edit(m)
+			return w.WriteMsg(m) == nil
+		})
+		if found, err := newResolver(s).Find(t.Context(), Query{Host: "sip.example", Port: 5060, Reach: Reach{{"udp", false}}}); err != nil || len(found.Records) != 0 {
+			t.Errorf("an address %s: %v (%v)", name, list(found), err)
+		}
+	}
+}
+
 func TestAServerThatRefersToOthersIsNotBelieved(t *testing.T) {
 	lame, good := names.New(t), names.New(t)
 	lame.Odd(func(w dns.ResponseWriter, ask *dns.Msg) bool { return w.WriteMsg(new(dns.Msg).SetReply(ask)) == nil })

@@ -40,6 +40,27 @@ func TestEachCallDrawsAnOrderByPriorityAndWeight(t *testing.T) {
 	}
 }
 
+// RFC 2782: of the numbers from 0 to the sum of weights each chooses one server, and
+// none of weight 0 comes before its turn.
+func TestEveryNumberThatCanBeDrawnChoosesAsTheRFCSays(t *testing.T) {
+	f := Found{Records: []Record{record(1, 2, "192.0.2.2"), record(1, 1, "192.0.2.1"), record(1, 0, "192.0.2.9")}}
+	for at, want := range []string{"192.0.2.9", "192.0.2.2", "192.0.2.2", "192.0.2.1"} {
+		first := true
+		got := f.Order(func(n int) int {
+			if !first {
+				return 0
+			}
+			if first = false; n != 4 {
+				t.Errorf("drawn of %d numbers", n)
+			}
+			return at
+		})
+		if a := got[0].Addr.Addr().String(); a != want {
+			t.Errorf("%d chooses %s, want %s", at, a, want)
+		}
+	}
+}
+
 func TestTheSameDrawGivesTheSameOrder(t *testing.T) {
 	f := Found{Records: []Record{record(1, 1, "192.0.2.1", "192.0.2.2"), record(1, 1, "192.0.2.3"), record(1, 1, "192.0.2.4")}}
 	order := func() []Server { return f.Order(rand.New(rand.NewPCG(3, 4)).IntN) }

@@ -288,6 +288,9 @@ func TestANameThatATrunkHasNoMoreIsForgotten(t *testing.T) {
 	if r.ua.trunks.knows(at.Addr()) {
 		t.Error("the addresses of a name that nobody has any more are let in")
 	}
+	if k := r.ua.trunks.state("one").known(wanted{one.Targets[0], "udp"}); k.State != locate.Pending {
+		t.Errorf("what DNS said of it is kept: %+v", k)
+	}
 	r.ua.SetTrunks(nil)
 	r.ua.trunks.learn("one", wanted{target: one.Targets[0], network: "udp"}, locate.Known{})
 	if n := len(r.ua.trunks.all()); n != 0 {
