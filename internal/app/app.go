@@ -71,6 +71,7 @@ type App struct {
 
 	store    store.Store
 	journal  *callflow.Journal
+	director *callflow.Director
 	relay    *relay.Engine
 	exchange *b2bua.Exchange
 	agent    *sipua.Agent
@@ -224,7 +225,7 @@ func (a *App) openVoice(ctx context.Context) error {
 	a.onStop(a.journal.Close)
 	ask := webhook.NewAsker(webhook.AskerOptions{AllowPrivate: a.o.Config.WebhookAllowPrivate, Secret: a.strangerSecret})
 	a.onStop(func(context.Context) error { ask.Close(); return nil })
-	director := callflow.NewDirector(callflow.DirectorOptions{Store: a.store, Journal: a.journal, Clock: a.o.Clock, Log: a.log,
+	a.director = callflow.NewDirector(callflow.DirectorOptions{Store: a.store, Journal: a.journal, Clock: a.o.Clock, Log: a.log,
 		Key: key, Asker: ask})
 	if err := a.openMedia(ctx); err != nil {
 		return err
@@ -235,7 +236,7 @@ func (a *App) openVoice(ctx context.Context) error {
 	registry := obs.NewRegistry()
 	a.metrics = newMetrics(registry)
 	m := media{a.relay, a.library, a.recorder}
-	a.exchange = b2bua.New(b2bua.Options{Director: countingDirector{director, a.metrics}, Journal: countingJournal{a.journal, a.metrics, a.o.Clock},
+	a.exchange = b2bua.New(b2bua.Options{Director: countingDirector{a.director, a.metrics}, Journal: countingJournal{a.journal, a.metrics, a.o.Clock},
 		Trunks: outgoing{a}, Media: m, Log: a.log, Node: node, Clock: a.o.Clock, Timing: a.o.CallWaits})
 	if a.certs, err = openCertificates(a.o.Config, a.log); err != nil {
 		return err
@@ -252,7 +253,7 @@ func (a *App) openVoice(ctx context.Context) error {
 	if err := a.ReloadTrunks(ctx); err != nil {
 		return fmt.Errorf("trunks: %w", err)
 	}
-	if err := a.resume(ctx, director, m); err != nil {
+	if err := a.resume(ctx, m); err != nil {
 		return err
 	}
 	if err := a.closeLostRecordings(ctx, node); err != nil {
@@ -331,7 +332,7 @@ func (a *App) openControl(context.Context) error {
 	}
 	a.plane, err = control.New(control.Options{Store: a.store, Clock: a.o.Clock, Random: rand.Reader, Calls: a.exchange, Log: a.log, TokenKey: key,
 		Languages: a.library.Languages(), StrangerSecret: a.strangerSecret, Announcements: announcements{a.library}, Sounds: a.sounds,
-		Ladders: a.ladders, TrunkSecrets: a.trunks})
+		Ladders: a.ladders, TrunkSecrets: a.trunks, Routing: routing{a.director, a.agent}})
 	return err
 }
 

@@ -20,7 +20,7 @@ const longestOutage = 10 * time.Minute
 
 // resume takes up the calls that talked when the last run was cut short, and closes
 // the records of all others. Nothing is sent before Verify; no socket is open yet.
-func (a *App) resume(ctx context.Context, director *callflow.Director, m media) error {
+func (a *App) resume(ctx context.Context, m media) error {
 	left, err := a.journal.Left(ctx)
 	if err != nil {
 		return fmt.Errorf("read the calls of the last run: %w", err)
@@ -29,7 +29,7 @@ func (a *App) resume(ctx context.Context, director *callflow.Director, m media) 
 	until := time.Now().Add(-down)
 	goOn := map[masking.CallID][]byte{}
 	for _, l := range left {
-		state, err := a.resumeCall(l, director, m, until, down > longestOutage)
+		state, err := a.resumeCall(l, m, until, down > longestOutage)
 		if err != nil {
 			a.log.Warn("a call of the last run cannot go on", "call", string(l.Call.ID), "error", err.Error())
 			continue
@@ -49,7 +49,7 @@ func (a *App) resume(ctx context.Context, director *callflow.Director, m media) 
 
 // resumeCall takes one call up. One whose ports are another's by now, or whose peers
 // nobody has heard of for too long, is taken up to be hung up.
-func (a *App) resumeCall(l callflow.Left, director *callflow.Director, m media, until time.Time, tooLong bool) ([]byte, error) {
+func (a *App) resumeCall(l callflow.Left, m media, until time.Time, tooLong bool) ([]byte, error) {
 	st, err := b2bua.ReadState(l.State)
 	if err != nil {
 		return nil, err
@@ -76,7 +76,7 @@ func (a *App) resumeCall(l callflow.Left, director *callflow.Director, m media, 
 			r.Media = session
 		}
 	}
-	r.Release = director.Resumed(l.Plan)
+	r.Release = a.director.Resumed(l.Plan)
 	state, err := a.exchange.Resume(r)
 	if err != nil {
 		undo()

@@ -102,6 +102,7 @@ type CallRecord struct {
 	OnCallDuration   int64     `json:"on_call_duration"`
 	Cause            string    `json:"cause"`
 	Reason           string    `json:"reason"`
+	Explanation      string    `json:"explanation"` // only of a single call
 	CustomField      string    `json:"custom_field"`
 	RecordingURL     string    `json:"recording_url"`
 	Legs             []CallLeg `json:"legs"`
@@ -139,6 +140,45 @@ type CallLeg struct {
 	SIPStatus   int64  `json:"sip_status"`
 	Cause       string `json:"cause"`
 	RingSeconds int64  `json:"ring_seconds"`
+}
+
+// RouteQuery is a call that might come.
+type RouteQuery struct {
+	Caller        string `json:"caller,omitempty"` // "": he withholds his number
+	VirtualNumber string `json:"virtual_number"`
+	PIN           string `json:"pin,omitempty"` // that he enters if he is asked
+}
+
+// RouteExplanation is what would become of a call now, and why.
+type RouteExplanation struct {
+	Outcome          string       `json:"outcome"`
+	Rule             string       `json:"rule"`
+	Reason           string       `json:"reason"`
+	Explanation      string       `json:"explanation"`
+	GreenVNID        string       `json:"greenvn_id"`
+	GreenPinID       string       `json:"greenpin_id"`
+	Direction        string       `json:"direction"`
+	Targets          []string     `json:"targets"`
+	RingStrategy     string       `json:"ring_strategy"`
+	RingSeconds      int64        `json:"ring_seconds"`
+	RingTotalSeconds int64        `json:"ring_total_seconds"`
+	Trunks           []RouteTrunk `json:"trunks"`
+	Heard            *RouteHeard  `json:"heard"`
+}
+
+// RouteTrunk is one way to ring a number.
+type RouteTrunk struct {
+	Trunk    string `json:"trunk"`
+	State    string `json:"state"`
+	Tried    bool   `json:"tried"`
+	Priority int64  `json:"priority"`
+	Weight   int64  `json:"weight"`
+}
+
+// RouteHeard is what a caller hears who is not connected.
+type RouteHeard struct {
+	Announcement string `json:"announcement"`
+	SIPStatus    int64  `json:"sip_status"`
 }
 
 // Ladder is what the server saw of a call's SIP messages, numbers hidden.
@@ -291,6 +331,11 @@ func putTime(q url.Values, name string, t time.Time) {
 // Call reads one call with its legs.
 func (c *Client) Call(ctx context.Context, tenant, sid string) (CallRecord, error) {
 	return do[CallRecord](ctx, c, asTenant, request{method: http.MethodGet, path: own(tenant, "calls", sid)})
+}
+
+// ExplainRoute says what would become of a call now. It rings nobody.
+func (c *Client) ExplainRoute(ctx context.Context, tenant string, q RouteQuery) (RouteExplanation, error) {
+	return do[RouteExplanation](ctx, c, asTenant, request{method: http.MethodPost, path: own(tenant, "routes", "explain"), body: q})
 }
 
 // Events reads a page of events, oldest first. Its cursor asks for what comes

@@ -84,6 +84,7 @@ type Options struct {
 	Sounds         Sounds        // nil: no recording can be listened to or removed
 	Ladders        Ladders       // nil: those that are written only
 	TrunkSecrets   Secrets       // passwords of trunks
+	Routing        Routing       // nil: nothing can be explained
 }
 
 // Plane is the control plane, by subject. Its parts may be used by any goroutine.
@@ -98,6 +99,7 @@ type Plane struct {
 	Records     *Records
 	Recordings  *Recordings
 	Prompts     *Prompts
+	Routes      *Routes
 }
 
 // New makes the use cases. It refuses options that would fail later.
@@ -126,6 +128,7 @@ func New(o Options) (*Plane, error) {
 		Records:     &Records{c, o.Ladders},
 		Recordings:  &Recordings{c, o.Sounds},
 		Prompts:     &Prompts{c, o.Announcements},
+		Routes:      &Routes{c, o.Routing},
 	}, nil
 }
 

@@ -70,32 +70,57 @@ func NewDirector(o DirectorOptions) *Director {
 // release must be called once, when the call is over; it is nil for a call that
 // holds nothing.
 func (d *Director) Route(ctx context.Context, a masking.Ask) (r masking.Ruling, release func(), err error) {
+	_, r, release, err = d.decide(ctx, a, counting{d})
+	return r, release, err
+}
+
+// bounds is what a decision asks of callers and of calls that are up. Route counts
+// and takes what it asks for; Explain only looks.
+type bounds interface {
+	// heard reports whether the caller may hear once more why he is not connected.
+	heard(who refusedCaller) bool
+	// asked and rated give how often he has been asked for a PIN, or has called,
+	// within a minute, with this time.
+	asked(who refusedCaller) int
+	rated(who caller) int
+	// holdCaller takes the place of whoever calls.
+	holdCaller(ctx context.Context, a masking.Ask, who caller) (release func(), ok bool)
+	// holdPlaces takes those of the tenant and the allocation; release is nil with a refusal.
+	holdPlaces(a masking.Ask, plan masking.Plan) (release func(), why masking.Refusal)
+}
+
+// decide is what every call goes through, and every explanation of one.
+func (d *Director) decide(ctx context.Context, a masking.Ask, b bounds) (route masking.Route, r masking.Ruling, release func(), err error) {
 	if d.journal.Behind() {
-		return r, nil, errBehind
+		return route, r, nil, errBehind
 	}
-	unknown := masking.Ruling{Refusal: masking.RefusedUnknownNumber, Then: masking.Reject}
 	if a.Called.IsZero() {
-		return unknown, nil, nil
+		return route, unknown(), nil, nil
 	}
-	route, err := d.store.Route(ctx, a.Called, a.Caller)
+	route, err = d.store.Route(ctx, a.Called, a.Caller)
 	switch {
 	case masking.KindOf(err) == masking.NotFound:
-		return unknown, nil, nil
+		return route, unknown(), nil, nil
 	case err != nil:
-		return r, nil, err
+		return route, r, nil, err
 	}
 	r = masking.Rule(route, a.Caller, d.clock())
-	if r.Refusal != "" && d.again(a, r) {
+	if r.Refusal != "" && again(a, r, b) {
 		r.Then = masking.Reject
 	}
 	if r.Refusal != "" && (r.Then == masking.Announce || r.Then == masking.Reject) {
-		return r, nil, nil
+		return route, r, nil, nil
 	}
-	release, why := d.hold(ctx, a, r.Plan)
+	release, why := hold(ctx, a, r.Plan, b)
 	if why != "" {
 		r.Refusal, r.Then = why, masking.Reject
 	}
-	return r, release, nil
+	return route, r, release, nil
+}
+
+// unknown is the ruling on a call to a number that is in nobody's pool.
+func unknown() masking.Ruling {
+	return masking.Ruling{Refusal: masking.RefusedUnknownNumber, Then: masking.Reject}
 }
 
 // mostAsked is how often in a minute a caller is asked for a PIN on one number:
@@ -106,36 +131,60 @@ const mostAsked = 10
 // heard why he is not connected, or had his questions. Of callers who are too many
 // to be remembered none hears anything; but each is asked, for one of them may have
 // a PIN. So is whoever withholds his number: nobody knows how often that was he.
-func (d *Director) again(a masking.Ask, r masking.Ruling) bool {
+func again(a masking.Ask, r masking.Ruling, b bounds) bool {
 	who := refusedCaller{a.Called, a.Caller, r.Refusal}
 	switch r.Then {
 	case masking.Announce:
-		return !d.heard.worthWriting(who, d.clock())
+		return !b.heard(who)
 	case masking.AskPIN:
-		times, _ := d.asked.count(who, d.clock())
-		return times > mostAsked && !a.Caller.IsZero()
+		return b.asked(who) > mostAsked && !a.Caller.IsZero()
 	}
 	return false
 }
 
 // hold takes the places that a call needs: the caller's, or one of those for
 // callers who withhold their number; the tenant's, and the allocation's.
-func (d *Director) hold(ctx context.Context, a masking.Ask, plan masking.Plan) (release func(), why masking.Refusal) {
+func hold(ctx context.Context, a masking.Ask, plan masking.Plan, b bounds) (release func(), why masking.Refusal) {
 	who := caller{plan.Tenant.ID, a.Caller}
-	if most := plan.Tenant.Settings.MaxCallerRate; most > 0 && !a.Caller.IsZero() {
-		if times, _ := d.rates.count(who, d.clock()); times > most {
-			return nil, masking.RefusedCallerRate
-		}
+	if most := plan.Tenant.Settings.MaxCallerRate; most > 0 && !a.Caller.IsZero() && b.rated(who) > most {
+		return nil, masking.RefusedCallerRate
 	}
-	free, ok := d.holdCaller(ctx, a, who)
+	free, ok := b.holdCaller(ctx, a, who)
 	if !ok {
 		return nil, masking.RefusedCallerBusy
 	}
-	if why := d.places.take(plan); why != "" {
+	leave, why := b.holdPlaces(a, plan)
+	if why != "" {
 		free()
 		return nil, why
 	}
-	return sync.OnceFunc(func() { d.places.leave(a.Call, plan); free() }), ""
+	return sync.OnceFunc(func() { leave(); free() }), ""
+}
+
+// counting are the bounds of a call.
+type counting struct{ d *Director }
+
+func (c counting) heard(who refusedCaller) bool { return c.d.heard.worthWriting(who, c.d.clock()) }
+
+func (c counting) asked(who refusedCaller) int {
+	times, _ := c.d.asked.count(who, c.d.clock())
+	return times
+}
+
+func (c counting) rated(who caller) int {
+	times, _ := c.d.rates.count(who, c.d.clock())
+	return times
+}
+
+func (c counting) holdCaller(ctx context.Context, a masking.Ask, who caller) (release func(), ok bool) {
+	return c.d.holdCaller(ctx, a, who)
+}
+
+func (c counting) holdPlaces(a masking.Ask, plan masking.Plan) (release func(), why masking.Refusal) {
+	if why := c.d.places.take(plan); why != "" {
+		return nil, why
+	}
+	return func() { c.d.places.leave(a.Call, plan) }, ""
 }
 
 // holdCaller takes the place of whoever calls.
@@ -244,28 +293,32 @@ func (d *Director) Enter(ctx context.Context, a masking.Ask, pin masking.PIN) (r
 	var v masking.PINVerdict
 	err = d.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
 		now := d.clock()
-		found, err := tx.PINCase(ctx, a.Called, a.Caller, pin, now)
-		if err != nil {
+		var err error
+		if v, err = judge(ctx, tx, a, pin, now); err != nil || len(v.Count) == 0 {
 			return err
-		}
-		v = masking.JudgePIN(found, a.Caller, pin, now)
-		if len(v.Count) == 0 {
-			return nil
 		}
 		return tx.CountWrong(ctx, v.Count, now)
 	})
-	switch {
-	case masking.KindOf(err) == masking.NotFound: // the number has left the pool
-		return masking.Ruling{Refusal: masking.RefusedPIN}, 0, nil
-	case err != nil:
+	if err != nil {
 		return r, 0, err
 	}
-	if v.Refusal == "" {
-		if why := d.places.enter(a.Call, v.Plan); why != "" {
-			return masking.Ruling{Refusal: why}, 0, nil
-		}
+	r = d.entered(v, func(p masking.Plan) masking.Refusal { return d.places.enter(a.Call, p) })
+	if r.Refusal != v.Refusal { // there is no place
+		return r, 0, nil
 	}
-	return masking.Ruling{Plan: v.Plan, Refusal: v.Refusal}, v.Left, nil
+	return r, v.Left, nil
+}
+
+// judge decides on a PIN by what the store has now.
+func judge(ctx context.Context, tx store.PINReader, a masking.Ask, pin masking.PIN, now time.Time) (masking.PINVerdict, error) {
+	found, err := tx.PINCase(ctx, a.Called, a.Caller, pin, now)
+	switch {
+	case masking.KindOf(err) == masking.NotFound: // the number has left the pool
+		return masking.PINVerdict{Refusal: masking.RefusedPIN}, nil
+	case err != nil:
+		return masking.PINVerdict{}, err
+	}
+	return masking.JudgePIN(found, a.Caller, pin, now), nil
 }
 
 // Expires is when an allocation expires as it stands now; zero for one that

@@ -1,6 +1,7 @@
 package callflow
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -423,18 +424,11 @@ func (j *Journal) applyRefusal(ctx context.Context, tx store.Tx, e entry) error 
 	if err != nil {
 		return err
 	}
-	why, allocation := r.why, r.plan.Allocation.ID
-	if why == masking.RefusedStranger {
-		silent, found, err := tx.Silent(ctx, r.ask.Called, r.ask.Caller, r.at)
-		if err != nil {
-			return err
-		}
-		var better masking.Refusal
-		route.Found = []masking.Allocation{silent}
-		if _, err := masking.Admit(route, r.ask.Caller, r.at); found && errors.As(err, &better) {
-			why, allocation = better, silent.ID
-		}
+	why, silent, err := better(ctx, tx, route, r.ask, r.why, r.at)
+	if err != nil {
+		return err
 	}
+	allocation := cmp.Or(silent, r.plan.Allocation.ID)
 	e.call = masking.Call{ID: r.ask.Call, Tenant: route.Tenant.ID, Allocation: r.plan.Allocation.ID,
 		VirtualNumber: r.ask.Called, Caller: r.ask.Caller, CustomField: r.plan.Allocation.CustomField, Node: j.node,
 		StartedAt: r.ask.Received, EndedAt: r.at, Cause: masking.CauseRejected, Refusal: why}
@@ -448,6 +442,26 @@ func (j *Journal) applyRefusal(ctx context.Context, tx store.Tx, e entry) error 
 	// still name the allocation that explains the refusal.
 	e.call.Allocation = allocation
 	return j.event(ctx, tx, masking.EventCallRejected, e)
+}
+
+// better gives the reason of a refusal as a record has it: of a stranger whom a
+// oneway allocation lets be called only, that allocation says more. Routing had no
+// need to look for it.
+func better(ctx context.Context, tx store.RouteReader, route masking.Route, a masking.Ask, why masking.Refusal,
+	at time.Time) (masking.Refusal, masking.AllocationID, error) {
+	if why != masking.RefusedStranger {
+		return why, "", nil
+	}
+	silent, found, err := tx.Silent(ctx, a.Called, a.Caller, at)
+	if err != nil || !found {
+		return why, "", err
+	}
+	var said masking.Refusal
+	route.Found = []masking.Allocation{silent}
+	if _, err := masking.Admit(route, a.Caller, at); errors.As(err, &said) {
+		return said, silent.ID, nil
+	}
+	return why, "", nil
 }
 
 func (j *Journal) event(ctx context.Context, tx store.Tx, typ masking.EventType, e entry) error {

@@ -23,13 +23,38 @@ func newPlaces() places {
 func (p *places) take(plan masking.Plan) masking.Refusal {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if why := p.lacking(plan); why != "" {
+		return why
+	}
+	p.add(plan, 1)
+	return ""
+}
+
+// room says what take would, and gives no place.
+func (p *places) room(plan masking.Plan) masking.Refusal {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.lacking(plan)
+}
+
+// roomThrough says what enter would, and gives no place.
+func (p *places) roomThrough(plan masking.Plan) masking.Refusal {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.full(plan) {
+		return masking.RefusedAllocationLimit
+	}
+	return ""
+}
+
+// lacking says of what there is too little for one more call; "" = there is room.
+func (p *places) lacking(plan masking.Plan) masking.Refusal {
 	if most := plan.Tenant.Settings.MaxCalls; most > 0 && p.of[plan.Tenant.ID] >= most {
 		return masking.RefusedTenantLimit
 	}
 	if p.full(plan) {
 		return masking.RefusedAllocationLimit
 	}
-	p.add(plan, 1)
 	return ""
 }
 

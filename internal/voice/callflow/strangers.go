@@ -45,9 +45,10 @@ func (s seen) over(now time.Time) bool {
 
 // worthWriting reports whether this refusal is to be written.
 func (s *recent[K]) worthWriting(who K, now time.Time) bool {
-	times, known := s.count(who, now)
-	return known && times <= strangerTimes
+	return fewEnough(s.count(who, now))
 }
+
+func fewEnough(times int, known bool) bool { return known && times <= strangerTimes }
 
 // count counts the caller once more and gives how often he has come within the
 // window; known is false for one for whom there is no room.
@@ -68,6 +69,28 @@ func (s *recent[K]) count(who K, now time.Time) (times int, known bool) {
 	}
 	s.seen[who] = seen{now, 1}
 	return 1, true
+}
+
+// next gives what count would, and counts nothing.
+func (s *recent[K]) next(who K, now time.Time) (times int, known bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v, known := s.seen[who]
+	switch {
+	case known && !v.over(now):
+		return v.times + 1, true
+	case known || len(s.seen) < strangersKnown:
+		return 1, true
+	}
+	if since := now.Sub(s.swept); since >= 0 && since < time.Second {
+		return 0, false
+	}
+	for _, v := range s.seen {
+		if v.over(now) {
+			return 1, true
+		}
+	}
+	return 0, false
 }
 
 // makeRoom forgets those whose window is over, once a second at most: a flood

@@ -188,6 +188,18 @@ func (ua *Agent) Outgoing(callerID e164.Number) []b2bua.Trunk {
 	return ua.trunks.outgoing(ua, callerID)
 }
 
+// WaysOut tells what Outgoing would give now, and what it would leave out and why.
+// It tries nothing. Of trunks that share their calls by weight it gives one order of
+// many.
+func (ua *Agent) WaysOut(callerID e164.Number) []masking.WayOut {
+	return ua.trunks.waysOut(callerID, time.Now())
+}
+
+// StatusOf is the SIP status of a call that is refused.
+func StatusOf(why masking.Refusal) int {
+	return statusFor(b2bua.Reason{Cause: masking.CauseRejected, Refusal: why})
+}
+
 // Blocked is how many messages the tripwire has stopped.
 func (ua *Agent) Blocked() int64 { return ua.blocked.Load() }
 

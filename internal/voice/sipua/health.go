@@ -96,21 +96,36 @@ const (
 	closed          // it asked to be left alone
 )
 
-// opens reports whether a call may be sent to the address. asked says that OPTIONS
-// finds out when it is up again.
+// opens reports whether a call may be sent to the address, which then goes there
+// if it is to find out. asked says that OPTIONS finds out when it is up again.
 func (s *spot) opens(asked bool, now time.Time) openness {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	o, probe := s.openness(asked, now)
+	if probe {
+		s.probed = now
+	}
+	return o
+}
+
+// looks says what opens would, and sends nothing there.
+func (s *spot) looks(asked bool, now time.Time) openness {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o, _ := s.openness(asked, now)
+	return o
+}
+
+func (s *spot) openness(asked bool, now time.Time) (o openness, probe bool) {
 	switch {
 	case now.Before(s.shut):
-		return closed
+		return closed, false
 	case !s.down:
-		return open
+		return open, false
 	case !asked && now.Sub(s.lastBad) >= probeEvery && now.Sub(s.probed) >= probeEvery:
-		s.probed = now
-		return open
+		return open, true
 	}
-	return last
+	return last, false
 }
 
 // Health is how a trunk does, as far as this node has seen.

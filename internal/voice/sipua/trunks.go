@@ -170,44 +170,87 @@ const (
 // outgoing are the ways out for a caller ID, one for each address of each trunk
 // that may present it, those that are down last.
 func (ts *trunks) outgoing(ua *Agent, callerID e164.Number) []b2bua.Trunk {
-	var up, down []b2bua.Trunk
-	now := time.Now()
+	ways, _ := ts.ways(callerID, time.Now(), ts.draw, (*spot).opens)
+	out := make([]b2bua.Trunk, len(ways))
+	for i, w := range ways {
+		w.ua = ua
+		out[i] = w
+	}
+	return out
+}
+
+// ways are those out for a caller ID that a call would try, in order, and those
+// that it would not. draw decides among equals; opens says what may be sent to an
+// address.
+func (ts *trunks) ways(callerID e164.Number, now time.Time, draw func(n int) int, opens func(*spot, bool, time.Time) openness) (tried, left []*way) {
+	var up, down []*way
 	lines := ts.all()
 	list := make([]masking.Trunk, len(lines))
 	for i := range lines {
 		list[i] = lines[i].Trunk
 	}
-	for _, t := range masking.OutgoingTrunks(list, callerID, ts.draw) {
+	for _, t := range masking.OutgoingTrunks(list, callerID, draw) {
 		l := lines[slices.IndexFunc(lines, func(l line) bool { return l.Name == t.Name })]
 		s := ts.state(t.Name)
-		for _, p := range l.drawn(ts.draw) {
-			w := &way{ua: ua, trunk: l, state: s, place: p, spot: s.at(p)}
-			switch w.spot.opens(t.OptionsEvery > 0, now) {
+		for _, p := range l.drawn(draw) {
+			w := &way{trunk: l, state: s, place: p, spot: s.at(p)}
+			switch w.open = opens(w.spot, t.OptionsEvery > 0, now); w.open {
 			case open:
 				up = append(up, w)
 			case last:
 				down = append(down, w)
 			case closed:
+				left = append(left, w)
 			}
 		}
 	}
-	up = up[:min(len(up), mostWays)]
-	return append(up, down[:min(len(down), mostLasts)]...)
+	most, lasts := min(len(up), mostWays), min(len(down), mostLasts)
+	return slices.Concat(up[:most], down[:lasts]), slices.Concat(up[most:], down[lasts:], left)
+}
+
+// waysOut tells what outgoing would give now and what it would leave out. Nothing
+// is drawn: of equals those with a weight come first, as they stand in the table.
+func (ts *trunks) waysOut(callerID e164.Number, now time.Time) []masking.WayOut {
+	tried, left := ts.ways(callerID, now, func(int) int { return 0 }, (*spot).looks)
+	out := make([]masking.WayOut, 0, len(tried)+len(left))
+	for i, w := range slices.Concat(tried, left) {
+		state := map[openness]masking.WayState{open: masking.WayOpen, last: masking.WayDown, closed: masking.WayClosed}[w.open]
+		if state == masking.WayOpen && w.state.full(w.trunk.Trunk, now) {
+			state = masking.WayFull
+		}
+		out = append(out, masking.WayOut{Trunk: w.trunk.Name, Priority: w.trunk.Priority, Weight: w.trunk.Weight, State: state, Tried: i < len(tried)})
+	}
+	return out
 }
 
 // take counts a call that starts, unless the trunk's limits are reached.
 func (s *trunkState) take(t masking.Trunk, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.noRoom(t, now) {
+		return false
+	}
 	if sec := now.Unix(); sec != s.second {
 		s.second, s.started = sec, 0
-	}
-	if (t.MaxCalls > 0 && s.live >= t.MaxCalls) || (t.MaxCPS > 0 && s.started >= t.MaxCPS) {
-		return false
 	}
 	s.live++
 	s.started++
 	return true
+}
+
+// full says what take would refuse, and counts nothing.
+func (s *trunkState) full(t masking.Trunk, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.noRoom(t, now)
+}
+
+func (s *trunkState) noRoom(t masking.Trunk, now time.Time) bool {
+	started := s.started
+	if now.Unix() != s.second {
+		started = 0
+	}
+	return (t.MaxCalls > 0 && s.live >= t.MaxCalls) || (t.MaxCPS > 0 && started >= t.MaxCPS)
 }
 
 // add counts a call that is up already.
@@ -230,6 +273,7 @@ type way struct {
 	state *trunkState
 	place place
 	spot  *spot
+	open  openness // as it was found
 }
 
 // SRTP is what the trunk says of it.

@@ -2,6 +2,7 @@ package sipua
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -134,5 +135,57 @@ func TestATrunkThatFailsIsTriedLastButProbedNowAndThen(t *testing.T) {
 	s.note(true, toCall, 0, now)
 	if got := names(r.ua); got[0] != "bad" || r.ua.TrunkHealth("bad").State != "up" {
 		t.Errorf("after a success: %v", got)
+	}
+}
+
+func TestTheWaysOutAreToldAsTheyWouldBeTriedAndNoneIsUsed(t *testing.T) {
+	r := newRig(t)
+	at := func(port uint16) masking.Target { return masking.Target{Host: "127.0.0.5", Port: port} }
+	main, spare, sick, shut, other := trunk("main"), trunk("spare"), trunk("sick"), trunk("shut"), trunk("other")
+	main.Targets, main.MaxCalls = []masking.Target{at(1), at(2)}, 1
+	spare.Targets, spare.Priority = []masking.Target{at(3)}, 2
+	sick.Targets, sick.OptionsEvery = []masking.Target{at(4), at(5)}, 0
+	shut.Targets = []masking.Target{at(6)}
+	other.Targets, other.CallerIDs = []masking.Target{at(7)}, []string{"+1*"}
+	r.ua.SetTrunks([]masking.Trunk{sick, shut, other, spare, main})
+	now := time.Now()
+	for _, l := range r.ua.trunks.all() {
+		for _, p := range l.places {
+			spot := r.ua.trunks.state(l.Name).at(p)
+			switch l.Name {
+			case "sick":
+				for range downAfter {
+					spot.note(false, 0, 0, now)
+				}
+			case "shut":
+				spot.note(true, toCall, time.Minute, now)
+			}
+		}
+	}
+	r.ua.trunks.state("main").add()
+	told := r.ua.WaysOut(e164.MustParse(virtual))
+	want := []masking.WayOut{
+		{Trunk: "main", Priority: 1, Weight: 1, State: masking.WayFull, Tried: true}, {Trunk: "main", Priority: 1, Weight: 1, State: masking.WayFull, Tried: true},
+		{Trunk: "spare", Priority: 2, Weight: 1, State: masking.WayOpen, Tried: true}, {Trunk: "sick", Priority: 1, Weight: 1, State: masking.WayDown, Tried: true},
+		{Trunk: "sick", Priority: 1, Weight: 1, State: masking.WayDown}, {Trunk: "shut", Priority: 1, Weight: 1, State: masking.WayClosed}}
+	if !slices.Equal(told, want) {
+		t.Errorf("told %+v\nwant %+v", told, want)
+	}
+	// A probe is due half a minute after the failures. Telling of it sends none.
+	later := now.Add(probeEvery)
+	for range 2 {
+		told := r.ua.trunks.waysOut(e164.MustParse(virtual), later)
+		if i := slices.IndexFunc(told, func(w masking.WayOut) bool { return w.Trunk == "sick" }); told[i].State != masking.WayOpen {
+			t.Errorf("half a minute later: %+v", told)
+		}
+	}
+	var tried []string
+	for _, w := range told {
+		if w.Tried {
+			tried = append(tried, w.Trunk)
+		}
+	}
+	if got := names(r.ua); !slices.Equal(got, tried) {
+		t.Errorf("a call tries %v, told %v", got, tried)
 	}
 }

@@ -152,6 +152,7 @@ func (s *server) routes() *router {
 	r.greenpin()
 	r.settings()
 	r.records()
+	r.routeRoutes()
 	r.recordings()
 	r.prompts()
 	r.tenantRoutes()

@@ -4,6 +4,8 @@ import (
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"tandem/internal/masking"
 )
 
 // MaxBody is the bound of a body, for tests.
@@ -21,3 +23,7 @@ func Declared() *huma.OpenAPI {
 	s := &server{mux: http.NewServeMux()}
 	return s.routes().OpenAPI()
 }
+
+// RefusalWords and CauseWords are what is said of a reason and of a cause, for tests.
+func RefusalWords(why masking.Refusal) string { return refusalWords(why) }
+func CauseWords(c masking.Cause) string       { return causeWords(c) }

@@ -27,6 +27,20 @@ func (announcements) Builtin(language, name string) ([]byte, bool) {
 	return []byte("RIFF of ours: " + language + " " + name), language != "hi" || name != "recorded"
 }
 
+// routing is a voice plane that says what it is told to.
+type routing struct {
+	says masking.Explanation
+	err  error
+	of   masking.TenantID // who was told
+	ask  masking.Ask
+	pin  masking.PIN
+}
+
+func (r *routing) Explain(_ context.Context, of masking.TenantID, a masking.Ask, pin masking.PIN) (masking.Explanation, error) {
+	r.of, r.ask, r.pin = of, a, pin
+	return r.says, r.err
+}
+
 // sounds are a blob store in memory.
 type sounds struct {
 	mu    sync.Mutex

@@ -50,6 +50,7 @@ type harness struct {
 	logs    *lockedBuffer
 	ended   *endings
 	sounds  *sounds
+	routing *routing
 
 	mu       sync.Mutex
 	now      time.Time
@@ -100,7 +101,7 @@ var publishedTime = time.Date(2024, 6, 15, 10, 30, 0, 0, time.FixedZone("", 1980
 
 func newHarness(t testing.TB) *harness {
 	t.Helper()
-	h := &harness{TB: t, logs: &lockedBuffer{}, ended: &endings{}, sounds: &sounds{files: map[string]string{}}, now: publishedTime}
+	h := &harness{TB: t, logs: &lockedBuffer{}, ended: &endings{}, sounds: &sounds{files: map[string]string{}}, routing: &routing{}, now: publishedTime}
 	log := slog.New(slog.NewJSONHandler(h.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	var err error
 	h.store, err = sqlite.Open(context.Background(), sqlite.Options{Path: filepath.Join(t.TempDir(), "api.db"), Log: log, Synchronous: sqlite.Normal})
@@ -108,7 +109,7 @@ func newHarness(t testing.TB) *harness {
 		t.Fatal(err)
 	}
 	h.plane, err = control.New(control.Options{TrunkSecrets: sealer{}, Store: h.store, Clock: h.clock, Random: rand.Reader, Calls: h.ended, Log: log,
-		TokenKey: bytes.Repeat([]byte{7}, 32), Languages: []string{"en", "hi"}, Announcements: announcements{}, Sounds: h.sounds,
+		TokenKey: bytes.Repeat([]byte{7}, 32), Languages: []string{"en", "hi"}, Announcements: announcements{}, Sounds: h.sounds, Routing: h.routing,
 		StrangerSecret: func(t masking.TenantID) string { return "whsec_" + string(t) }})
 	if err != nil {
 		t.Fatal(err)

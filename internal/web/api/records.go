@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tandem/internal/control"
+	"tandem/internal/e164"
 	"tandem/internal/masking"
 )
 
@@ -35,6 +36,7 @@ type CallRecord struct {
 	Cause            masking.Cause        `json:"cause,omitempty" doc:"why it ended"`
 	Reason           masking.Refusal      `json:"reason,omitempty" doc:"why it was never routed"`
 	CustomField      string               `json:"custom_field,omitempty"`
+	Explanation      string               `json:"explanation,omitempty" doc:"why it went where it went, in words; only of a single call"`
 	RecordingURL     string               `json:"recording_url,omitempty" doc:"only if it was recorded: path of the sound"`
 	Recording        *CallRecording       `json:"recording,omitempty" doc:"only of a single call that was recorded"`
 	Quality          *CallQuality         `json:"quality,omitempty" doc:"how its media was carried; only of a single call that was answered, once it has ended"`
@@ -189,12 +191,15 @@ func (s *server) anyCall(ctx context.Context, in *AnyCallInput) (control.Answer,
 	if err != nil {
 		return control.Answer{}, err
 	}
-	return render(http.StatusOK, oneCall(c.Call, time.UTC).hide(c.Call)), nil
+	v := oneCall(c.Call, time.UTC).hide(c.Call)
+	v.Explanation = callWords(c.Call, e164.Number.Hidden)
+	return render(http.StatusOK, v), nil
 }
 
 // oneCall is a call with what lists leave out.
 func oneCall(c masking.Call, zone *time.Location) CallRecord {
 	v := callRecord(c, zone)
+	v.Explanation = callWords(c, e164.Number.E164)
 	v.Quality = callQuality(c.Quality)
 	for _, a := range c.Attempts {
 		v.Legs = append(v.Legs, CallLeg{To: a.Target.E164(), Trunk: a.Trunk, Rang: a.Rang, Answered: a.Answered,

@@ -1,0 +1,93 @@
+package callflow
+
+import (
+	"context"
+
+	"tandem/internal/masking"
+	"tandem/internal/store"
+)
+
+// Explain says what would become of a call if it came now, through the decision
+// that Route makes. It rings nobody, counts nothing, takes no place and asks no
+// server; pin is entered if the caller would be asked for one, "" enters none. An
+// error means that it cannot tell now, where a call would hear 503. Of a number
+// that is another tenant's it says what it says of one in nobody's pool.
+func (d *Director) Explain(ctx context.Context, tenant masking.TenantID, a masking.Ask, pin masking.PIN) (masking.Explanation, error) {
+	route, r, _, err := d.decide(ctx, a, looking{d})
+	if err != nil {
+		return masking.Explanation{}, err
+	}
+	if route.Tenant.ID != tenant {
+		route, r = masking.Route{}, unknown()
+	}
+	e := masking.Explanation{Ask: a, Ruling: r, Reason: r.Refusal}
+	if len(route.Found) == 1 && r.Refusal == masking.RefusedExpired {
+		e.Blamed = route.Found[0].ID
+	}
+	if r.Refusal == "" || r.Refusal == masking.RefusedUnknownNumber {
+		return e, nil
+	}
+	e.PINAsked = r.Then == masking.AskPIN
+	err = d.store.View(ctx, func(ctx context.Context, tx store.Reader) error {
+		why, silent, err := better(ctx, tx, route, a, r.Refusal, d.clock())
+		if err != nil {
+			return err
+		}
+		if e.Reason = why; silent != "" {
+			e.Blamed = silent
+		}
+		if !e.PINAsked || pin == "" {
+			return nil
+		}
+		v, err := judge(ctx, tx, a, pin, d.clock())
+		if err != nil {
+			return err
+		}
+		e.PINJudged, e.PINsLeft = true, min(v.Left, masking.TriesPerCall-1)
+		e.Ruling = d.entered(v, d.places.roomThrough)
+		e.Reason = e.Ruling.Refusal
+		return nil
+	})
+	return e, err
+}
+
+// entered is the ruling of a PIN that was judged. room says whether there is a
+// place in the allocation that it opens.
+func (d *Director) entered(v masking.PINVerdict, room func(masking.Plan) masking.Refusal) masking.Ruling {
+	if v.Refusal != "" {
+		return masking.Ruling{Plan: v.Plan, Refusal: v.Refusal}
+	}
+	if why := room(v.Plan); why != "" {
+		return masking.Ruling{Refusal: why}
+	}
+	return masking.Ruling{Plan: v.Plan}
+}
+
+// looking are the bounds of an explanation: what counting would say.
+type looking struct{ d *Director }
+
+func (l looking) heard(who refusedCaller) bool { return fewEnough(l.d.heard.next(who, l.d.clock())) }
+
+func (l looking) asked(who refusedCaller) int {
+	times, _ := l.d.asked.next(who, l.d.clock())
+	return times
+}
+
+func (l looking) rated(who caller) int {
+	times, _ := l.d.rates.next(who, l.d.clock())
+	return times
+}
+
+func (l looking) holdCaller(_ context.Context, a masking.Ask, who caller) (release func(), ok bool) {
+	l.d.mu.Lock()
+	defer l.d.mu.Unlock()
+	if a.Caller.IsZero() {
+		return func() {}, l.d.hiding[a.Called] < mostHiding
+	}
+	_, busy := l.d.busy[who]
+	return func() {}, !busy
+}
+
+func (l looking) holdPlaces(_ masking.Ask, plan masking.Plan) (release func(), why masking.Refusal) {
+	return func() {}, l.d.places.room(plan)
+}
