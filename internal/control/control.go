@@ -100,6 +100,7 @@ type Plane struct {
 	Recordings  *Recordings
 	Prompts     *Prompts
 	Routes      *Routes
+	Audit       *Audit
 }
 
 // New makes the use cases. It refuses options that would fail later.
@@ -129,6 +130,7 @@ func New(o Options) (*Plane, error) {
 		Recordings:  &Recordings{c, o.Sounds},
 		Prompts:     &Prompts{c, o.Announcements},
 		Routes:      &Routes{c, o.Routing},
+		Audit:       &Audit{c},
 	}, nil
 }
 

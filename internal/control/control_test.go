@@ -288,7 +288,7 @@ func TestAnUnknownAccountCostsTheSameAsAWrongToken(t *testing.T) {
 	cost := func(sid masking.AccountSID, token string, want masking.Kind) int64 {
 		t.Helper()
 		before := b.disturbed.views.Load()
-		if _, err := b.Tokens.Authenticate(t.Context(), sid, token); masking.KindOf(err) != want {
+		if _, _, err := b.Tokens.Authenticate(t.Context(), sid, token); masking.KindOf(err) != want {
 			t.Errorf("error %v, want kind %q", err, want)
 		}
 		return b.disturbed.views.Load() - before
@@ -297,8 +297,8 @@ func TestAnUnknownAccountCostsTheSameAsAWrongToken(t *testing.T) {
 	if right != 1 || wrong != 1 || unknown != 1 {
 		t.Errorf("looks into the store: right %d, wrong %d, unknown %d; want one each", right, wrong, unknown)
 	}
-	_, e1 := b.Tokens.Authenticate(t.Context(), b.tenant.AccountSID, "x")
-	_, e2 := b.Tokens.Authenticate(t.Context(), "ac_nobody", "x")
+	_, _, e1 := b.Tokens.Authenticate(t.Context(), b.tenant.AccountSID, "x")
+	_, _, e2 := b.Tokens.Authenticate(t.Context(), "ac_nobody", "x")
 	if e1.Error() != e2.Error() {
 		t.Errorf("a wrong token says %v, an unknown account %v", e1, e2)
 	}

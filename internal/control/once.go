@@ -39,6 +39,7 @@ type Answer struct {
 // was rolled back; a request that was wrong as written is not: it is judged
 // anew.
 type Once[T any] struct {
+	By     Origin   // who asks; for the audit log
 	Key    string   // the caller's Idempotency-Key; "" keeps nothing
 	Digest [32]byte // of all that the request says
 	// Render and Refuse make the answer. They may be called more than once.
@@ -46,9 +47,9 @@ type Once[T any] struct {
 	Refuse func(*masking.Error) Answer
 }
 
-// change runs fn in a transaction, at most once for a key within scope. fn may
-// run more than once, as the store says, and gets the time of the run that
-// counts.
+// change runs fn in a transaction, at most once for a key within scope, and
+// writes it into the audit log there (see audit.go). fn may run more than once,
+// as the store says, and gets the time of the run that counts.
 func change[T any](ctx context.Context, c *core, scope masking.TenantID, doing string, once Once[T],
 	fn func(ctx context.Context, tx store.Tx, now time.Time) (T, error)) (Answer, error) {
 	key := replayKey{scope, once.Key, once.Digest}
@@ -64,6 +65,11 @@ func change[T any](ctx context.Context, c *core, scope masking.TenantID, doing s
 		if err != nil {
 			return err
 		}
+		if audited[T](scope) {
+			if err := tx.AppendAudit(ctx, entry(once.By, scope, result, now)); err != nil {
+				return err
+			}
+		}
 		out = once.Render(result)
 		return c.keep(ctx, tx, key, out, now)
 	})
@@ -71,8 +77,15 @@ func change[T any](ctx context.Context, c *core, scope masking.TenantID, doing s
 		return out, nil
 	}
 	var refused *masking.Error
-	if errors.As(err, &refused) && key.given() && lasting(refused) {
-		return c.keepRefusal(ctx, key, refused, once.Refuse)
+	if errors.As(err, &refused) && lasting(refused) && (key.given() || audited[T](scope)) {
+		return c.keepRefusal(ctx, key, refused, func(ctx context.Context, tx store.Tx, now time.Time) (Answer, error) {
+			if audited[T](scope) {
+				if err := tx.AppendAudit(ctx, refusedEntry(once.By, scope, refused, now)); err != nil {
+					return Answer{}, err
+				}
+			}
+			return once.Refuse(refused), nil
+		})
 	}
 	return Answer{}, c.fail(ctx, doing, err)
 }
@@ -153,10 +166,12 @@ func (c *core) keep(ctx context.Context, tx store.Tx, k replayKey, a Answer, now
 		Body: c.box.Seal(a.text(), k.bound()), CreatedAt: now})
 }
 
-// keepRefusal keeps a refusal as the answer to the key. A duplicate that came
-// between the refused transaction and this one may have succeeded meanwhile:
-// then its answer is the key's.
-func (c *core) keepRefusal(ctx context.Context, k replayKey, refused *masking.Error, refuse func(*masking.Error) Answer) (Answer, error) {
+// keepRefusal keeps a refusal as the answer to the key, if there is one. A
+// duplicate that came between the refused transaction and this one may have
+// succeeded meanwhile: then its answer is the key's. With no key to answer, the
+// refusal itself is given back.
+func (c *core) keepRefusal(ctx context.Context, k replayKey, refused *masking.Error,
+	refuse func(ctx context.Context, tx store.Tx, now time.Time) (Answer, error)) (Answer, error) {
 	var out Answer
 	err := c.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
 		now := c.now()
@@ -165,11 +180,16 @@ func (c *core) keepRefusal(ctx context.Context, k replayKey, refused *masking.Er
 			out = first
 			return err
 		}
-		out = refuse(refused)
+		if out, err = refuse(ctx, tx, now); err != nil {
+			return err
+		}
 		return c.keep(ctx, tx, k, out, now)
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		return Answer{}, c.fail(ctx, "keep a refusal", err)
+	case !k.given():
+		return Answer{}, refused
 	}
 	return out, nil
 }

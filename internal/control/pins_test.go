@@ -340,7 +340,7 @@ func TestSoundThatCouldNotBeRemovedIsRemovedLater(t *testing.T) {
 	if _, err := b.Recordings.Delete(t.Context(), "acme", calls["a"], once[masking.Recording]("", 0)); err != nil {
 		t.Fatalf("the tenant hears of it: %v", err)
 	}
-	if _, _, err := b.Recordings.Open(t.Context(), "acme", calls["a"]); masking.KindOf(err) != masking.NotFound {
+	if _, _, err := b.Recordings.Open(t.Context(), "acme", calls["a"], control.Origin{}); masking.KindOf(err) != masking.NotFound {
 		t.Errorf("it can still be heard: %v", err)
 	}
 	if !strings.Contains(b.logs.String(), "a deleted recording still has its sound") {

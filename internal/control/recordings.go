@@ -34,9 +34,9 @@ func (s *Recordings) Get(ctx context.Context, t masking.TenantID, call masking.C
 }
 
 // Open gives the sound of a call's recording, to be closed. Conflict while it is
-// not complete; NotFound if there is none, or none any more. The log says who
-// listened to what.
-func (s *Recordings) Open(ctx context.Context, t masking.TenantID, call masking.CallID) (r masking.Recording, sound io.ReadSeekCloser, err error) {
+// not complete; NotFound if there is none, or none any more. The audit log says
+// who listened to what, before he does.
+func (s *Recordings) Open(ctx context.Context, t masking.TenantID, call masking.CallID, by Origin) (r masking.Recording, sound io.ReadSeekCloser, err error) {
 	if r, err = s.Get(ctx, t, call); err != nil {
 		return r, nil, err
 	}
@@ -45,6 +45,9 @@ func (s *Recordings) Open(ctx context.Context, t masking.TenantID, call masking.
 		return r, nil, s.errNotReady()
 	case r.Status != masking.RecordingStored || s.sounds == nil:
 		return r, nil, masking.ErrNotFound()
+	}
+	if err = s.noteLook(ctx, by); err != nil {
+		return r, nil, err
 	}
 	if sound, err = s.sounds.Open(ctx, r); err != nil {
 		return r, nil, s.fail(ctx, "open a recording", err)

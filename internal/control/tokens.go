@@ -131,10 +131,10 @@ func (s *Tokens) Revoke(ctx context.Context, t masking.TenantID, id masking.Toke
 		})
 }
 
-// Authenticate finds the tenant of an Account SID and a token. NotFound says
+// Authenticate finds the tenant of an Account SID and a token, and the token's id. NotFound says
 // that the pair is wrong, and not which half: an unknown SID costs the same
 // look into the store, hash and comparison as a known one.
-func (s *Tokens) Authenticate(ctx context.Context, sid masking.AccountSID, secret string) (masking.Tenant, error) {
+func (s *Tokens) Authenticate(ctx context.Context, sid masking.AccountSID, secret string) (masking.Tenant, masking.TokenID, error) {
 	hash := tokenHash(s.key, secret)
 	var tenant masking.Tenant
 	var tokens []masking.Token
@@ -144,17 +144,20 @@ func (s *Tokens) Authenticate(ctx context.Context, sid masking.AccountSID, secre
 	})
 	unknown := masking.KindOf(err) == masking.NotFound
 	if err != nil && !unknown {
-		return masking.Tenant{}, err
+		return masking.Tenant{}, "", err
 	}
 	if len(tokens) == 0 {
 		tokens = []masking.Token{{}} // compared all the same
 	}
 	match := 0
+	var which masking.TokenID
 	for i := range tokens {
-		match |= subtle.ConstantTimeCompare(hash[:], tokens[i].Hash[:])
+		if subtle.ConstantTimeCompare(hash[:], tokens[i].Hash[:]) == 1 {
+			match, which = 1, tokens[i].ID
+		}
 	}
 	if unknown || match != 1 {
-		return masking.Tenant{}, masking.ErrNotFound()
+		return masking.Tenant{}, "", masking.ErrNotFound()
 	}
-	return tenant, nil
+	return tenant, which, nil
 }

@@ -54,7 +54,7 @@ func TestATokenIsKnownForIssuedWithoutTheStoreAndForItsAccountOnly(t *testing.T)
 	if _, err := b.Tokens.Revoke(t.Context(), "acme", made.ID, once[masking.TokenID]("", 0)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.Tokens.Authenticate(t.Context(), sid, secret); masking.KindOf(err) != masking.NotFound || !b.Tokens.Issued(sid, secret) {
+	if _, _, err := b.Tokens.Authenticate(t.Context(), sid, secret); masking.KindOf(err) != masking.NotFound || !b.Tokens.Issued(sid, secret) {
 		t.Errorf("revoked: %v", err)
 	}
 }
@@ -70,7 +70,7 @@ func TestTheFirstTokenOfATenantIsIssuedToHisAccount(t *testing.T) {
 	if !b.Tokens.Issued(founded.AccountSID, founded.Token.Secret) {
 		t.Error("it is not known")
 	}
-	if tenant, err := b.Tokens.Authenticate(t.Context(), founded.AccountSID, founded.Token.Secret); err != nil || tenant.ID != "zeta" {
+	if tenant, token, err := b.Tokens.Authenticate(t.Context(), founded.AccountSID, founded.Token.Secret); err != nil || token != founded.Token.ID || tenant.ID != "zeta" {
 		t.Errorf("%q, %v", tenant.ID, err)
 	}
 }

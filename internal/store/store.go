@@ -50,6 +50,7 @@ type Reader interface {
 	PINReader
 	RecordingReader
 	PromptReader
+	AuditReader
 }
 
 // Tx is what an Update sees and does.
@@ -64,6 +65,7 @@ type Tx interface {
 	PINWriter
 	RecordingWriter
 	PromptWriter
+	AuditWriter
 	Replays
 }
 

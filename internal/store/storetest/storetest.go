@@ -41,6 +41,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Prompts", promptTests()},
 		{"Trunks", trunkTests()},
 		{"Replays", replayTests()},
+		{"Audit", auditTests()},
 		{"Model", modelTests()},
 	}
 	for _, g := range groups {

@@ -158,6 +158,7 @@ func (s *server) routes() *router {
 	r.tenantRoutes()
 	r.numberRoutes()
 	r.trunkRoutes()
+	r.auditRoutes()
 	s.mux.HandleFunc("/", s.noRoute)
 	for _, schema := range r.OpenAPI().Components.Schemas.Map() {
 		neverNull(schema)

@@ -19,6 +19,8 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"tandem/internal/control"
+	"tandem/internal/e164"
 	"tandem/internal/masking"
 	"tandem/internal/web/auth"
 	"tandem/internal/web/ratelimit"
@@ -37,6 +39,7 @@ type exchange struct {
 	id        string // X-Request-Id
 	operation string // "none" until a route matched
 	tenant    masking.Tenant
+	by        control.Origin // who asks for what, once that is judged
 	body      []byte
 	key       string // Idempotency-Key
 	digest    [32]byte
@@ -137,6 +140,7 @@ func (s *server) guarded(op *huma.Operation, next http.HandlerFunc) http.Handler
 			s.refuse(w, r, err)
 			return
 		}
+		e.by = e.origin(op, r)
 		r.Body = io.NopCloser(bytes.NewReader(e.body))
 		r.Header["Content-Type"] = jsonOnly // judged already; huma knows it in one spelling
 		next(w, r)
@@ -155,11 +159,12 @@ func schemeOf(op *huma.Operation) string {
 // admitTenant finds the tenant, counts the request against his rate, and
 // refuses a path that is not his with the answer to an unknown one.
 func (s *server) admitTenant(w http.ResponseWriter, r *http.Request, e *exchange) error {
-	t, err := s.guard.Tenant(r)
+	t, token, err := s.guard.Tenant(r)
 	if err != nil {
 		return authError(err, auth.BasicChallenge)
 	}
 	e.tenant = t
+	e.by = control.Origin{Actor: string(token), Tenant: t.ID}
 	if err := s.limit(w, t); err != nil {
 		return err
 	}
@@ -169,11 +174,32 @@ func (s *server) admitTenant(w http.ResponseWriter, r *http.Request, e *exchange
 	return nil
 }
 
-func (s *server) admitOperator(_ http.ResponseWriter, r *http.Request, _ *exchange) error {
+func (s *server) admitOperator(_ http.ResponseWriter, r *http.Request, e *exchange) error {
 	if err := s.guard.Admin(r); err != nil {
 		return authError(err, auth.BearerChallenge)
 	}
+	e.by = control.Origin{Actor: masking.Operator, Tenant: masking.TenantID(r.PathValue("tenant_id"))}
 	return nil
+}
+
+// origin says for the audit log what a request is about: what its path names
+// after the tenant, numbers hidden.
+func (e *exchange) origin(op *huma.Operation, r *http.Request) control.Origin {
+	by := e.by
+	by.Action, by.Request = op.OperationID, e.id
+	var named []string
+	for _, p := range op.Parameters {
+		if p.In != "path" || p.Name == "tenant_id" {
+			continue
+		}
+		name := r.PathValue(p.Name)
+		if n, err := e164.Parse(plus(name)); err == nil {
+			name = n.Hidden()
+		}
+		named = append(named, name)
+	}
+	by.Object = strings.Join(named, "/")
+	return by
 }
 
 // limit counts a request against its tenant's rate and says how it stands

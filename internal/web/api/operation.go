@@ -81,7 +81,7 @@ func newOp(scheme, tag, method, path, id, summary string) huma.Operation {
 // result, under the request's Idempotency-Key.
 func once[R, T any](ctx context.Context, s *server, status int, present func(R) T) control.Once[R] {
 	e := exchangeOf(ctx)
-	return control.Once[R]{Key: e.key, Digest: e.digest,
+	return control.Once[R]{By: e.by, Key: e.key, Digest: e.digest,
 		Render: func(result R) control.Answer { return render(status, present(result)) },
 		Refuse: s.answerer(ctx),
 	}

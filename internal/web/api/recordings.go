@@ -90,7 +90,7 @@ func (s *server) recording(ctx context.Context, in *CallInput) (*sound, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, file, err := s.Plane.Recordings.Open(ctx, exchangeOf(ctx).tenant.ID, id)
+	r, file, err := s.Plane.Recordings.Open(ctx, exchangeOf(ctx).tenant.ID, id, exchangeOf(ctx).by)
 	if err != nil {
 		return nil, err
 	}

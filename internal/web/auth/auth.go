@@ -49,9 +49,9 @@ func (e *TooManyAttempts) Error() string { return "too many attempts to authenti
 
 // Options are what authentication stands on. All but Cached are required.
 type Options struct {
-	// Tenant finds the tenant of a pair; a *masking.Error of kind NotFound says
+	// Tenant finds the tenant of a pair, and which of his tokens it was; a *masking.Error of kind NotFound says
 	// that the pair is wrong.
-	Tenant func(ctx context.Context, sid masking.AccountSID, token string) (masking.Tenant, error)
+	Tenant func(ctx context.Context, sid masking.AccountSID, token string) (masking.Tenant, masking.TokenID, error)
 	// Issued tells whether the token was ever issued to the account, which says
 	// nothing of whether it still counts. It must cost little: everybody may
 	// ask it as often as he likes.
@@ -67,7 +67,7 @@ type Options struct {
 
 // Guard authenticates requests. Any goroutine may use it.
 type Guard struct {
-	tenant   func(ctx context.Context, sid masking.AccountSID, token string) (masking.Tenant, error)
+	tenant   func(ctx context.Context, sid masking.AccountSID, token string) (masking.Tenant, masking.TokenID, error)
 	issued   func(sid masking.AccountSID, token string) bool
 	admin    [32]byte
 	noAdmin  bool
@@ -94,22 +94,23 @@ func New(o Options) (*Guard, error) {
 	return g, nil
 }
 
-// Tenant tells which tenant sends the request. The error is ErrUnauthorized,
-// *TooManyAttempts, or that of Options.Tenant when it could not answer.
-func (g *Guard) Tenant(r *http.Request) (masking.Tenant, error) {
+// Tenant tells which tenant sends the request, and by which of his tokens. The
+// error is ErrUnauthorized, *TooManyAttempts, or that of Options.Tenant when it
+// could not answer.
+func (g *Guard) Tenant(r *http.Request) (masking.Tenant, masking.TokenID, error) {
 	user, token, ok := basic(r)
 	sid := masking.AccountSID(user)
 	if !ok || !g.issued(sid, token) {
-		return masking.Tenant{}, g.refuse(r)
+		return masking.Tenant{}, "", g.refuse(r)
 	}
 	is, err := g.judge(r.Context(), sid, token)
 	switch {
 	case err != nil:
-		return masking.Tenant{}, err
+		return masking.Tenant{}, "", err
 	case !is.right:
-		return masking.Tenant{}, g.refuse(r)
+		return masking.Tenant{}, "", g.refuse(r)
 	}
-	return is.tenant, nil
+	return is.tenant, is.token, nil
 }
 
 // judge tells what the store says of a pair, or said a moment ago.
@@ -119,11 +120,11 @@ func (g *Guard) judge(ctx context.Context, sid masking.AccountSID, token string)
 	if is, ok := g.verdicts.fresh(print, now); ok {
 		return is, nil
 	}
-	t, err := g.tenant(ctx, sid, token)
+	t, id, err := g.tenant(ctx, sid, token)
 	if err != nil && masking.KindOf(err) != masking.NotFound {
 		return verdict{}, err
 	}
-	is := verdict{right: err == nil, tenant: t, at: now}
+	is := verdict{right: err == nil, tenant: t, token: id, at: now}
 	g.verdicts.put(print, is)
 	return is, nil
 }

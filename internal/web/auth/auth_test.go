@@ -32,17 +32,17 @@ func newDoor(t testing.TB, cached int) *door {
 	d := &door{now: time.Unix(1_700_000_000, 0), tokens: map[string]string{"ac_1": "tdm_1"}, forged: "guess", attempts: map[netip.Prefix]int{}, most: 3}
 	var err error
 	d.Guard, err = New(Options{Cached: cached, AdminToken: "tda_1", Clock: func() time.Time { d.mu.Lock(); defer d.mu.Unlock(); return d.now },
-		Tenant: func(_ context.Context, sid masking.AccountSID, token string) (masking.Tenant, error) {
+		Tenant: func(_ context.Context, sid masking.AccountSID, token string) (masking.Tenant, masking.TokenID, error) {
 			d.mu.Lock()
 			defer d.mu.Unlock()
 			d.asked++
 			if d.broken != nil {
-				return masking.Tenant{}, d.broken
+				return masking.Tenant{}, "", d.broken
 			}
 			if d.tokens[string(sid)] != token || token == "" {
-				return masking.Tenant{}, masking.ErrNotFound()
+				return masking.Tenant{}, "", masking.ErrNotFound()
 			}
-			return masking.Tenant{ID: masking.TenantID(sid)}, nil
+			return masking.Tenant{ID: masking.TenantID(sid)}, masking.TokenID("tok_" + token), nil
 		},
 		Issued: func(_ masking.AccountSID, token string) bool { return !strings.HasPrefix(token, d.forged) },
 		Failed: func(source netip.Prefix, _ time.Time) (time.Duration, bool) {
@@ -79,7 +79,7 @@ func TestVerifiedCredentialsAreBelievedForASecondAndNoLonger(t *testing.T) {
 	d := newDoor(t, 0)
 	ask := func(wantAsked int, wantErr error) {
 		t.Helper()
-		tenant, err := d.Tenant(basicFrom(here, "ac_1", "tdm_1"))
+		tenant, _, err := d.Tenant(basicFrom(here, "ac_1", "tdm_1"))
 		if !errors.Is(err, wantErr) || (err == nil && tenant.ID != "ac_1") || d.asked != wantAsked {
 			t.Errorf("tenant %q, %v, asked %d times; want %v, %d", tenant.ID, err, d.asked, wantErr, wantAsked)
 		}
@@ -108,10 +108,10 @@ func TestWhoIsRightIsLetInWhateverFailsBesideHim(t *testing.T) {
 	fail := func() {
 		t.Helper()
 		for i := range 20 {
-			_, e1 := d.Tenant(basicFrom(here, "ac_1", fmt.Sprint("guess", i)))
-			_, e2 := d.Tenant(basicFrom(here, "ac_old", "tdm_revoked"))
+			_, _, e1 := d.Tenant(basicFrom(here, "ac_1", fmt.Sprint("guess", i)))
+			_, _, e2 := d.Tenant(basicFrom(here, "ac_old", "tdm_revoked"))
 			e3 := d.Admin(bearerFrom(here, fmt.Sprint("Bearer guess", i)))
-			_, e4 := d.Tenant(bearerFrom(here, "nonsense"))
+			_, _, e4 := d.Tenant(bearerFrom(here, "nonsense"))
 			for j, err := range []error{e1, e2, e3, e4} {
 				if limited := errors.As(err, &many); limited != (4*i+j >= d.most) || (!limited && !errors.Is(err, ErrUnauthorized)) {
 					t.Fatalf("failure %d.%d: %v", i, j, err)
@@ -125,7 +125,7 @@ func TestWhoIsRightIsLetInWhateverFailsBesideHim(t *testing.T) {
 	}
 	for _, pair := range [][2]string{{"ac_1", "tdm_1"}, {"ac_2", "tdm_2"}} { // never seen before
 		for range 3 {
-			if _, err := d.Tenant(basicFrom(here, pair[0], pair[1])); err != nil {
+			if _, _, err := d.Tenant(basicFrom(here, pair[0], pair[1])); err != nil {
 				t.Errorf("%s: %v", pair[0], err)
 			}
 			d.pass(time.Hour)
@@ -139,16 +139,16 @@ func TestWhoIsRightIsLetInWhateverFailsBesideHim(t *testing.T) {
 func TestAFailureCostsNoLookIntoTheStoreOrOneASecond(t *testing.T) {
 	d := newDoor(t, 0)
 	for i := range 20 {
-		_, _ = d.Tenant(basicFrom(here, "ac_1", fmt.Sprint("guess", i)))
-		_, _ = d.Tenant(basicFrom(here, fmt.Sprint("ac_", i), "guess"))
+		_, _, _ = d.Tenant(basicFrom(here, "ac_1", fmt.Sprint("guess", i)))
+		_, _, _ = d.Tenant(basicFrom(here, fmt.Sprint("ac_", i), "guess"))
 		_ = d.Admin(bearerFrom(here, fmt.Sprint("Bearer guess", i)))
-		_, _ = d.Tenant(bearerFrom(here, "nonsense"))
+		_, _, _ = d.Tenant(bearerFrom(here, "nonsense"))
 	}
 	if d.asked != 0 || len(d.verdicts.entries) != 0 {
 		t.Errorf("for what nobody issued the store was asked %d times and %d places taken", d.asked, len(d.verdicts.entries))
 	}
 	for range 20 {
-		_, _ = d.Tenant(basicFrom(here, "ac_1", "tdm_revoked"))
+		_, _, _ = d.Tenant(basicFrom(here, "ac_1", "tdm_revoked"))
 		d.pass(100 * time.Millisecond)
 	}
 	if d.asked != 2 {
@@ -158,16 +158,16 @@ func TestAFailureCostsNoLookIntoTheStoreOrOneASecond(t *testing.T) {
 
 func TestAStoreThatCannotAnswerIsNoWrongPassword(t *testing.T) {
 	d := newDoor(t, 0)
-	if _, err := d.Tenant(basicFrom(here, "ac_1", "tdm_1")); err != nil {
+	if _, _, err := d.Tenant(basicFrom(here, "ac_1", "tdm_1")); err != nil {
 		t.Fatal(err)
 	}
 	d.broken = masking.ErrUnavailable()
 	d.pass(time.Second)
-	if _, err := d.Tenant(basicFrom(here, "ac_1", "tdm_1")); masking.KindOf(err) != masking.Unavailable {
+	if _, _, err := d.Tenant(basicFrom(here, "ac_1", "tdm_1")); masking.KindOf(err) != masking.Unavailable {
 		t.Errorf("%v", err)
 	}
 	d.broken = nil
-	if _, err := d.Tenant(basicFrom(here, "ac_1", "tdm_1")); err != nil {
+	if _, _, err := d.Tenant(basicFrom(here, "ac_1", "tdm_1")); err != nil {
 		t.Errorf("afterwards: %v", err)
 	}
 }
@@ -178,7 +178,7 @@ func TestTheMemoryOfCredentialsIsBoundedAndKeepsThoseInUse(t *testing.T) {
 	for i := range 1000 {
 		sid := fmt.Sprint("ac_", i)
 		d.tokens[sid] = "t"
-		if _, err := d.Tenant(basicFrom(here, sid, "t")); err != nil {
+		if _, _, err := d.Tenant(basicFrom(here, sid, "t")); err != nil {
 			t.Fatal(err)
 		}
 		d.pass(time.Millisecond)
@@ -186,7 +186,7 @@ func TestTheMemoryOfCredentialsIsBoundedAndKeepsThoseInUse(t *testing.T) {
 	if n := len(d.verdicts.entries); n != 10 {
 		t.Errorf("%d credentials are remembered, want 10", n)
 	}
-	_, err := d.Tenant(basicFrom(here, "ac_999", "t"))
+	_, _, err := d.Tenant(basicFrom(here, "ac_999", "t"))
 	if err != nil || d.asked != 1000 {
 		t.Errorf("the newest was forgotten: asked %d, %v", d.asked, err)
 	}
@@ -195,7 +195,7 @@ func TestTheMemoryOfCredentialsIsBoundedAndKeepsThoseInUse(t *testing.T) {
 func TestAClockThatStepsBackBelievesNothing(t *testing.T) {
 	d := newDoor(t, 0)
 	for range 2 {
-		if _, err := d.Tenant(basicFrom(here, "ac_1", "tdm_1")); err != nil {
+		if _, _, err := d.Tenant(basicFrom(here, "ac_1", "tdm_1")); err != nil {
 			t.Fatal(err)
 		}
 		d.pass(-time.Hour)
@@ -226,7 +226,7 @@ func TestCredentialsAreNotMistakenForEachOther(t *testing.T) {
 		}
 		seen[p] = fmt.Sprint(parts)
 	}
-	if _, err := d.Tenant(basicFrom(here, "ac_1\x00tdm_1", "")); !errors.Is(err, ErrUnauthorized) {
+	if _, _, err := d.Tenant(basicFrom(here, "ac_1\x00tdm_1", "")); !errors.Is(err, ErrUnauthorized) {
 		t.Errorf("a zero byte in the user name: %v", err)
 	}
 }
@@ -240,7 +240,7 @@ func FuzzAuthorization(f *testing.F) {
 	d.most = 1 << 60
 	f.Fuzz(func(t *testing.T, header string) {
 		r := bearerFrom(here, header)
-		if tenant, err := d.Tenant(r); err == nil {
+		if tenant, _, err := d.Tenant(r); err == nil {
 			if sid, token, ok := r.BasicAuth(); !ok || sid != "ac_1" || token != "tdm_1" || tenant.ID != "ac_1" {
 				t.Errorf("%q is %q", header, tenant.ID)
 			}
@@ -256,7 +256,7 @@ func TestAForgottenTenantIsLookedUpAnew(t *testing.T) {
 	d.tokens["ac_2"] = "tdm_2"
 	ask := func(sid, token string, want int) {
 		t.Helper()
-		if _, err := d.Tenant(basicFrom(here, sid, token)); err != nil || d.asked != want {
+		if _, _, err := d.Tenant(basicFrom(here, sid, token)); err != nil || d.asked != want {
 			t.Errorf("%s: %v, the store was asked %d times, want %d", sid, err, d.asked, want)
 		}
 	}

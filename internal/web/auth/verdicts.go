@@ -20,6 +20,7 @@ type verdicts struct {
 type verdict struct {
 	right  bool
 	tenant masking.Tenant // if right
+	token  masking.TokenID
 	at     time.Time
 }
 
