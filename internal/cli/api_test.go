@@ -109,6 +109,8 @@ func TestEachVerbIsTheRequestOfTheContract(t *testing.T) {
 		{operator, "trunk update t --trust-identity=false", "PUT", "/v1/admin/trunks/t", `{"trust_identity":false}`},
 		{operator, "trunk delete t", "DELETE", "/v1/admin/trunks/t", ""},
 		{operator, "allocation delete gvn_1 --terminate-calls", "DELETE", "/v1/admin/tenants/acme/greenvn/gvn_1?terminate_calls=true", ""},
+		{operator, "audit list --action admin-tokens-create --oldest", "GET", "/v1/admin/audit?action=admin-tokens-create&limit=20&order=oldest&tenant_id=acme", ""},
+		{tenant, "audit list --since 2026-01-01T00:00:00Z", "GET", "/v1/tenants/acme/audit?limit=20&since=2026-01-01T00%3A00%3A00Z", ""},
 		{operator, "calls live --limit 5", "GET", "/v1/admin/calls?limit=5", ""},
 		{tenant, "number list --cursor c", "GET", "/v1/tenants/acme/numbers?cursor=c&limit=20", ""},
 		{tenant, "allocation list --party +919900000001", "GET", "/v1/tenants/acme/greenvn?limit=20&party=%2B919900000001", ""},
