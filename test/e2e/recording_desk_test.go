@@ -266,17 +266,19 @@ type spot struct{ frame, position int }
 // order in which they were said; what is missing is left out.
 func spots(channel, said []int16) (found []spot) {
 	const from, most = 60, 40 * phone.Rate
-	next := 0 // where the next frame is, if all is as before
+	next := 0   // where the next frame is, if all is as before
+	missed := 0 // frames in a row
 	laws := [2][]int16{phone.Through("PCMA", said), phone.Through("PCMU", said)}
 	for f := 0; (f+1)*frame <= len(said); f++ {
 		begin := max(0, next-phone.Rate/2)
 		end := min(len(channel), next+phone.Rate/2)
-		if len(found) == 0 || f%50 == 0 { // it may have begun late, or paused
+		if len(found) == 0 || missed == 2 || f%50 == 0 { // it may have begun late, or paused
 			end = min(len(channel), next+most)
 		}
+		missed++
 		for i, law := range laws {
 			if at := find(channel[min(begin, end):end], law[f*frame+from:f*frame+from+40]); at >= 0 {
-				next = begin + at - from
+				next, missed = begin+at-from, 0
 				found = append(found, spot{f, next})
 				laws[0], laws[i] = laws[i], laws[0] // the likelier one first
 				break
