@@ -22,7 +22,7 @@ demo: build ## two calls through a virtual number on loopback (DEMO_FLAGS=--once
 test: ## every test, after installing what they drive (TESTFLAGS=-race, -run …)
 	@scripts/install-test-tools
 	@failed=0; \
-	go test $(TESTFLAGS) $$(go list ./... | grep -v /test/) || failed=1; \
+	go test -timeout 40m $(TESTFLAGS) $$(go list ./... | grep -v /test/) || failed=1; \
 	go test -p 1 -timeout 40m $(TESTFLAGS) ./test/... || failed=1; \
 	exit $$failed
 
