@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"tandem/internal/config"
@@ -68,6 +69,8 @@ type App struct {
 	admin    string
 	newAdmin bool
 	undo     []func(ctx context.Context) error // in the order of starting
+	leaving  chan struct{}                     // closed by leave when Stop begins
+	leave    func()
 
 	store    store.Store
 	journal  *callflow.Journal
@@ -93,7 +96,8 @@ func Start(ctx context.Context, o Options) (_ *App, err error) {
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}
-	a := &App{o: o, log: o.Log}
+	a := &App{o: o, log: o.Log, leaving: make(chan struct{})}
+	a.leave = sync.OnceFunc(func() { close(a.leaving) })
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.unwind(context.Background()))
@@ -144,6 +148,7 @@ func (a *App) DroppedSources() uint64 { return a.agent.Stats().DroppedSource }
 // Stop refuses new calls at once and lets those that are up go on until ctx is
 // done; then it hangs up. Everything is closed when it returns.
 func (a *App) Stop(ctx context.Context) error {
+	a.leave()
 	ended := make(chan struct{})
 	go func() { // beside the calls, which may go on for long
 		defer close(ended)
@@ -338,7 +343,7 @@ func (a *App) openControl(context.Context) error {
 
 func (a *App) openHTTP(context.Context) error {
 	handler, err := api.New(api.Options{Plane: a.plane, AdminToken: a.admin, Clock: a.o.Clock, Random: rand.Reader, Log: a.log,
-		Draining: a.exchange.Draining, TrunkHealth: func(name string) any { return a.agent.TrunkHealth(name) },
+		Draining: a.exchange.Draining, Leaving: a.leaving, TrunkHealth: func(name string) any { return a.agent.TrunkHealth(name) },
 		Observe: a.metrics.observe, Version: a.o.Version})
 	if err != nil {
 		return err

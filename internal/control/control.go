@@ -126,7 +126,7 @@ func New(o Options) (*Plane, error) {
 		Tokens:      &Tokens{c, o.TokenKey},
 		Numbers:     &Numbers{c},
 		Trunks:      &Trunks{c, o.TrunkSecrets},
-		Records:     &Records{c, o.Ladders},
+		Records:     &Records{c, o.Ladders, newWatch(o.Store, o.Log)},
 		Recordings:  &Recordings{c, o.Sounds},
 		Prompts:     &Prompts{c, o.Announcements},
 		Routes:      &Routes{c, o.Routing},

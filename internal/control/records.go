@@ -12,6 +12,7 @@ import (
 type Records struct {
 	*core
 	ladders Ladders
+	watch   *watch
 }
 
 // CallStatus narrows a list of calls.

@@ -229,8 +229,16 @@ type CallReader interface {
 	// CallStates are what KeepCallState kept of the calls of a node that have no
 	// end yet.
 	CallStates(ctx context.Context, node string) (map[masking.CallID][]byte, error)
-	// Events are oldest first.
+	// Events are oldest first, by cursor. Whoever has read up to a cursor misses
+	// nothing: once an event can be read, no event with a lower cursor appears any
+	// more, of whichever transaction. With one writer that comes by itself. An engine
+	// whose transactions commit in another order than they began must give cursors as
+	// they commit (one row that all of them lock last), or show no event beyond the
+	// first that a transaction which is still open may yet write. A number from a
+	// sequence alone does neither.
 	Events(ctx context.Context, f EventFilter) ([]StoredEvent, error)
+	// LastEvent is the place of the last event of all tenants; 0 before the first.
+	LastEvent(ctx context.Context) (int64, error)
 }
 
 // CallWriter writes call records and events.

@@ -389,6 +389,11 @@ func (r *reader) Events(ctx context.Context, f store.EventFilter) ([]store.Store
 	return list(ctx, r, text, args, scanEvent)
 }
 
+// LastEvent is the greatest cursor.
+func (r *reader) LastEvent(ctx context.Context) (cursor int64, err error) {
+	return cursor, r.row(ctx, `SELECT COALESCE(MAX(cursor), 0) FROM event`, nil, &cursor)
+}
+
 // eventQuery writes the query of a page so that an index gives its rows in order
 // from the cursor, or from the time asked for, on.
 func eventQuery(f store.EventFilter) (text string, args []any) {

@@ -382,6 +382,8 @@ func eventTests() []test {
 		{"AnEventIsWrittenOnceHoweverOftenItIsAppended", eventOnce},
 		{"EventsWrittenLateAreFoundByTheirOwnTime", eventLate},
 		{"EventPagesMissNothingUnderConcurrentWriters", eventPages},
+		{"AnEventOfATransactionThatIsStillOpenIsNotPassedByLaterOnes", eventOpen},
+		{"TheLastEventIsThatOfAllTenants", eventLast},
 	}
 }
 
@@ -506,6 +508,59 @@ func eventLate(b *bench) {
 	all := b.events(store.EventFilter{Tenant: "acme"})
 	equal(b, list(store.EventFilter{Since: at(3), After: all[1].Cursor}), "9 3 5 ")
 	equal(b, list(store.EventFilter{Since: at(3), After: all[5].Cursor}), "")
+}
+
+// eventOpen holds a transaction open that has appended its event, and reads on
+// while others want to commit theirs. Whatever of them becomes visible meanwhile,
+// what the open one has written must come after it.
+func eventOpen(b *bench) {
+	b.tenant("acme")
+	appended, release := make(chan struct{}), make(chan struct{})
+	var wg sync.WaitGroup
+	var failed atomic.Int64
+	write := func(i int, held func()) {
+		err := b.Update(b.Context(), func(ctx context.Context, tx store.Tx) error {
+			err := tx.AppendEvent(ctx, event("acme", i, Start()))
+			held()
+			return err
+		})
+		if err != nil {
+			failed.Add(1)
+		}
+	}
+	wg.Go(func() { write(0, sync.OnceFunc(func() { close(appended); <-release })) })
+	<-appended
+	for i := range 3 {
+		wg.Go(func() { write(1+i, func() {}) })
+	}
+	seen, after := 0, int64(0)
+	read := func() {
+		for _, e := range b.events(store.EventFilter{Tenant: "acme", After: after}) {
+			seen, after = seen+1, e.Cursor
+		}
+	}
+	for range 100 { // reads: whoever can commit has
+		read()
+	}
+	close(release)
+	wg.Wait()
+	read()
+	equal(b, failed.Load(), 0)
+	equal(b, seen, 4)
+}
+
+func eventLast(b *bench) {
+	b.tenant("acme")
+	b.tenant("other")
+	last := func() int64 {
+		b.Helper()
+		return get(b, func(ctx context.Context, tx store.Reader) (int64, error) { return tx.LastEvent(ctx) })
+	}
+	equal(b, last(), 0)
+	for i, tenant := range []masking.TenantID{"acme", "other"} {
+		b.update(func(ctx context.Context, tx store.Tx) error { return tx.AppendEvent(ctx, event(tenant, i, Start())) })
+		equal(b, last(), b.events(store.EventFilter{Tenant: tenant})[0].Cursor)
+	}
 }
 
 func eventPages(b *bench) {

@@ -59,6 +59,11 @@ type Options struct {
 	// Draining tells whether this node takes no new work. Then creating an
 	// allocation is 503; everything else answers as ever.
 	Draining func() bool
+	// Leaving is closed when this node begins to stop: streams end then, and their
+	// clients go on at another node. nil: never.
+	Leaving <-chan struct{}
+	// Heartbeat is how often a stream says that it is there; 0 = 10 s.
+	Heartbeat time.Duration
 	// TrunkHealth gives what is known of a trunk now, as JSON will show it; nil
 	// for nothing.
 	TrunkHealth func(name string) any
@@ -77,6 +82,7 @@ type server struct {
 	tenants  *ratelimit.Memory[masking.TenantID]
 	sources  *ratelimit.Memory[netip.Prefix]
 	attempts ratelimit.Limit
+	streams  streams
 	mux      *http.ServeMux
 }
 
@@ -85,9 +91,12 @@ func New(o Options) (http.Handler, error) {
 	if o.Plane == nil || o.Clock == nil || o.Random == nil || o.Log == nil || o.AdminToken == "" {
 		return nil, errors.New("the API needs a control plane, a clock, randomness, a log and an admin token")
 	}
-	s := &server{Options: o, mux: http.NewServeMux(),
+	s := &server{Options: o, mux: http.NewServeMux(), streams: streams{of: map[masking.TenantID]int{}},
 		tenants: ratelimit.NewMemory[masking.TenantID](limitedTenants),
 		sources: ratelimit.NewMemory[netip.Prefix](limitedSources)}
+	if s.Heartbeat <= 0 {
+		s.Heartbeat = heartbeat
+	}
 	var err error
 	if s.attempts, err = ratelimit.NewLimit(attemptsPerSecond, attemptsAtOnce); err != nil {
 		return nil, fmt.Errorf("limit of attempts: %w", err)
@@ -152,6 +161,7 @@ func (s *server) routes() *router {
 	r.greenpin()
 	r.settings()
 	r.records()
+	r.streamRoutes()
 	r.routeRoutes()
 	r.recordings()
 	r.prompts()

@@ -51,6 +51,8 @@ type harness struct {
 	ended   *endings
 	sounds  *sounds
 	routing *routing
+	leaving chan struct{} // closed by a test: the server begins to stop
+	streams chan struct{} // told when a stream has ended
 
 	mu       sync.Mutex
 	now      time.Time
@@ -101,7 +103,8 @@ var publishedTime = time.Date(2024, 6, 15, 10, 30, 0, 0, time.FixedZone("", 1980
 
 func newHarness(t testing.TB) *harness {
 	t.Helper()
-	h := &harness{TB: t, logs: &lockedBuffer{}, ended: &endings{}, sounds: &sounds{files: map[string]string{}}, routing: &routing{}, now: publishedTime}
+	h := &harness{TB: t, logs: &lockedBuffer{}, ended: &endings{}, sounds: &sounds{files: map[string]string{}}, routing: &routing{}, now: publishedTime,
+		leaving: make(chan struct{}), streams: make(chan struct{}, 64)}
 	log := slog.New(slog.NewJSONHandler(h.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	var err error
 	h.store, err = sqlite.Open(context.Background(), sqlite.Options{Path: filepath.Join(t.TempDir(), "api.db"), Log: log, Synchronous: sqlite.Normal})
@@ -115,13 +118,16 @@ func newHarness(t testing.TB) *harness {
 		t.Fatal(err)
 	}
 	handler, err := api.New(api.Options{Plane: h.plane, AdminToken: adminToken, Clock: h.clock, Random: rand.Reader, Log: log,
-		Draining:    func() bool { h.mu.Lock(); defer h.mu.Unlock(); return h.draining },
+		Draining: func() bool { h.mu.Lock(); defer h.mu.Unlock(); return h.draining },
+		Leaving:  h.leaving, Heartbeat: 300 * time.Millisecond, Observe: h.observe,
 		TrunkHealth: func(name string) any { return map[string]string{"state": "up", "asked": name} }})
 	if err != nil {
 		t.Fatal(err)
 	}
 	h.handler = handler
-	h.server = httptest.NewServer(handler)
+	h.server = httptest.NewUnstartedServer(handler)
+	h.server.Config.ReadTimeout, h.server.Config.WriteTimeout = 10*time.Second, 10*time.Second
+	h.server.Start()
 	t.Cleanup(func() {
 		h.server.Close()
 		h.server.Client().CloseIdleConnections()
@@ -132,6 +138,12 @@ func newHarness(t testing.TB) *harness {
 	h.sid, h.token = h.tenant("acme")
 	h.numbers("acme", vn1, "exclusive", vn2, "exclusive", shared1, "shared", shared2, "shared")
 	return h
+}
+
+func (h *harness) observe(operation string, _ int, _ time.Duration) {
+	if operation == "events-stream" {
+		h.streams <- struct{}{}
+	}
 }
 
 func (h *harness) clock() time.Time {

@@ -301,12 +301,16 @@ func (s *server) events(ctx context.Context, in *EventsInput) (control.Answer, e
 	if err != nil {
 		return control.Answer{}, err
 	}
-	at := func(e control.StoredEvent) string { return cursor(eventPrefix + strconv.FormatInt(e.Cursor, 10)) }
-	l := newList(page, eventRecord(t.Settings.Zone), more, at)
+	l := newList(page, eventRecord(t.Settings.Zone), more, eventPlace)
 	if l.NextCursor = in.Cursor; len(page) > 0 {
-		l.NextCursor = at(page[len(page)-1])
+		l.NextCursor = eventPlace(page[len(page)-1])
 	}
 	return render(http.StatusOK, l), nil
+}
+
+// eventPlace is the cursor of an event.
+func eventPlace(e control.StoredEvent) string {
+	return cursor(eventPrefix + strconv.FormatInt(e.Cursor, 10))
 }
 
 // eventPrefix tells a cursor of events from those of other lists.
