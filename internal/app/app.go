@@ -402,6 +402,7 @@ func (a *App) openUpkeep(context.Context) error {
 		}},
 		upkeep.Job{Name: "old recordings", Every: time.Minute, Batch: sweptAtOnce, Run: a.plane.Recordings.Sweep},
 		upkeep.Job{Name: "wrong PINs of long ago", Every: time.Minute, Batch: 1000, Run: a.forgetTries},
+		upkeep.Job{Name: "paces of long ago", Every: time.Minute, Batch: 1000, Run: a.forgetPaces},
 		upkeep.Job{Name: "kept answers", Every: time.Minute, Batch: 1000, Run: a.forgetReplays},
 	)
 	a.onStop(func(context.Context) error { k.Stop(); return nil })
@@ -431,6 +432,14 @@ func (a *App) SweepRecordings(ctx context.Context) (int, error) {
 func (a *App) forgetTries(ctx context.Context, batch int) (n int, err error) {
 	err = a.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
 		n, err = tx.ForgetTries(ctx, a.o.Clock().Add(-masking.StrangerForgets), batch)
+		return err
+	})
+	return n, err
+}
+
+func (a *App) forgetPaces(ctx context.Context, batch int) (n int, err error) {
+	err = a.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
+		n, err = tx.ForgetPaces(ctx, a.o.Clock().Add(-masking.MaxVelocityWindow), batch)
 		return err
 	})
 	return n, err

@@ -107,6 +107,7 @@ func (a *App) register(r prometheus.Registerer) {
 		func() float64 { return float64(a.recorder.Stats().Dropped) })
 	counter("tandem_media_strays_total", "Media packets of sources that were not the peer.", func() float64 { return float64(a.relay.Stats().Strays) })
 	r.MustRegister(trunkMetrics{a.agent})
+	a.trips(r)
 }
 
 // countingDirector and countingJournal count what passes through them.
@@ -150,6 +151,16 @@ func (m *metrics) over(c masking.Call) {
 			outcome = "answered"
 		}
 		m.attempts.WithLabelValues(a.Trunk, outcome).Inc()
+	}
+}
+
+// trips adds a counter of velocity alarms, one for each scope.
+func (a *App) trips(r prometheus.Registerer) {
+	for _, scope := range masking.Scopes {
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "tandem_guard_trips_total",
+			Help:        "Velocity alarms: calls of a caller, through an allocation or of a tenant came faster than his settings want.",
+			ConstLabels: prometheus.Labels{"scope": string(scope)}},
+			func() float64 { return float64(a.director.Tripped(scope)) }))
 	}
 }
 

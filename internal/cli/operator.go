@@ -36,7 +36,7 @@ func (p *program) tenantCommand() *cobra.Command {
 			if err := s.asOperator(); err != nil {
 				return err
 			}
-			_, err := s.CreateTenant(ctx, client.NewTenant{TenantID: args[0], TenantChange: withRate(fresh)})
+			_, err := s.CreateTenant(ctx, client.NewTenant{TenantID: args[0], TenantChange: given(s.cmd, fresh)})
 			return err
 		}})
 	tenantFlags(create, &fresh)
@@ -45,7 +45,7 @@ func (p *program) tenantCommand() *cobra.Command {
 			if err := s.asOperator(); err != nil {
 				return err
 			}
-			_, err := s.ChangeTenant(ctx, args[0], withRate(change))
+			_, err := s.ChangeTenant(ctx, args[0], given(s.cmd, change))
 			return err
 		}})
 	tenantFlags(update, &change)
@@ -60,19 +60,22 @@ func (p *program) tenantCommand() *cobra.Command {
 }
 
 func tenantFlags(cmd *cobra.Command, c *client.TenantChange) {
+	c.PermittedPrefixes = &[]string{}
 	c.RateLimit = &client.RateLimit{}
 	flags := cmd.Flags()
 	flags.StringVar(&c.Name, "name", "", "for people")
 	flags.StringVar(&c.Timezone, "timezone", "", "IANA name, as Asia/Kolkata")
 	flags.Int64Var(&c.RateLimit.PerSecond, "per-second", 0, "API requests a second")
 	flags.Int64Var(&c.RateLimit.Burst, "burst", 0, "API requests at once")
+	flags.StringSliceVar(c.PermittedPrefixes, "permitted-prefixes", nil, "how a number must begin to be rung, whatever the tenant allows himself; empty is any")
 	flags.Int64Var(&c.MaxDuration, "max-duration", 0, "longest allocation in seconds")
 	flags.Int64Var(&c.RingSeconds, "ring-seconds", 0, "how long each number is rung")
 	flags.Int64Var(&c.RingTotalSeconds, "ring-total-seconds", 0, "how long all numbers together are rung")
 }
 
-// withRate leaves the rate out if no part of it was given.
-func withRate(c client.TenantChange) client.TenantChange {
+// given leaves the rate and the prefixes out if no part of them was given.
+func given(cmd *cobra.Command, c client.TenantChange) client.TenantChange {
+	c.PermittedPrefixes = changed(cmd, "permitted-prefixes", c.PermittedPrefixes)
 	if *c.RateLimit == (client.RateLimit{}) {
 		c.RateLimit = nil
 	}

@@ -37,6 +37,7 @@ type ownSettings struct {
 	pinLength, retention                      int64
 	pinFallback, announceRecording            bool
 	strangers, strangersForward, strangersURL string
+	guards                                    guardFlags
 }
 
 func (f *ownSettings) on(cmd *cobra.Command) {
@@ -53,6 +54,7 @@ func (f *ownSettings) on(cmd *cobra.Command) {
 	flags.StringVar(&f.strangersForward, "strangers-forward-to", "", "with forward: the number to ring")
 	flags.StringVar(&f.strangersURL, "strangers-webhook-url", "", "with webhook: the address to ask")
 	flags.BoolVar(&f.announceRecording, "recording-announcement", false, "say that a call is recorded before it is")
+	f.guards.on(cmd)
 	flags.Int64Var(&f.retention, "recording-retention-days", 0, "how long recordings are kept; 0 is until they are deleted")
 }
 
@@ -67,5 +69,6 @@ func (f *ownSettings) given(cmd *cobra.Command) client.SettingsChange {
 	if policy := (client.StrangerPolicy{Action: f.strangers, ForwardTo: f.strangersForward, WebhookURL: f.strangersURL}); policy != (client.StrangerPolicy{}) {
 		change.StrangerPolicy = &policy
 	}
+	f.guards.given(cmd, &change)
 	return change
 }

@@ -21,6 +21,8 @@ type TenantChange struct {
 	MaxDuration      int64      `json:"max_duration,omitempty"` // seconds
 	RingSeconds      int64      `json:"ring_seconds,omitempty"`
 	RingTotalSeconds int64      `json:"ring_total_seconds,omitempty"`
+
+	PermittedPrefixes *[]string `json:"permitted_prefixes,omitempty"`
 }
 
 // RateLimit bounds a tenant's API requests; 0 keeps a value.
@@ -49,6 +51,8 @@ type Tenant struct {
 	RingSeconds      int64     `json:"ring_seconds"`
 	RingTotalSeconds int64     `json:"ring_total_seconds"`
 	CreatedAt        string    `json:"created_at"`
+
+	PermittedPrefixes []string `json:"permitted_prefixes"` // empty = any number may be rung
 }
 
 // Token is a token without its secret.

@@ -24,6 +24,28 @@ type Settings struct {
 	RecordingAnnouncement  bool           `json:"recording_announcement"`
 	RecordingRetentionDays int64          `json:"recording_retention_days"`
 	StrangerWebhookSecret  string         `json:"stranger_webhook_secret"`
+	AllowedPrefixes        []string       `json:"allowed_prefixes"`
+	MaxCallsPerDay         int64          `json:"max_allocation_calls_per_day"`
+	MaxMinutesPerDay       int64          `json:"max_allocation_minutes_per_day"`
+	VelocityAlarm          VelocityAlarm  `json:"velocity_alarm"`
+}
+
+// VelocityAlarm tells of calls that come faster than they should; 0 is any number.
+type VelocityAlarm struct {
+	Minutes         int64 `json:"minutes"`
+	CallerCalls     int64 `json:"caller_calls"`
+	AllocationCalls int64 `json:"allocation_calls"`
+	TenantCalls     int64 `json:"tenant_calls"`
+	Block           bool  `json:"block"`
+}
+
+// VelocityAlarmChange changes what it names; nil leaves a member as it is.
+type VelocityAlarmChange struct {
+	Minutes         *int64 `json:"minutes,omitempty"`
+	CallerCalls     *int64 `json:"caller_calls,omitempty"`
+	AllocationCalls *int64 `json:"allocation_calls,omitempty"`
+	TenantCalls     *int64 `json:"tenant_calls,omitempty"`
+	Block           *bool  `json:"block,omitempty"`
 }
 
 // StrangerPolicy is what a caller gets whom no allocation lets through.
@@ -51,6 +73,11 @@ type SettingsChange struct {
 	StrangerPolicy         *StrangerPolicy `json:"stranger_policy,omitempty"`
 	RecordingAnnouncement  *bool           `json:"recording_announcement,omitempty"`
 	RecordingRetentionDays *int64          `json:"recording_retention_days,omitempty"`
+
+	AllowedPrefixes  *[]string            `json:"allowed_prefixes,omitempty"`
+	MaxCallsPerDay   *int64               `json:"max_allocation_calls_per_day,omitempty"`
+	MaxMinutesPerDay *int64               `json:"max_allocation_minutes_per_day,omitempty"`
+	VelocityAlarm    *VelocityAlarmChange `json:"velocity_alarm,omitempty"`
 }
 
 // Settings reads the tenant's settings.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"tandem/internal/e164"
 	"tandem/internal/masking"
 	"tandem/internal/store"
 )
@@ -46,7 +47,9 @@ func entry(by Origin, scope masking.TenantID, result any, now time.Time) masking
 	case masking.Trunk:
 		by.Object = made.Name
 	case []masking.VirtualNumber:
-		by.Object = namesOf(made)
+		by.Object = namesOf(made, func(n masking.VirtualNumber) e164.Number { return n.Number })
+	case []BlockedCaller:
+		by.Object = namesOf(made, func(b BlockedCaller) e164.Number { return b.Number })
 	}
 	return masking.AuditEntry{At: now, Actor: by.Actor, Tenant: by.Tenant, Action: by.Action, Object: by.Object,
 		Outcome: masking.OutcomeDone, Request: by.Request}
@@ -62,10 +65,10 @@ func refusedEntry(by Origin, scope masking.TenantID, refused *masking.Error, now
 // namedNumbers is how many of the numbers that were added are named.
 const namedNumbers = 10
 
-func namesOf(numbers []masking.VirtualNumber) string {
+func namesOf[T any](numbers []T, number func(T) e164.Number) string {
 	var names []string
 	for _, n := range numbers[:min(len(numbers), namedNumbers)] {
-		names = append(names, n.Number.Hidden())
+		names = append(names, number(n).Hidden())
 	}
 	if more := len(numbers) - namedNumbers; more > 0 {
 		names = append(names, "and "+strconv.Itoa(more)+" more")

@@ -43,6 +43,9 @@ func (s *Allocations) UpdateParties(ctx context.Context, t masking.Tenant, id ma
 			if err != nil {
 				return a, err
 			}
+			if err := t.Settings.Guards.CheckParties(a, next); err != nil {
+				return a, err
+			}
 			if err := checkParties(ctx, tx, next); err != nil {
 				return a, err
 			}

@@ -101,6 +101,7 @@ type Plane struct {
 	Prompts     *Prompts
 	Routes      *Routes
 	Audit       *Audit
+	Blocked     *Blocked
 }
 
 // New makes the use cases. It refuses options that would fail later.
@@ -131,6 +132,7 @@ func New(o Options) (*Plane, error) {
 		Prompts:     &Prompts{c, o.Announcements},
 		Routes:      &Routes{c, o.Routing},
 		Audit:       &Audit{c},
+		Blocked:     &Blocked{c},
 	}, nil
 }
 

@@ -20,7 +20,8 @@ type Numbers struct{ *core }
 func (s *Numbers) Add(ctx context.Context, t masking.TenantID, numbers []masking.VirtualNumber, once Once[[]masking.VirtualNumber]) (Answer, error) {
 	return change(ctx, s.core, operators, "add numbers", once,
 		func(ctx context.Context, tx store.Tx, now time.Time) ([]masking.VirtualNumber, error) {
-			if _, err := tx.Tenant(ctx, t); err != nil {
+			tenant, err := tx.Tenant(ctx, t)
+			if err != nil {
 				return nil, err
 			}
 			added := make([]masking.VirtualNumber, len(numbers))
@@ -32,7 +33,7 @@ func (s *Numbers) Add(ctx context.Context, t masking.TenantID, numbers []masking
 				added[i] = n
 			}
 			for i, n := range added { // now that all of them are in the pool
-				if err := checkStrangers(ctx, tx, n.Strangers); err != nil {
+				if err := checkStrangers(ctx, tx, tenant.Settings.Guards, n.Strangers); err != nil {
 					return nil, Within(err, fmt.Sprintf("numbers[%d].", i))
 				}
 			}
@@ -63,11 +64,11 @@ func Within(err error, place string) error {
 }
 
 // checkStrangers refuses a treatment of strangers that cannot be carried out.
-func checkStrangers(ctx context.Context, tx store.Tx, p masking.StrangerPolicy) error {
+func checkStrangers(ctx context.Context, tx store.Tx, g masking.Guards, p masking.StrangerPolicy) error {
 	if err := p.Check(); err != nil {
 		return err
 	}
-	return checkForward(ctx, tx, p.Forward)
+	return checkForward(ctx, tx, g, p.Forward)
 }
 
 // countedPINs bounds what is counted of PINs: more than a number ever has.
@@ -121,7 +122,11 @@ func (s *Numbers) Update(ctx context.Context, t masking.TenantID, n e164.Number,
 			}
 			had := vn.Strangers
 			if vn = edit(vn); vn.Strangers != had {
-				if err := checkStrangers(ctx, tx, vn.Strangers); err != nil {
+				tenant, err := tx.Tenant(ctx, t)
+				if err != nil {
+					return vn, err
+				}
+				if err := checkStrangers(ctx, tx, tenant.Settings.Guards, vn.Strangers); err != nil {
 					return vn, err
 				}
 			}

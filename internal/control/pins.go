@@ -98,6 +98,9 @@ func (w PinChange) judge(ctx context.Context, tx store.Tx, a masking.Allocation,
 		if next, err = next.WithParties(w.From, w.To, now); err != nil {
 			return a, err
 		}
+		if err := s.Guards.CheckParties(a, next); err != nil {
+			return a, err
+		}
 		if err := checkParties(ctx, tx, next); err != nil {
 			return a, err
 		}

@@ -74,16 +74,19 @@ func (c *core) adjust(ctx context.Context, tx store.Tx, had masking.Settings, ed
 			Message: "language must be one that this server speaks: " + strings.Join(c.languages, ", ")}
 	}
 	if want.Strangers.Forward != had.Strangers.Forward {
-		return want, checkForward(ctx, tx, want.Strangers.Forward)
+		return want, checkForward(ctx, tx, want.Guards, want.Strangers.Forward)
 	}
 	return want, nil
 }
 
-// checkForward refuses to send strangers to a number that is in any tenant's
-// pool: the call would come back to us.
-func checkForward(ctx context.Context, tx store.Tx, to e164.Number) error {
+// checkForward refuses to send strangers to a number that may not be rung, and to
+// one that is in any tenant's pool: the call would come back to us.
+func checkForward(ctx context.Context, tx store.Tx, g masking.Guards, to e164.Number) error {
 	if to.IsZero() {
 		return nil
+	}
+	if !g.Permits(to) {
+		return masking.ErrNotPermitted("stranger_policy.forward_to")
 	}
 	virtual, err := tx.AnyVirtual(ctx, []e164.Number{to})
 	if err != nil || !virtual {

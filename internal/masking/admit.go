@@ -15,6 +15,8 @@ type Route struct {
 	Found  []Allocation // those that claim (number, caller): none or one
 	// PINs says that PINs are claimed on the number; all of them may have expired.
 	PINs bool
+	// Blocked says that the tenant lets nothing of this caller through.
+	Blocked bool
 }
 
 // Ask is what a call is routed by, and what its record begins with.
@@ -47,6 +49,7 @@ type Plan struct {
 	Together      bool          // all are rung at once
 	RingEach      time.Duration
 	RingTotal     time.Duration
+	MaxTalk       time.Duration // what the day has left for it; 0 = no bound
 }
 
 // Refusal says why a call is not routed, for the record. What the caller hears
@@ -68,6 +71,12 @@ const (
 	RefusedUnavailable     Refusal = "unavailable"      // the store cannot be read, or draining
 	RefusedPIN             Refusal = "pin_failed"       // a PIN was asked for, and no right one came
 	RefusedPINLocked       Refusal = "pin_locked"       // the caller has no entries left
+
+	RefusedBlocked     Refusal = "caller_blocked"          // the tenant lets nothing of this caller through
+	RefusedDestination Refusal = "destination_not_allowed" // nobody whom the call would ring may be rung
+	RefusedDayCalls    Refusal = "day_calls"               // as many calls came through the allocation today as may
+	RefusedDayTalk     Refusal = "day_minutes"             // as long was talked through the allocation today as may be
+	RefusedVelocity    Refusal = "velocity"                // calls come faster than they may
 )
 
 // Error makes a Refusal an error.
@@ -77,10 +86,14 @@ func (r Refusal) Error() string { return "refused: " + string(r) }
 //
 // At most one allocation names (virtual number, caller): the store keeps that
 // true, so Admit never chooses between two and refuses if it is shown two. It
-// looks at the clock it is given and does no I/O. The error is a [Refusal].
+// looks at the clock it is given and does no I/O. The error is a [Refusal]; the plan
+// with it names the allocation if one matched and a guard refuses the call.
 func Admit(r Route, caller e164.Number, now time.Time) (Plan, error) {
 	if caller.IsZero() {
 		return Plan{}, RefusedWithheld
+	}
+	if r.Blocked {
+		return Plan{}, RefusedBlocked
 	}
 	if caller == r.Number.Number { // which only our own calls show
 		return Plan{}, RefusedLoop
@@ -100,25 +113,62 @@ func Admit(r Route, caller e164.Number, now time.Time) (Plan, error) {
 	}
 	switch {
 	case slices.Contains(a.From, caller):
-		return r.plan(a, caller, FromCalls), nil
+		return r.guarded(a, caller, FromCalls, now)
 	case slices.Contains(a.To, caller) && a.Usage == OneWay:
 		return Plan{}, RefusedWrongDirection
 	case slices.Contains(a.To, caller):
-		return r.plan(a, caller, ToCalls), nil
+		return r.guarded(a, caller, ToCalls, now)
 	}
 	return Plan{}, RefusedStranger
 }
 
+// guarded is the plan of a call that matched, unless a guard refuses it. What today
+// has had is judged again where it is counted ([Guards.Judge]).
+func (r Route) guarded(a Allocation, caller e164.Number, d Direction, now time.Time) (Plan, error) {
+	p, s := r.plan(a, caller, d), r.Tenant.Settings
+	if p.Barred() {
+		return p, RefusedDestination
+	}
+	if _, why := s.Guards.Judge(a.Today.On(DayOf(now, s.Zone)), 0); why != "" {
+		p.Targets = nil
+		return p, why
+	}
+	return p, nil
+}
+
 // plan rings the side of a that the direction leads to, as the tenant wants it.
 func (r Route) plan(a Allocation, caller e164.Number, d Direction) Plan {
-	targets := a.To
-	if d == ToCalls {
-		targets = a.From
-	}
-	targets = slices.DeleteFunc(slices.Clone(targets), func(n e164.Number) bool { return n == caller })
 	s := r.Tenant.Settings
+	targets := s.Guards.permitted(a.side(d, caller))
 	return Plan{Tenant: r.Tenant, Allocation: a, VirtualNumber: a.VirtualNumber, Caller: caller, Direction: d,
 		Targets: s.Ring.Order(targets, a.Turn(d)), Together: s.Ring == Simultaneous, RingEach: s.RingEach, RingTotal: s.RingTotal}
+}
+
+// side are the numbers that a call of the direction leads to, without the caller's own.
+func (a Allocation) side(d Direction, caller e164.Number) []e164.Number {
+	side := a.To
+	if d == ToCalls {
+		side = a.From
+	}
+	return slices.DeleteFunc(slices.Clone(side), func(n e164.Number) bool { return n == caller })
+}
+
+// Barred reports whether there are numbers to ring, and none of them may be rung.
+func (p Plan) Barred() bool {
+	return len(p.Targets) == 0 && len(p.Allocation.side(p.Direction, p.Caller)) > 0
+}
+
+// Record is what the record of a call begins with that goes as planned.
+func (p Plan) Record(a Ask, node string) Call {
+	c := Call{ID: a.Call, Tenant: p.Tenant.ID, Allocation: p.Allocation.ID, VirtualNumber: p.VirtualNumber, Caller: p.Caller,
+		Direction: p.Direction, CustomField: p.Allocation.CustomField, Node: node, StartedAt: a.Received}
+	if p.Tenant.Settings.Zone != nil {
+		c.Day = DayOf(a.Received, p.Tenant.Settings.Zone)
+	}
+	if len(p.Targets) > 0 {
+		c.Callee = p.Targets[0]
+	}
+	return c
 }
 
 func seconds(d time.Duration) string { return strconv.FormatInt(int64(d/time.Second), 10) }

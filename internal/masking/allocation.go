@@ -69,6 +69,7 @@ type Allocation struct {
 	EndedAt        time.Time // zero: not ended by anybody; see Status for expiry
 	EndReason      EndReason
 	Tally          Tally
+	Today          Use  // of the day of its last call
 	ToTurn         Turn // of calls that ring To
 	FromTurn       Turn // of calls that ring From
 }
@@ -113,10 +114,11 @@ func (d Draft) New(id AllocationID, t Tenant, now time.Time) (Allocation, error)
 	if usage == "" {
 		usage = TwoWay
 	}
-	return Allocation{
+	a := Allocation{
 		ID: id, Tenant: t.ID, From: from, To: to, Usage: usage, Record: d.Record, CustomField: d.CustomField,
 		CreatedAt: now, UpdatedAt: now, ExpiresAt: now.Add(d.Duration), MaxPINAttempts: attempts,
-	}, nil
+	}
+	return a, t.Settings.Guards.CheckParties(Allocation{}, a)
 }
 
 // attempts are the wrong entries that a party of a GreenPin allocation may make.

@@ -46,6 +46,7 @@ type Call struct {
 	CustomField   string
 	Node          string // which node carries it
 	StartedAt     time.Time
+	Day           Day           // of StartedAt: where its allocation's use of a day is counted; zero = nowhere. Not read back
 	AnsweredAt    time.Time     // zero if never answered
 	EndedAt       time.Time     // zero while it is up
 	RingTime      time.Duration // INVITE to answer or end, by the monotonic clock

@@ -30,6 +30,7 @@ const (
 	CodeInvalidNumber          Code = "invalid_number"
 	CodeEmergencyNumber        Code = "emergency_number"
 	CodePartyIsVirtual         Code = "party_is_virtual_number"
+	CodeNumberNotAllowed       Code = "number_not_allowed"
 	CodeSamePartyOnBothSides   Code = "same_party_on_both_sides"
 	CodeDurationTooLong        Code = "duration_too_long"
 	CodeNotInPool              Code = "virtual_number_not_in_pool"

@@ -24,6 +24,8 @@ const (
 
 	EventRecordingReady  EventType = "recording.ready"
 	EventRecordingFailed EventType = "recording.failed"
+
+	EventGuardTripped EventType = "guard.tripped"
 )
 
 // Event tells of one change. It is written in the transaction of that change.

@@ -73,7 +73,7 @@ func (e Explanation) Rule() RoutingRule {
 		return RuleAllocation
 	case RefusedUnknownNumber:
 		return RuleNoNumber
-	case RefusedCallerBusy, RefusedCallerRate, RefusedAllocationLimit, RefusedTenantLimit:
+	case RefusedCallerBusy, RefusedCallerRate, RefusedAllocationLimit, RefusedTenantLimit, RefusedDayCalls, RefusedDayTalk, RefusedVelocity:
 		return RuleLimit
 	case RefusedPIN, RefusedPINLocked:
 		return RulePIN

@@ -66,6 +66,11 @@ func Treat(r Route, why Refusal) Treatment {
 	t := Treatment{Action: p.Action, Why: why, Policy: p}
 	switch why {
 	case RefusedStranger, RefusedExpired, RefusedWrongDirection, RefusedWithheld:
+	case RefusedBlocked, RefusedDestination: // who hears what others hear, and is let in by nothing else
+		if t.Action != Reject {
+			t.Action = Announce
+		}
+		return t
 	default:
 		t.Action = Reject
 		return t
@@ -108,15 +113,19 @@ func Rule(r Route, caller e164.Number, now time.Time) Ruling {
 	if !errors.As(err, &why) {
 		why = RefusedStranger
 	}
-	return r.Refuse(Treat(r, why), caller)
+	ruling := r.Refuse(Treat(r, why), caller)
+	if plan.Allocation.ID != "" {
+		ruling.Plan = plan
+	}
+	return ruling
 }
 
 // Refuse makes the ruling of a treatment. Somebody who calls from the very phone
 // that strangers are forwarded to hears what others hear: his own number is never
-// dialled (calls.md §1.4).
+// dialled (calls.md §1.4). So does everybody if that phone may not be rung.
 func (r Route) Refuse(t Treatment, caller e164.Number) Ruling {
 	switch {
-	case t.Action == Forward && t.Policy.Forward != caller:
+	case t.Action == Forward && t.Policy.Forward != caller && r.Tenant.Settings.Guards.Permits(t.Policy.Forward):
 		return Ruling{Plan: r.ForwardPlan(t.Policy.Forward, caller)}
 	case t.Action == Forward:
 		t.Action = Announce

@@ -49,6 +49,8 @@ type Settings struct {
 	Strangers          StrangerPolicy
 	RecordingNotice    bool          // both sides hear that the call is recorded before it is
 	RecordingRetention time.Duration // how long a recording is kept; 0 = until somebody deletes it
+
+	Guards Guards
 }
 
 // RateLimit bounds a tenant's API requests.
@@ -74,6 +76,7 @@ func DefaultSettings(zone *time.Location) Settings {
 		Language:    "en",
 		PINLength:   MinPINLength,
 		Strangers:   StrangerPolicy{Action: Announce},
+		Guards:      Guards{Velocity: DefaultVelocity()},
 	}
 }
 
@@ -108,6 +111,9 @@ func (s Settings) Check() error {
 		return invalid(CodeInvalidField, "recording_retention_days", "recording_retention_days must be 0 to 3650")
 	case s.Strangers.Action == "":
 		return invalid(CodeInvalidField, "stranger_policy", "stranger_policy must name an action")
+	}
+	if err := s.Guards.check(); err != nil {
+		return err
 	}
 	return s.Strangers.Check()
 }

@@ -51,6 +51,7 @@ type Reader interface {
 	RecordingReader
 	PromptReader
 	AuditReader
+	GuardReader
 }
 
 // Tx is what an Update sees and does.
@@ -66,6 +67,7 @@ type Tx interface {
 	RecordingWriter
 	PromptWriter
 	AuditWriter
+	GuardWriter
 	Replays
 }
 
@@ -166,7 +168,7 @@ type AllocationReader interface {
 // AllocationWriter changes allocations.
 type AllocationWriter interface {
 	InsertAllocation(ctx context.Context, a masking.Allocation) error
-	// UpdateAllocation writes everything but the tally, the turns and the creation.
+	// UpdateAllocation writes everything but the tally, the use, the turns and the creation.
 	UpdateAllocation(ctx context.Context, a masking.Allocation) error
 }
 
@@ -243,7 +245,8 @@ type CallReader interface {
 
 // CallWriter writes call records and events.
 type CallWriter interface {
-	// BeginCall inserts the record, counts the call in its allocation's tally and
+	// BeginCall inserts the record, counts the call in its allocation's tally, one that
+	// is not refused also in the use of its day, and
 	// makes its callee the one who began the turn of its direction, all only if the
 	// record is new; fresh tells which.
 	BeginCall(ctx context.Context, c masking.Call) (fresh bool, err error)
@@ -258,7 +261,7 @@ type CallWriter interface {
 	// KeepCallState keeps what it takes to take the call up again, in place of what
 	// was kept, only while the call is answered and has no end.
 	KeepCallState(ctx context.Context, c masking.Call, state []byte) error
-	// EndCall writes the end and the talk seconds, only if the call has no end
+	// EndCall writes the end and the talk seconds, also in the use of the day if it is still that of the call, only if the call has no end
 	// yet, and forgets its state; changed tells which. A call known as recorded stays so. The caller writes the terminal event if it did.
 	EndCall(ctx context.Context, c masking.Call) (changed bool, err error)
 	// WriteLadder writes the ladder of a call in place of the one its record has. A
@@ -358,6 +361,34 @@ type PromptWriter interface {
 	PutPrompt(ctx context.Context, p Prompt) error // in place of the one there is
 	// DeletePrompt goes back to ours; ErrNotFound if the tenant has none of his own.
 	DeletePrompt(ctx context.Context, tenant masking.TenantID, language, name string) error
+}
+
+// BlockedCaller is somebody of whom a tenant lets nothing through.
+type BlockedCaller struct {
+	Tenant    masking.TenantID
+	Number    e164.Number
+	Note      string // the tenant's own words
+	CreatedAt time.Time
+}
+
+// GuardReader reads what bounds fraud, apart from settings.
+type GuardReader interface {
+	// Pace is how many calls CountPace has counted in the window that lasts at now.
+	Pace(ctx context.Context, p masking.Pace, window time.Duration, now time.Time) (calls int, err error)
+	// BlockedCallers are those of a tenant after a number, in order.
+	BlockedCallers(ctx context.Context, tenant masking.TenantID, after string, limit int) ([]BlockedCaller, error)
+}
+
+// GuardWriter changes what bounds fraud, apart from settings.
+type GuardWriter interface {
+	// BlockCaller puts a caller on the list; of one who is there it changes the note.
+	BlockCaller(ctx context.Context, b BlockedCaller) error
+	UnblockCaller(ctx context.Context, tenant masking.TenantID, n e164.Number) error // ErrNotFound if he is not on the list
+	// CountPace counts a call and gives how many there are since the first in the
+	// window. After so long the next call begins a new one.
+	CountPace(ctx context.Context, p masking.Pace, window time.Duration, now time.Time) (calls int, err error)
+	// ForgetPaces removes at most limit counts whose window began before the given time.
+	ForgetPaces(ctx context.Context, before time.Time, limit int) (int, error)
 }
 
 // TrunkReader reads trunks.

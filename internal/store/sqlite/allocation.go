@@ -13,7 +13,7 @@ import (
 
 const allocationColumns = `a.id, a.tenant, a.virtual_number, a.from_numbers, a.to_numbers, a.usage, a.record, a.custom_field,
 	a.created_at, a.updated_at, a.expires_at, a.ended_at, a.end_reason, a.calls, a.connected, a.talk_seconds,
-	a.pin, a.to_pin, a.max_pin_attempts, a.to_began, a.to_answered, a.from_began, a.from_answered`
+	a.pin, a.to_pin, a.max_pin_attempts, a.to_began, a.to_answered, a.from_began, a.from_answered, a.day, a.day_calls, a.day_talk_seconds`
 
 // allocationDest are the destinations of allocationColumns.
 func allocationDest(a *masking.Allocation) []any {
@@ -21,7 +21,8 @@ func allocationDest(a *masking.Allocation) []any {
 		usageCol(&a.Usage), &a.Record, &a.CustomField,
 		timeCol{&a.CreatedAt}, timeCol{&a.UpdatedAt}, timeCol{&a.ExpiresAt}, timeCol{&a.EndedAt}, &a.EndReason,
 		&a.Tally.Calls, &a.Tally.Connected, &a.Tally.TalkSeconds, pinCol{&a.PIN}, pinCol{&a.ToPIN}, &a.MaxPINAttempts,
-		numberCol{&a.ToTurn.Began}, numberCol{&a.ToTurn.Answered}, numberCol{&a.FromTurn.Began}, numberCol{&a.FromTurn.Answered}}
+		numberCol{&a.ToTurn.Began}, numberCol{&a.ToTurn.Answered}, numberCol{&a.FromTurn.Began}, numberCol{&a.FromTurn.Answered},
+		dayCol{&a.Today.Day}, &a.Today.Calls, secondsCol{&a.Today.Talk}}
 }
 
 func usageCol(to *masking.Usage) wordCol[masking.Usage] {

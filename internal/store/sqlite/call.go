@@ -258,11 +258,16 @@ func (t *tx) BeginCall(ctx context.Context, c masking.Call) (fresh bool, err err
 
 // countCall counts a call in its allocation, and notes whom it is to ring first.
 func (t *tx) countCall(ctx context.Context, c masking.Call) error {
-	if c.Callee.IsZero() {
-		_, err := t.exec(ctx, `UPDATE allocation SET calls = calls + 1 WHERE id = ?`, c.Allocation)
-		return err
+	text, args := `UPDATE allocation SET calls = calls + 1`, []any(nil)
+	if !c.Callee.IsZero() {
+		text, args = text+`, `+rungSide(c.Direction)+`_began = ?`, append(args, c.Callee.E164())
 	}
-	_, err := t.exec(ctx, `UPDATE allocation SET calls = calls + 1, `+rungSide(c.Direction)+`_began = ? WHERE id = ?`, c.Callee.E164(), c.Allocation)
+	if c.Day != 0 && c.Refusal == "" { // one that is written late may be of a day before
+		text += `, day_calls = CASE WHEN day = ? THEN day_calls + 1 WHEN day < ? THEN 1 ELSE day_calls END,
+			day_talk_seconds = CASE WHEN day < ? THEN 0 ELSE day_talk_seconds END, day = MAX(day, ?)`
+		args = append(args, c.Day, c.Day, c.Day, c.Day)
+	}
+	_, err := t.exec(ctx, text+` WHERE id = ?`, append(args, c.Allocation)...)
 	return err
 }
 
@@ -334,7 +339,9 @@ func (t *tx) EndCall(ctx context.Context, c masking.Call) (changed bool, err err
 	if err != nil || allocation == "" || seconds == 0 {
 		return err == nil, err
 	}
-	_, err = t.exec(ctx, `UPDATE allocation SET talk_seconds = talk_seconds + ? WHERE id = ?`, seconds, allocation)
+	_, err = t.exec(ctx, `UPDATE allocation SET talk_seconds = talk_seconds + ?,
+		day_talk_seconds = CASE WHEN day <> 0 AND day = ? THEN day_talk_seconds + ? ELSE day_talk_seconds END WHERE id = ?`,
+		seconds, c.Day, seconds, allocation)
 	return err == nil, err
 }
 

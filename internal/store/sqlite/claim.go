@@ -14,9 +14,10 @@ import (
 // statement finds by these words; '$' comes after '#'.
 const pinClaims = `caller >= '#' AND caller < '$'`
 
-// routeQuery is the one read of every call: five steps, each by a primary key.
+// routeQuery is the one read of every call: five steps, and whether the caller is blocked, each by a primary key.
 const routeQuery = `SELECT ` + numberColumns + `, ` + tenantColumns + `,
-	EXISTS (SELECT 1 FROM claim WHERE virtual_number = n.number AND ` + pinClaims + `), c.allocation IS NOT NULL, ` + allocationColumns + `
+	EXISTS (SELECT 1 FROM claim WHERE virtual_number = n.number AND ` + pinClaims + `),
+	EXISTS (SELECT 1 FROM blocked_caller WHERE tenant = n.tenant AND number = ?), c.allocation IS NOT NULL, ` + allocationColumns + `
 	FROM virtual_number n
 	JOIN tenant t ON t.id = n.tenant
 	LEFT JOIN claim c ON c.virtual_number = n.number AND c.caller = ?
@@ -34,11 +35,11 @@ func (r *reader) route(ctx context.Context, virtual e164.Number, claimant string
 	var a masking.Allocation
 	var claimed bool
 	dest := append(numberDest(&route.Number), r.tenantDest(&route.Tenant)...)
-	dest = append(dest, &route.PINs, &claimed)
+	dest = append(dest, &route.PINs, &route.Blocked, &claimed)
 	for _, to := range allocationDest(&a) {
 		dest = append(dest, outerCol{to})
 	}
-	if err := r.row(ctx, routeQuery, []any{claimant, virtual.E164()}, dest...); err != nil {
+	if err := r.row(ctx, routeQuery, []any{claimant, claimant, virtual.E164()}, dest...); err != nil {
 		return masking.Route{}, absent(err)
 	}
 	if claimed {

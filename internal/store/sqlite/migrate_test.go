@@ -228,7 +228,7 @@ func checkDefaults(t *testing.T, s *Store) {
 	}
 	got, want := r.Tenant.Settings, masking.DefaultSettings(r.Tenant.Settings.Zone)
 	want.RateLimit, want.MaxDuration, want.RingEach, want.RingTotal = got.RateLimit, got.MaxDuration, got.RingEach, got.RingTotal
-	if got != want {
+	if !reflect.DeepEqual(got, want) {
 		t.Errorf("settings %+v, want the defaults %+v", got, want)
 	}
 	if r.PINs || r.Number.Strangers != (masking.StrangerPolicy{}) || len(r.Found) != 1 {

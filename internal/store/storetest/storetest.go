@@ -37,6 +37,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Matches", matchTests()},
 		{"States", stateTests()},
 		{"Events", eventTests()},
+		{"Guards", guardTests()},
 		{"Recordings", recordingTests()},
 		{"Prompts", promptTests()},
 		{"Trunks", trunkTests()},

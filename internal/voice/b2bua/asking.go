@@ -183,7 +183,7 @@ func (c *call) judge() State {
 		case err != nil:
 			c.log.Warn("a PIN cannot be judged now", "error", err.Error())
 			return c.leaveWith(SoundUnreachable, Reason{masking.CauseRejected, masking.RefusedUnavailable})
-		case r.Refusal == masking.RefusedAllocationLimit:
+		case slices.Contains(fullUp, r.Refusal):
 			return c.leaveWith(ToneBusy, Reason{masking.CauseRejected, r.Refusal})
 		case r.Refusal == "" && r.Plan.Tenant.ID != c.record.Tenant: // the number has changed hands since he called
 			return c.deny(masking.RefusedPIN)
@@ -198,6 +198,10 @@ func (c *call) judge() State {
 	p.asked = 0
 	return c.question(SoundWrongPIN)
 }
+
+// fullUp are the refusals of a PIN that is right.
+var fullUp = []masking.Refusal{masking.RefusedAllocationLimit, masking.RefusedDayCalls, masking.RefusedDayTalk, masking.RefusedVelocity,
+	masking.RefusedDestination}
 
 // deny tells the caller that no PIN of his is valid, and ends the call.
 func (c *call) deny(why masking.Refusal) State {

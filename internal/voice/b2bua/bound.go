@@ -7,7 +7,8 @@ import (
 	"tandem/internal/masking"
 )
 
-// This file bounds how long a talk lasts: by its tenant's longest, and, where the
+// This file bounds how long a talk lasts: by its tenant's longest, by what the
+// day has left for its allocation, and, where the
 // tenant wants that, by the life of its allocation (calls.md §1.7). Both sides are
 // warned a minute before.
 
@@ -20,12 +21,21 @@ const (
 // bound begins to mind the time of a talk.
 func (c *call) bound() {
 	s := c.plan.Tenant.Settings
-	if s.MaxCall > 0 {
-		c.arm(EvMaxTime, max(0, s.MaxCall-warnBefore-time.Since(c.answeredAt)))
+	if longest := c.longest(); longest > 0 {
+		c.arm(EvMaxTime, max(0, longest-warnBefore-time.Since(c.answeredAt)))
 	}
 	if s.EndWithAllocation && c.plan.Allocation.ID != "" {
 		c.arm(EvLifeTime, max(0, c.plan.Allocation.ExpiresAt.Sub(c.x.o.Clock())-warnBefore))
 	}
+}
+
+// longest is how long the talk may last; 0 is as long as it likes.
+func (c *call) longest() time.Duration {
+	most, day := c.plan.Tenant.Settings.MaxCall, c.plan.MaxTalk
+	if day > 0 && (most == 0 || day < most) {
+		return day
+	}
+	return most
 }
 
 // mind does what an end that nears, or is reached, asks for.
@@ -46,7 +56,7 @@ func (c *call) mind(e Event) State {
 // mindLongest warns of the end of the longest talk that there may be, once, or
 // ends the talk.
 func (c *call) mindLongest() State {
-	switch left := c.plan.Tenant.Settings.MaxCall - time.Since(c.answeredAt); {
+	switch left := c.longest() - time.Since(c.answeredAt); {
 	case left <= 0:
 		c.finish(masking.CauseMaxTime, Reason{Cause: masking.CauseMaxTime})
 		return Ending

@@ -202,12 +202,7 @@ func (c *call) enroll(r masking.Ruling, release func()) {
 	if c.release == nil {
 		c.release = func() {}
 	}
-	c.record = masking.Call{ID: c.in.Call, Tenant: plan.Tenant.ID, Allocation: plan.Allocation.ID,
-		VirtualNumber: plan.VirtualNumber, Caller: plan.Caller, Direction: plan.Direction,
-		CustomField: plan.Allocation.CustomField, Node: c.x.o.Node, StartedAt: c.in.Received}
-	if len(plan.Targets) > 0 {
-		c.record.Callee = plan.Targets[0]
-	}
+	c.record = plan.Record(c.in.Ask, c.x.o.Node)
 	c.log = c.log.With("tenant", string(plan.Tenant.ID))
 }
 

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tandem/internal/e164"
@@ -31,6 +32,7 @@ type Director struct {
 	mu      sync.Mutex
 	busy    map[caller]chan struct{} // closed when the caller is free again
 	hiding  map[e164.Number]int      // calls up of those who withhold their number, by the number called
+	trips   map[masking.Scope]*atomic.Int64
 }
 
 // Asker asks a tenant's own server about a stranger (webhook).
@@ -62,8 +64,13 @@ type DirectorOptions struct {
 
 // NewDirector makes a Director.
 func NewDirector(o DirectorOptions) *Director {
-	return &Director{store: o.Store, journal: o.Journal, clock: o.Clock, log: o.Log, key: o.Key,
-		asker: o.Asker, places: newPlaces(), busy: map[caller]chan struct{}{}, hiding: map[e164.Number]int{}}
+	d := &Director{store: o.Store, journal: o.Journal, clock: o.Clock, log: o.Log, key: o.Key,
+		asker: o.Asker, places: newPlaces(), busy: map[caller]chan struct{}{}, hiding: map[e164.Number]int{},
+		trips: map[masking.Scope]*atomic.Int64{}}
+	for _, s := range masking.Scopes {
+		d.trips[s] = new(atomic.Int64)
+	}
+	return d
 }
 
 // Route reads the claim and decides. An error means that the store cannot tell.
@@ -71,6 +78,9 @@ func NewDirector(o DirectorOptions) *Director {
 // holds nothing.
 func (d *Director) Route(ctx context.Context, a masking.Ask) (r masking.Ruling, release func(), err error) {
 	_, r, release, err = d.decide(ctx, a, counting{d})
+	if err != nil && r.Plan.Tenant.ID != "" {
+		d.drop(a, r.Plan)
+	}
 	return r, release, err
 }
 
@@ -87,6 +97,11 @@ type bounds interface {
 	holdCaller(ctx context.Context, a masking.Ask, who caller) (release func(), ok bool)
 	// holdPlaces takes those of the tenant and the allocation; release is nil with a refusal.
 	holdPlaces(a masking.Ask, plan masking.Plan) (release func(), why masking.Refusal)
+	// enter takes the place in the allocation that a PIN opens.
+	enter(a masking.Ask, plan masking.Plan) masking.Refusal
+	// count is the last: it counts the call where its tenant bounds a day, or how fast
+	// calls come, and gives the plan with the bound of the talk.
+	count(ctx context.Context, a masking.Ask, plan masking.Plan) (masking.Plan, masking.Refusal, error)
 }
 
 // decide is what every call goes through, and every explanation of one.
@@ -112,10 +127,16 @@ func (d *Director) decide(ctx context.Context, a masking.Ask, b bounds) (route m
 		return route, r, nil, nil
 	}
 	release, why := hold(ctx, a, r.Plan, b)
+	if why == "" && r.Refusal == "" {
+		if r.Plan, why, err = b.count(ctx, a, r.Plan); err != nil || why != "" {
+			release()
+			release = nil
+		}
+	}
 	if why != "" {
 		r.Refusal, r.Then = why, masking.Reject
 	}
-	return route, r, release, nil
+	return route, r, release, err
 }
 
 // unknown is the ruling on a call to a number that is in nobody's pool.
@@ -187,6 +208,14 @@ func (c counting) holdPlaces(a masking.Ask, plan masking.Plan) (release func(), 
 	return func() { c.d.places.leave(a.Call, plan) }, ""
 }
 
+func (c counting) enter(a masking.Ask, plan masking.Plan) masking.Refusal {
+	return c.d.places.enter(a.Call, plan)
+}
+
+func (c counting) count(ctx context.Context, a masking.Ask, plan masking.Plan) (masking.Plan, masking.Refusal, error) {
+	return c.d.count(ctx, a, plan)
+}
+
 // holdCaller takes the place of whoever calls.
 func (d *Director) holdCaller(ctx context.Context, a masking.Ask, who caller) (release func(), ok bool) {
 	if a.Caller.IsZero() {
@@ -254,16 +283,31 @@ func (d *Director) Consult(ctx context.Context, a masking.Ask, r masking.Ruling)
 	case masking.AskPIN, masking.Reject:
 		r.Then = answer.Action
 	case masking.Forward:
-		if to, ok := d.forwardable(ctx, a, answer.ForwardTo); ok {
-			return masking.Ruling{Plan: masking.Route{Tenant: r.Plan.Tenant, Number: masking.VirtualNumber{Number: a.Called}}.ForwardPlan(to, a.Caller)}
+		if to, ok := d.forwardable(ctx, a, answer.ForwardTo); ok && r.Plan.Tenant.Settings.Guards.Permits(to) {
+			return d.forward(ctx, a, r, to)
 		}
 		d.log.Warn("a tenant's server forwards a stranger to no number that can be rung", "call", string(a.Call), "tenant", string(r.Plan.Tenant.ID))
 	}
 	return r
 }
 
-// forwardable reads a number that a stranger may be sent to: no emergency
-// service, nobody's virtual number, which would come back to us, and not himself.
+// forward rings the number that a tenant's server named.
+func (d *Director) forward(ctx context.Context, a masking.Ask, r masking.Ruling, to e164.Number) masking.Ruling {
+	plan := masking.Route{Tenant: r.Plan.Tenant, Number: masking.VirtualNumber{Number: a.Called}}.ForwardPlan(to, a.Caller)
+	plan, why, err := d.count(ctx, a, plan)
+	if err != nil {
+		d.log.Warn("a call cannot be counted now", "call", string(a.Call), "error", err.Error())
+		d.drop(a, plan)
+		why = masking.RefusedUnavailable
+	}
+	if why != "" {
+		return masking.Ruling{Plan: r.Plan, Refusal: why, Then: masking.Reject}
+	}
+	return masking.Ruling{Plan: plan}
+}
+
+// forwardable reads a number that a stranger may be sent to: one that the tenant
+// may ring, no emergency service, nobody's virtual number, which would come back to us, and not himself.
 func (d *Director) forwardable(ctx context.Context, a masking.Ask, text string) (e164.Number, bool) {
 	to, err := e164.Parse(text)
 	if err != nil || e164.Emergency(text) || to == a.Caller {
@@ -302,9 +346,9 @@ func (d *Director) Enter(ctx context.Context, a masking.Ask, pin masking.PIN) (r
 	if err != nil {
 		return r, 0, err
 	}
-	r = d.entered(v, func(p masking.Plan) masking.Refusal { return d.places.enter(a.Call, p) })
-	if r.Refusal != v.Refusal { // there is no place
-		return r, 0, nil
+	r, err = entered(ctx, a, v, counting{d})
+	if err != nil || r.Refusal != v.Refusal { // there is no place, or a guard refuses it
+		return r, 0, err
 	}
 	return r, v.Left, nil
 }
@@ -319,6 +363,25 @@ func judge(ctx context.Context, tx store.PINReader, a masking.Ask, pin masking.P
 		return masking.PINVerdict{}, err
 	}
 	return masking.JudgePIN(found, a.Caller, pin, now), nil
+}
+
+// entered is the ruling of a PIN that was judged: a right one lets the call through
+// if there is a place in the allocation that it opens, and no guard refuses it.
+func entered(ctx context.Context, a masking.Ask, v masking.PINVerdict, b bounds) (masking.Ruling, error) {
+	switch {
+	case v.Refusal != "":
+		return masking.Ruling{Plan: v.Plan, Refusal: v.Refusal}, nil
+	case v.Plan.Barred():
+		return masking.Ruling{Refusal: masking.RefusedDestination}, nil
+	}
+	if why := b.enter(a, v.Plan); why != "" {
+		return masking.Ruling{Refusal: why}, nil
+	}
+	plan, why, err := b.count(ctx, a, v.Plan)
+	if err != nil || why != "" {
+		return masking.Ruling{Refusal: why}, err
+	}
+	return masking.Ruling{Plan: plan}, nil
 }
 
 // Expires is when an allocation expires as it stands now; zero for one that

@@ -28,6 +28,7 @@ func (d *Director) Explain(ctx context.Context, tenant masking.TenantID, a maski
 		return e, nil
 	}
 	e.PINAsked = r.Then == masking.AskPIN
+	var v masking.PINVerdict
 	err = d.store.View(ctx, func(ctx context.Context, tx store.Reader) error {
 		why, silent, err := better(ctx, tx, route, a, r.Refusal, d.clock())
 		if err != nil {
@@ -39,28 +40,17 @@ func (d *Director) Explain(ctx context.Context, tenant masking.TenantID, a maski
 		if !e.PINAsked || pin == "" {
 			return nil
 		}
-		v, err := judge(ctx, tx, a, pin, d.clock())
-		if err != nil {
-			return err
-		}
-		e.PINJudged, e.PINsLeft = true, min(v.Left, masking.TriesPerCall-1)
-		e.Ruling = d.entered(v, d.places.roomThrough)
-		e.Reason = e.Ruling.Refusal
-		return nil
+		v, err = judge(ctx, tx, a, pin, d.clock())
+		e.PINJudged = err == nil
+		return err
 	})
+	if err != nil || !e.PINJudged {
+		return e, err
+	}
+	e.PINsLeft = min(v.Left, masking.TriesPerCall-1)
+	e.Ruling, err = entered(ctx, a, v, looking{d})
+	e.Reason = e.Ruling.Refusal
 	return e, err
-}
-
-// entered is the ruling of a PIN that was judged. room says whether there is a
-// place in the allocation that it opens.
-func (d *Director) entered(v masking.PINVerdict, room func(masking.Plan) masking.Refusal) masking.Ruling {
-	if v.Refusal != "" {
-		return masking.Ruling{Plan: v.Plan, Refusal: v.Refusal}
-	}
-	if why := room(v.Plan); why != "" {
-		return masking.Ruling{Refusal: why}
-	}
-	return masking.Ruling{Plan: v.Plan}
 }
 
 // looking are the bounds of an explanation: what counting would say.
@@ -90,4 +80,12 @@ func (l looking) holdCaller(_ context.Context, a masking.Ask, who caller) (relea
 
 func (l looking) holdPlaces(_ masking.Ask, plan masking.Plan) (release func(), why masking.Refusal) {
 	return func() {}, l.d.places.room(plan)
+}
+
+func (l looking) enter(_ masking.Ask, plan masking.Plan) masking.Refusal {
+	return l.d.places.roomThrough(plan)
+}
+
+func (l looking) count(ctx context.Context, a masking.Ask, plan masking.Plan) (masking.Plan, masking.Refusal, error) {
+	return l.d.foresee(ctx, a, plan)
 }

@@ -133,7 +133,8 @@ func (j *Journal) Seen(id masking.CallID) {
 }
 
 // full are the refusals of calls that would have been let in.
-var full = []masking.Refusal{masking.RefusedCallerBusy, masking.RefusedAllocationLimit, masking.RefusedTenantLimit}
+var full = []masking.Refusal{masking.RefusedCallerBusy, masking.RefusedAllocationLimit, masking.RefusedTenantLimit,
+	masking.RefusedDayCalls, masking.RefusedDayTalk, masking.RefusedDestination}
 
 func (j *Journal) refused(r refusal) {
 	who := refusedCaller{r.ask.Called, r.ask.Caller, r.why}

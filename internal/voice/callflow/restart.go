@@ -91,6 +91,7 @@ func (j *Journal) Left(ctx context.Context) (left []Left, err error) {
 			case masking.KindOf(err) == masking.NotFound: // the allocation is gone for good
 				err = nil
 			case err == nil:
+				c.Day = masking.DayOf(c.StartedAt, plan.Tenant.Settings.Zone)
 				left = append(left, Left{Call: c, Plan: plan, State: state})
 			}
 		}
@@ -110,8 +111,14 @@ func planOf(ctx context.Context, tx store.Reader, c masking.Call) (p masking.Pla
 	if p.Tenant, err = tx.Tenant(ctx, c.Tenant); err != nil || c.Allocation == "" {
 		return p, err
 	}
-	p.Allocation, err = tx.Allocation(ctx, c.Tenant, c.Allocation)
-	return p, err
+	if p.Allocation, err = tx.Allocation(ctx, c.Tenant, c.Allocation); err != nil {
+		return p, err
+	}
+	s := p.Tenant.Settings
+	if left, bounded := s.Guards.Left(p.Allocation.Today.On(masking.DayOf(c.StartedAt, s.Zone)), 0); bounded {
+		p.MaxTalk = max(left, 1) // with none left it ends at once
+	}
+	return p, nil
 }
 
 // CloseLost ends the records of calls that this node carried when it died: each
@@ -148,6 +155,7 @@ func (j *Journal) closeLost(ctx context.Context, tx store.Tx, c masking.Call, un
 		return err
 	}
 	now := j.clock()
+	c.Day = masking.DayOf(c.StartedAt, t.Settings.Zone)
 	c.EndedAt, c.TalkTime, c.Cause = now, c.TalkTimeUntil(until), masking.CauseNodeLost
 	return j.apply(ctx, tx, entry{moment: masking.Ended, event: newEventID(now), call: c, zone: t.Settings.Zone, at: now})
 }

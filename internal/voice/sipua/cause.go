@@ -23,7 +23,8 @@ func statusFor(r b2bua.Reason) int {
 			return 433
 		case masking.RefusedCallerBusy:
 			return 486
-		case masking.RefusedCallerRate, masking.RefusedAllocationLimit, masking.RefusedTenantLimit:
+		case masking.RefusedCallerRate, masking.RefusedAllocationLimit, masking.RefusedTenantLimit,
+			masking.RefusedDayCalls, masking.RefusedDayTalk, masking.RefusedVelocity:
 			return 480
 		case masking.RefusedLoop:
 			return 482

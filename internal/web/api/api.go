@@ -160,6 +160,7 @@ func (s *server) routes() *router {
 	r.greenvn()
 	r.greenpin()
 	r.settings()
+	r.blockedCallers()
 	r.records()
 	r.streamRoutes()
 	r.routeRoutes()

@@ -117,6 +117,15 @@ func deeds() map[string]deed {
 			h.own("DELETE", "/prompts/hi/enter_pin", "").want(200)
 			return "tok", "acme", "hi/enter_pin"
 		},
+		"blocked-callers-add": func(h *harness) (string, string, string) {
+			h.own("POST", "/blocked-callers", `{"numbers":["`+alice+`","`+bob+`"]}`).want(201)
+			return "tok", "acme", "+91…01 +91…02"
+		},
+		"blocked-callers-remove": func(h *harness) (string, string, string) {
+			h.own("POST", "/blocked-callers", `{"numbers":["`+alice+`"]}`).want(201)
+			h.own("DELETE", "/blocked-callers/"+alice, "").want(200)
+			return "tok", "acme", "+91…01"
+		},
 		"settings-change": func(h *harness) (string, string, string) {
 			h.own("PUT", "/settings", `{"ring_seconds":20}`).want(200)
 			return "tok", "acme", ""

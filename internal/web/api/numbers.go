@@ -119,14 +119,9 @@ func (s *server) numbersOf(ctx context.Context, in *NumbersInput) (control.Answe
 }
 
 func (s *server) listNumbers(ctx context.Context, t masking.Tenant, in Paged) (control.Answer, error) {
-	after, err := openCursor(in.Cursor)
+	after, err := numberCursor(in.Cursor)
 	if err != nil {
 		return control.Answer{}, err
-	}
-	if after != "" {
-		if _, err := control.ParseNumber("cursor", after); err != nil {
-			return control.Answer{}, errCursor()
-		}
 	}
 	page, more, err := s.Plane.Numbers.List(ctx, t.ID, after, in.Limit)
 	if err != nil {
@@ -134,6 +129,17 @@ func (s *server) listNumbers(ctx context.Context, t masking.Tenant, in Paged) (c
 	}
 	return render(http.StatusOK, newList(page, poolNumber(t.Settings.Zone), more,
 		func(n masking.VirtualNumber) string { return cursor(n.Number.E164()) })), nil
+}
+
+// numberCursor reads a cursor that stands for a number.
+func numberCursor(text string) (string, error) {
+	after, err := openCursor(text)
+	if err == nil && after != "" {
+		if _, err := control.ParseNumber("cursor", after); err != nil {
+			return "", errCursor()
+		}
+	}
+	return after, err
 }
 
 func (s *server) number(ctx context.Context, in *NumberPath) (control.Answer, error) {

@@ -30,6 +30,7 @@ type Settings struct {
 	StrangerPolicy         StrangerPolicy `json:"stranger_policy"`
 	RecordingAnnouncement  bool           `json:"recording_announcement" doc:"both sides hear that the call is recorded before it is"`
 	RecordingRetentionDays int64          `json:"recording_retention_days" doc:"how long a recording is kept; 0: until it is deleted"`
+	GuardSettings
 }
 
 // StrangerPolicy is what a caller gets whom no allocation lets through.
@@ -63,6 +64,7 @@ type SettingsBody struct {
 	StrangerPolicy         *StrangerPolicyBody `json:"stranger_policy,omitempty" doc:"replaced as a whole; at first announce"`
 	RecordingAnnouncement  *bool               `json:"recording_announcement,omitempty"`
 	RecordingRetentionDays *int64              `json:"recording_retention_days,omitempty" minimum:"0" maximum:"3650"`
+	GuardSettingsBody
 }
 
 // StrangerPolicyBody names an action and what it needs.
@@ -119,7 +121,7 @@ func presentSettings(s masking.Settings) Settings {
 		MaxCallSeconds: int64(s.MaxCall / time.Second), EndCallsWithAllocation: s.EndWithAllocation,
 		MaxAllocationCalls: int64(s.MaxAllocationCalls), MaxCallerRate: int64(s.MaxCallerRate), PINLength: int64(s.PINLength), PINFallback: s.PINFallback,
 		StrangerPolicy: presentStrangers(s.Strangers), RecordingAnnouncement: s.RecordingNotice,
-		RecordingRetentionDays: int64(s.RecordingRetention / day)}
+		RecordingRetentionDays: int64(s.RecordingRetention / day), GuardSettings: presentGuards(s.Guards)}
 }
 
 func presentStrangers(p masking.StrangerPolicy) StrangerPolicy {
@@ -162,7 +164,7 @@ func (b SettingsBody) adjust(s *masking.Settings) error {
 		setInt(&days, b.RecordingRetentionDays)
 		s.RecordingRetention = time.Duration(min(days, 1<<14)) * day // no more than overflows, and out of range
 	}
-	return nil
+	return b.GuardSettingsBody.adjust(&s.Guards)
 }
 
 const day = 24 * time.Hour

@@ -23,6 +23,7 @@ type Tenant struct {
 	Name       string             `json:"name"`
 	RateLimit  RateLimit          `json:"rate_limit"`
 	MaxCalls   int64              `json:"max_calls" doc:"calls up at once; 0: any number"`
+	Permitted  []string           `json:"permitted_prefixes" doc:"how a number must begin to be rung, whatever the tenant allows himself; empty: any"`
 	Settings
 	CreatedAt string `json:"created_at" format:"date-time"`
 }
@@ -50,6 +51,7 @@ type TenantBody struct {
 	Name      *string        `json:"name,omitempty" maxLength:"128"`
 	RateLimit *RateLimitBody `json:"rate_limit,omitempty"`
 	MaxCalls  *int64         `json:"max_calls,omitempty" minimum:"0" maximum:"1000000" doc:"calls up at once; 0: any number"`
+	Permitted *[]string      `json:"permitted_prefixes,omitempty" maxItems:"250" doc:"how a number must begin to be rung, whatever the tenant allows himself; empty: any" example:"+91"`
 	SettingsBody
 }
 
@@ -165,6 +167,9 @@ func (b TenantBody) adjust(s *masking.Settings) error {
 		setInt(&s.RateLimit.Burst, rate.Burst)
 	}
 	setInt(&s.MaxCalls, b.MaxCalls)
+	if err := setPrefixes(&s.Guards.Permitted, "permitted_prefixes", b.Permitted); err != nil {
+		return err
+	}
 	return b.SettingsBody.adjust(s)
 }
 
@@ -172,6 +177,7 @@ func presentTenant(t masking.Tenant) Tenant {
 	s := t.Settings
 	return Tenant{TenantID: t.ID, AccountSID: t.AccountSID, Name: t.Name, Settings: presentSettings(s),
 		RateLimit: RateLimit{PerSecond: int64(s.RateLimit.PerSecond), Burst: int64(s.RateLimit.Burst)}, MaxCalls: int64(s.MaxCalls),
+		Permitted: append([]string{}, s.Guards.Permitted...),
 		CreatedAt: masking.Stamp(t.CreatedAt, s.Zone)}
 }
 

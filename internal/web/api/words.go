@@ -57,6 +57,16 @@ func refusalWords(why masking.Refusal) string {
 		return "no right PIN was entered"
 	case masking.RefusedPINLocked:
 		return "the caller has no entries of PINs left"
+	case masking.RefusedBlocked:
+		return "the tenant lets nothing of this caller through"
+	case masking.RefusedDestination:
+		return "nobody whom the call would ring may be rung: see permitted_prefixes and allowed_prefixes"
+	case masking.RefusedDayCalls:
+		return "as many calls came through the allocation today as the tenant's settings let be"
+	case masking.RefusedDayTalk:
+		return "as long was talked through the allocation today as the tenant's settings let be"
+	case masking.RefusedVelocity:
+		return "calls come faster than the tenant's velocity_alarm lets them"
 	}
 	return "reason " + string(why)
 }
