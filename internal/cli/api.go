@@ -121,6 +121,15 @@ func (g *apiGroup) session(cmd *cobra.Command) (*session, error) {
 	return s, nil
 }
 
+// unhurried is a client for answers that take their time, of which none is kept.
+func (s *session) unhurried() (*client.Client, error) {
+	c, err := client.New(client.Options{BaseURL: s.to.Server, AccountSID: s.to.AccountSID, Token: s.to.Token, HTTP: &http.Client{}})
+	if err != nil {
+		return nil, misuse(s.cmd, err)
+	}
+	return c, nil
+}
+
 func sameServer(a, b string) bool { return strings.TrimRight(a, "/") == strings.TrimRight(b, "/") }
 
 // requestTimeout is longer than a server takes over anything.

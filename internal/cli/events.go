@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -60,9 +59,9 @@ func (p *program) followCommand(g *apiGroup) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		c, err := client.New(client.Options{BaseURL: s.to.Server, AccountSID: s.to.AccountSID, Token: s.to.Token, HTTP: &http.Client{}})
+		c, err := s.unhurried()
 		if err != nil {
-			return misuse(cmd, err)
+			return err
 		}
 		return explained(followOn(cmd.Context(), c, tenant, after, s.out))
 	}

@@ -144,31 +144,62 @@ func (p *program) callsCommand() *cobra.Command {
 	var filter client.CallFilter
 	var at *client.Page
 	var allocation, since, until string
+	var csv bool
+	read := func(s *session) (tenant string, err error) {
+		if tenant, err = s.asTenant(); err != nil {
+			return "", err
+		}
+		filter.Page = *at
+		if strings.HasPrefix(allocation, "gp_") {
+			filter.GreenPinID = allocation
+		} else {
+			filter.GreenVNID = allocation
+		}
+		if filter.Since, err = s.time("since", since); err != nil {
+			return "", err
+		}
+		filter.Until, err = s.time("until", until)
+		return tenant, err
+	}
 	list := g.add(verb{use: "list", short: "List calls, newest first (as the tenant)", args: exactly(),
+		example: "  tandem calls list --cause busy --since 2024-06-15T00:00:00+05:30\n  tandem calls list --csv > calls.csv",
 		columns: []string{"call_sid", "greenvn", "vn", "from", "to", "status", "cause", "dial_call_duration", "on_call_duration", "start_time"},
 		run: func(ctx context.Context, s *session, _ []string) error {
-			tenant, err := s.asTenant()
-			if err != nil {
-				return err
+			tenant, err := read(s)
+			if err == nil {
+				_, err = s.Calls(ctx, tenant, filter)
 			}
-			filter.Page = *at
-			if strings.HasPrefix(allocation, "gp_") {
-				filter.GreenPinID = allocation
-			} else {
-				filter.GreenVNID = allocation
-			}
-			if filter.Since, err = s.time("since", since); err != nil {
-				return err
-			}
-			if filter.Until, err = s.time("until", until); err != nil {
-				return err
-			}
-			_, err = s.Calls(ctx, tenant, filter)
 			return err
 		}})
+	page := list.RunE
+	list.RunE = func(cmd *cobra.Command, args []string) error {
+		if !csv {
+			return page(cmd, args)
+		}
+		s, err := g.session(cmd)
+		if err != nil {
+			return err
+		}
+		tenant, err := read(s)
+		if err != nil {
+			return err
+		}
+		c, err := s.unhurried()
+		if err != nil {
+			return err
+		}
+		return explained(c.CallsCSV(cmd.Context(), tenant, filter, s.out))
+	}
 	at = paging(list)
 	list.Flags().StringVar(&allocation, "allocation", "", "only those of this allocation")
 	list.Flags().StringVar(&filter.Status, "status", "", "live or ended")
+	list.Flags().StringVar(&filter.Cause, "cause", "", "only those that ended so, as busy")
+	list.Flags().StringVar(&filter.Direction, "direction", "", "from_to or to_from")
+	list.Flags().StringVar(&filter.VirtualNumber, "virtual-number", "", "only those to this number")
+	list.Flags().StringVar(&filter.Party, "party", "", "only those that this number made, or in which it was rung last or answered")
+	list.Flags().StringVar(&filter.Answered, "answered", "", "true or false")
+	list.Flags().StringVar(&filter.Recorded, "recorded", "", "true or false: whether a recording was begun")
+	list.Flags().BoolVar(&csv, "csv", false, "write all of them as CSV; --limit and --cursor do not matter")
 	list.Flags().StringVar(&since, "since", "", "only those that started then or later (RFC 3339)")
 	list.Flags().StringVar(&until, "until", "", "only those that started before (RFC 3339)")
 

@@ -3,6 +3,8 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"time"
@@ -214,11 +216,29 @@ type LadderMessage struct {
 // CallFilter narrows a list of calls; zero fields do not.
 type CallFilter struct {
 	Page
-	GreenVNID  string
-	GreenPinID string
-	Status     string // "live" or "ended"
-	Since      time.Time
-	Until      time.Time
+	GreenVNID     string
+	GreenPinID    string
+	Status        string // "live" or "ended"
+	Cause         string
+	Direction     string // "from_to" or "to_from"
+	VirtualNumber string
+	Party         string // who called, or was rung last or answered
+	Answered      string // "true" or "false"
+	Recorded      string // "true" or "false"
+	Since         time.Time
+	Until         time.Time
+}
+
+// all is the query of a list that is narrowed.
+func (f CallFilter) all() url.Values {
+	q := f.query()
+	for name, value := range map[string]string{"greenvn_id": f.GreenVNID, "greenpin_id": f.GreenPinID, "status": f.Status, "cause": f.Cause,
+		"direction": f.Direction, "virtual_number": f.VirtualNumber, "party": f.Party, "answered": f.Answered, "recorded": f.Recorded} {
+		put(q, name, value)
+	}
+	putTime(q, "since", f.Since)
+	putTime(q, "until", f.Until)
+	return q
 }
 
 // Event is one event.
@@ -313,13 +333,30 @@ func (c *Client) Numbers(ctx context.Context, tenant string, p Page) (List[Numbe
 
 // Calls reads a page of calls, newest first.
 func (c *Client) Calls(ctx context.Context, tenant string, f CallFilter) (List[CallRecord], error) {
-	q := f.query()
-	put(q, "greenvn_id", f.GreenVNID)
-	put(q, "greenpin_id", f.GreenPinID)
-	put(q, "status", f.Status)
-	putTime(q, "since", f.Since)
-	putTime(q, "until", f.Until)
-	return do[List[CallRecord]](ctx, c, asTenant, request{method: http.MethodGet, path: own(tenant, "calls"), query: q})
+	return do[List[CallRecord]](ctx, c, asTenant, request{method: http.MethodGet, path: own(tenant, "calls"), query: f.all()})
+}
+
+// CallsCSV writes all calls that f leaves, newest first, as CSV with a line of names;
+// the page of f does not matter. An error may come after a part has been written.
+func (c *Client) CallsCSV(ctx context.Context, tenant string, f CallFilter, w io.Writer) error {
+	f.Page = Page{}
+	req, err := c.prepare(ctx, asTenant, request{method: http.MethodGet, path: own(tenant, "calls.csv"), query: f.all()})
+	if err != nil {
+		return err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return withoutURL(err)
+	}
+	defer func() { _ = resp.Body.Close() }() // it was read to its end, or given up
+	if resp.StatusCode != http.StatusOK {
+		body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // what came of it says enough
+		return errorOf(resp, body)
+	}
+	if _, err := io.Copy(w, resp.Body); err != nil {
+		return fmt.Errorf("read the table: %w", err)
+	}
+	return nil
 }
 
 func putTime(q url.Values, name string, t time.Time) {

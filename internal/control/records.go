@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"tandem/internal/e164"
 	"tandem/internal/masking"
 	"tandem/internal/store"
 )
@@ -27,12 +28,18 @@ const (
 
 // CallQuery narrows a list of calls; zero fields do not.
 type CallQuery struct {
-	Allocation masking.AllocationID
-	Status     CallStatus
-	Since      time.Time // of the call's start
-	Until      time.Time
-	After      masking.CallID // the last one of the page before
-	Limit      int
+	Allocation    masking.AllocationID
+	Status        CallStatus
+	Cause         masking.Cause
+	Direction     masking.Direction
+	VirtualNumber e164.Number
+	Party         e164.Number // who called, or was rung last or answered
+	Answered      *bool
+	Recorded      *bool
+	Since         time.Time // of the call's start
+	Until         time.Time
+	After         masking.CallID // the last one of the page before
+	Limit         int
 }
 
 // RecordedCall is a call, and what is known of its recording if it has one.
@@ -80,7 +87,8 @@ func (s *Records) readCall(ctx context.Context, id masking.CallID, read func(con
 // Calls reads a tenant's calls, newest first; more tells whether others follow.
 func (s *Records) Calls(ctx context.Context, t masking.TenantID, q CallQuery) (page []masking.Call, more bool, err error) {
 	err = s.view(ctx, "list calls", func(ctx context.Context, tx store.Reader) error {
-		page, err = tx.Calls(ctx, store.CallFilter{Tenant: t, Allocation: q.Allocation, Status: string(q.Status),
+		page, err = tx.Calls(ctx, store.CallFilter{Tenant: t, Allocation: q.Allocation, Status: string(q.Status), Cause: q.Cause,
+			Direction: q.Direction, VirtualNumber: q.VirtualNumber, Party: q.Party, Answered: q.Answered, Recorded: q.Recorded,
 			Since: q.Since, Until: q.Until, Before: q.After, Limit: q.Limit + 1})
 		return err
 	})

@@ -194,13 +194,21 @@ type Claims interface {
 
 // CallFilter narrows a list of calls; zero fields do not.
 type CallFilter struct {
-	Tenant     masking.TenantID
-	Allocation masking.AllocationID
-	Status     string // "" | "live" | "ended"
-	Since      time.Time
-	Until      time.Time
-	Before     masking.CallID // the page after this one; newest first
-	Limit      int
+	Tenant        masking.TenantID
+	Allocation    masking.AllocationID
+	Status        string // "" | "live" | "ended"
+	Cause         masking.Cause
+	Direction     masking.Direction
+	VirtualNumber e164.Number
+	Party         e164.Number // who called, or was rung last or answered
+	Answered      *bool       // nil: either
+	Recorded      *bool       // a recording of it was begun
+	Since         time.Time   // of the start
+	Until         time.Time
+	// Before is the page after this call, newest first by start and id. A call that
+	// begins meanwhile comes before all pages that are still to be read.
+	Before masking.CallID
+	Limit  int
 }
 
 // EventFilter narrows a list of events.

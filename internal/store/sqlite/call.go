@@ -197,6 +197,24 @@ func callQuery(f store.CallFilter, before time.Time) (text string, args []any) {
 	if !f.Until.IsZero() {
 		and(`k.started_at < ?`, millis(f.Until))
 	}
+	if f.Cause != "" {
+		and(`k.cause = ?`, f.Cause)
+	}
+	if f.Direction != "" {
+		and(`k.direction = ?`, f.Direction)
+	}
+	if !f.VirtualNumber.IsZero() {
+		and(`k.virtual_number = ?`, f.VirtualNumber.E164())
+	}
+	if !f.Party.IsZero() {
+		and(`(k.caller = ? OR k.callee = ?)`, f.Party.E164(), f.Party.E164())
+	}
+	if f.Answered != nil {
+		and(`(k.answered_at <> 0) = ?`, *f.Answered)
+	}
+	if f.Recorded != nil {
+		and(`(k.recorded <> 0) = ?`, *f.Recorded)
+	}
 	if f.Before != "" {
 		and(`(k.started_at, k.id) < (?, ?)`, millis(before), f.Before)
 	}

@@ -25,6 +25,7 @@ func callTests() []test {
 		{"ACallWithoutARecordIsNotFound", callUnknown},
 		{"ACallWithoutAnAllocationCountsNowhere", callOfStranger},
 		{"ListsOfCallsAreNewestFirstAndNarrowed", callLists},
+		{"CallsAreNarrowedByWhatBecameOfThemAndPagesHold", callFilters},
 		{"TheLadderOfACallIsKeptWithItsRecordAndNotListed", callLadder},
 		{"OpenCallsAreThoseOfTheNodeWithoutAnEnd", openCalls},
 	}
@@ -355,6 +356,63 @@ func callLists(b *bench) {
 			b.Errorf("%+v: got %q, want %q", c.f, got, c.want)
 		}
 	}
+}
+
+// callFilters narrows a list by what became of calls; pages of it hold, whatever
+// begins meanwhile.
+func callFilters(b *bench) {
+	b.acme()
+	a := b.created(Allocation("acme", AllocationID(1), Virtual(2), People(1), People(2)), Start())
+	other := b.created(Allocation("acme", AllocationID(2), Virtual(1), People(1), People(4)), Start())
+	begin := func(i int, of masking.Allocation, edit func(*masking.Call)) {
+		call := Call(of, CallID(i), Person(1))
+		call.StartedAt, call.Callee, call.Direction = Start().Add(time.Duration(i)*time.Second), of.To[0], masking.FromCalls
+		edit(&call)
+		if _, err := b.report(store.Tx.BeginCall, call); err != nil {
+			b.Fatal(err)
+		}
+	}
+	ended := func(c *masking.Call, cause masking.Cause) { c.EndedAt, c.Cause = c.StartedAt.Add(time.Second), cause }
+	begin(0, a, func(c *masking.Call) { ended(c, masking.CauseBusy) })
+	begin(1, a, func(c *masking.Call) {
+		ended(c, masking.CauseCallerHungUp)
+		c.AnsweredAt, c.Recorded = c.StartedAt, true
+	})
+	begin(2, other, func(c *masking.Call) { ended(c, masking.CauseCallerHungUp); c.AnsweredAt = c.StartedAt })
+	begin(3, a, func(c *masking.Call) {
+		c.Caller, c.Callee, c.Direction = Person(2), Person(1), masking.ToCalls
+		ended(c, masking.CauseBusy)
+	})
+	begin(4, other, func(*masking.Call) {})
+	yes, no := true, false
+	list := func(f store.CallFilter) (got string) {
+		b.Helper()
+		f.Tenant = "acme"
+		for _, call := range get(b, func(ctx context.Context, tx store.Reader) ([]masking.Call, error) { return tx.Calls(ctx, f) }) {
+			for i := range 10 {
+				if call.ID == CallID(i) {
+					got += fmt.Sprint(i, " ")
+				}
+			}
+		}
+		return got
+	}
+	equal(b, list(store.CallFilter{Cause: masking.CauseBusy}), "3 0 ")
+	equal(b, list(store.CallFilter{Direction: masking.ToCalls}), "3 ")
+	equal(b, list(store.CallFilter{VirtualNumber: Virtual(1)}), "4 2 ")
+	equal(b, list(store.CallFilter{Party: Person(2)}), "3 1 0 ")
+	equal(b, list(store.CallFilter{Party: Person(4)}), "4 2 ")
+	equal(b, list(store.CallFilter{Party: Person(9)}), "")
+	equal(b, list(store.CallFilter{Answered: &yes}), "2 1 ")
+	equal(b, list(store.CallFilter{Answered: &no}), "4 3 0 ")
+	equal(b, list(store.CallFilter{Recorded: &yes}), "1 ")
+	equal(b, list(store.CallFilter{Recorded: &no, Status: "ended"}), "3 2 0 ")
+	equal(b, list(store.CallFilter{Cause: masking.CauseCallerHungUp, VirtualNumber: Virtual(2), Party: Person(1), Answered: &yes}), "1 ")
+	equal(b, list(store.CallFilter{Party: Person(1), Limit: 2}), "4 3 ")
+	begin(5, a, func(*masking.Call) {})
+	begin(6, a, func(*masking.Call) {})
+	equal(b, list(store.CallFilter{Party: Person(1), Limit: 2, Before: CallID(3)}), "2 1 ")
+	equal(b, list(store.CallFilter{Party: Person(1), Limit: 2, Before: CallID(1)}), "0 ")
 }
 
 func openCalls(b *bench) {

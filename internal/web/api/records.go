@@ -84,15 +84,26 @@ type EventRecord struct {
 	Data       json.RawMessage      `json:"data" doc:"an object; its fields depend on type"`
 }
 
+// CallsFilter narrows a list of calls. What is left out does not.
+type CallsFilter struct {
+	GreenVNID     string `query:"greenvn_id" doc:"calls of this allocation"`
+	GreenPinID    string `query:"greenpin_id" doc:"calls of this allocation"`
+	Status        string `query:"status" enum:"live,ended"`
+	Cause         string `query:"cause" pattern:"^[a-z_]{1,40}$" doc:"calls that ended so"`
+	Direction     string `query:"direction" enum:"from_to,to_from"`
+	VirtualNumber string `query:"virtual_number" doc:"calls to this number"`
+	Party         string `query:"party" doc:"calls that this number made, or in which it was rung last or answered"`
+	Answered      string `query:"answered" enum:"true,false"`
+	Recorded      string `query:"recorded" enum:"true,false" doc:"whether a recording was begun"`
+	Since         string `query:"since" doc:"calls that started at this time or later (RFC 3339)"`
+	Until         string `query:"until" doc:"calls that started before this time (RFC 3339)"`
+}
+
 // CallsInput is the request of the list of calls.
 type CallsInput struct {
 	TenantPath
 	Paged
-	GreenVNID  string `query:"greenvn_id" doc:"calls of this allocation"`
-	GreenPinID string `query:"greenpin_id" doc:"calls of this allocation"`
-	Status     string `query:"status" enum:"live,ended"`
-	Since      string `query:"since" doc:"calls that started at this time or later (RFC 3339)"`
-	Until      string `query:"until" doc:"calls that started before this time (RFC 3339)"`
+	CallsFilter
 }
 
 // CallInput is the request of one call.
@@ -120,6 +131,7 @@ type LiveInput struct{ Paged }
 // records declares the operations on what happened.
 func (r *router) records() {
 	operation[CallsInput, list[CallRecord]](r, tenantOp("GET", "/calls", "calls-list", "List calls, newest first"), r.calls)
+	r.callsTable()
 	operation[CallInput, CallRecord](r, tenantOp("GET", "/calls/{call_sid}", "calls-get", "Get a call with its legs and its SIP ladder"), r.call)
 	operation[EventsInput, list[EventRecord]](r, tenantOp("GET", "/events", "events-list", "Replay events, oldest first"), r.events)
 	operation[LiveInput, list[CallRecord]](r, operatorOp("GET", "/calls", "admin-calls-live", "List the calls that are up"), r.live)
@@ -128,17 +140,11 @@ func (r *router) records() {
 }
 
 func (s *server) calls(ctx context.Context, in *CallsInput) (control.Answer, error) {
-	q := control.CallQuery{Status: control.CallStatus(in.Status), Limit: in.Limit}
-	var err error
-	if q.Allocation, err = in.allocation(); err != nil {
+	q, err := in.query()
+	if err != nil {
 		return control.Answer{}, err
 	}
-	if q.Since, err = queryTime("since", in.Since); err != nil {
-		return control.Answer{}, err
-	}
-	if q.Until, err = queryTime("until", in.Until); err != nil {
-		return control.Answer{}, err
-	}
+	q.Limit = in.Limit
 	if q.After, err = cursorID[masking.CallID](masking.PrefixCall, in.Cursor); err != nil {
 		return control.Answer{}, err
 	}
@@ -151,8 +157,36 @@ func (s *server) calls(ctx context.Context, in *CallsInput) (control.Answer, err
 	return render(http.StatusOK, newList(page, present, more, callCursor)), nil
 }
 
+// query is the filter in the words of control.
+func (in CallsFilter) query() (control.CallQuery, error) {
+	q := control.CallQuery{Status: control.CallStatus(in.Status), Cause: masking.Cause(in.Cause), Direction: masking.Direction(in.Direction),
+		Answered: either(in.Answered), Recorded: either(in.Recorded)}
+	var err error
+	for _, read := range []func() error{
+		func() error { q.Allocation, err = in.allocation(); return err },
+		func() error { q.VirtualNumber, err = queryNumber("virtual_number", in.VirtualNumber); return err },
+		func() error { q.Party, err = queryNumber("party", in.Party); return err },
+		func() error { q.Since, err = queryTime("since", in.Since); return err },
+		func() error { q.Until, err = queryTime("until", in.Until); return err },
+	} {
+		if err := read(); err != nil {
+			return q, err
+		}
+	}
+	return q, nil
+}
+
+// either reads a bool that may be left out.
+func either(text string) *bool {
+	if text == "" {
+		return nil
+	}
+	yes := text == "true"
+	return &yes
+}
+
 // allocation is the one whose calls are asked for; "" for all.
-func (in CallsInput) allocation() (masking.AllocationID, error) {
+func (in CallsFilter) allocation() (masking.AllocationID, error) {
 	switch {
 	case in.GreenVNID != "" && in.GreenPinID != "":
 		return "", invalidField("greenpin_id", "greenpin_id and greenvn_id cannot both be given")

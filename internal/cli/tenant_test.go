@@ -22,3 +22,15 @@ func TestAnExplanationIsWrittenInWordsThenFieldsThenTheWaysOut(t *testing.T) {
 		t.Errorf("exit code %d: %s", code, errs)
 	}
 }
+
+func TestCallsAreNarrowedAndWrittenAsTheTableThatTheServerGives(t *testing.T) {
+	a := &answering{status: 200, body: "call_sid,from\r\ncall_1,+919900000001\r\n"}
+	code, out, errs := run(t.Context(), "calls", "list", "--csv", "--cause", "busy", "--party", "+919900000001", "--answered", "false",
+		"--tenant", "acme", "--account-sid", "ac_1", "--token", "x", "--server", serveAnswer(t, a))
+	if code != 0 || out != a.body {
+		t.Errorf("exit code %d, %q%s", code, out, errs)
+	}
+	if got := a.got.URL.RequestURI(); got != "/v1/tenants/acme/calls.csv?answered=false&cause=busy&party=%2B919900000001" {
+		t.Errorf("asked for %s", got)
+	}
+}
