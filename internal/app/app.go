@@ -46,12 +46,13 @@ type Options struct {
 	Version string
 
 	// For tests.
-	Clock     func() time.Time   // nil = time.Now
-	SIPTimers siptx.Timers       // zero = RFC 3261's
-	SIPSecond time.Duration      // of Session-Expires; 0 = 1 s
-	CallWaits b2bua.Timing       // zero = calls.md's
-	Lookups   locate.Timing      // of names in DNS; zero = its own
-	Trace     func(siptx.Traced) // sees every SIP message; nil = none
+	Clock        func() time.Time   // nil = time.Now
+	SIPTimers    siptx.Timers       // zero = RFC 3261's
+	SIPSecond    time.Duration      // of Session-Expires; 0 = 1 s
+	CallWaits    b2bua.Timing       // zero = calls.md's
+	WebhookWaits []time.Duration    // between attempts; nil = api.md's
+	Lookups      locate.Timing      // of names in DNS; zero = its own
+	Trace        func(siptx.Traced) // sees every SIP message; nil = none
 }
 
 // Addresses are where a server listens, as addresses.json tells them.
@@ -86,8 +87,12 @@ type App struct {
 	library  *prompt.Library
 	own      *ownPrompts
 	trunks   vault // of the trunks' passwords
-	metrics  *metrics
-	certs    *certificates // nil without SIP over TLS
+	hooks    vault // of what signs for endpoints
+	node     string
+
+	deliverer *webhook.Deliverer
+	metrics   *metrics
+	certs     *certificates // nil without SIP over TLS
 }
 
 // Start makes a server and returns when everything listens, or tells in one line
@@ -103,7 +108,7 @@ func Start(ctx context.Context, o Options) (_ *App, err error) {
 			err = errors.Join(err, a.unwind(context.Background()))
 		}
 	}()
-	for _, step := range []func(context.Context) error{a.openFolder, a.openStore, a.openVoice, a.openControl, a.openHTTP, a.openUpkeep} {
+	for _, step := range []func(context.Context) error{a.openFolder, a.openStore, a.openVoice, a.openWebhooks, a.openControl, a.openHTTP, a.openUpkeep} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
@@ -213,6 +218,7 @@ func (a *App) openVoice(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("node id: %w", err)
 	}
+	a.node = node
 	key, err := a.key("numbers in logs")
 	if err != nil {
 		return err
@@ -337,7 +343,7 @@ func (a *App) openControl(context.Context) error {
 	}
 	a.plane, err = control.New(control.Options{Store: a.store, Clock: a.o.Clock, Random: rand.Reader, Calls: a.exchange, Log: a.log, TokenKey: key,
 		Languages: a.library.Languages(), StrangerSecret: a.strangerSecret, Announcements: announcements{a.library}, Sounds: a.sounds,
-		Ladders: a.ladders, TrunkSecrets: a.trunks, Routing: routing{a.director, a.agent}})
+		Ladders: a.ladders, TrunkSecrets: a.trunks, WebhookSecrets: a.hooks, Sender: a.deliverer, Routing: routing{a.director, a.agent}})
 	return err
 }
 
@@ -388,7 +394,7 @@ func (a *App) serve(name, addr string, h http.Handler) (string, error) {
 // openUpkeep starts the periodic work. Trunks are read anew every second, so
 // that a change is live everywhere within two.
 func (a *App) openUpkeep(context.Context) error {
-	k := upkeep.Start(a.log,
+	k := upkeep.Start(a.log, append(a.deliveryJobs(),
 		upkeep.Job{Name: "trunks", Every: time.Second, Batch: 1, Run: func(ctx context.Context, _ int) (int, error) {
 			return 0, a.ReloadTrunks(ctx)
 		}},
@@ -404,7 +410,7 @@ func (a *App) openUpkeep(context.Context) error {
 		upkeep.Job{Name: "wrong PINs of long ago", Every: time.Minute, Batch: 1000, Run: a.forgetTries},
 		upkeep.Job{Name: "paces of long ago", Every: time.Minute, Batch: 1000, Run: a.forgetPaces},
 		upkeep.Job{Name: "kept answers", Every: time.Minute, Batch: 1000, Run: a.forgetReplays},
-	)
+	)...)
 	a.onStop(func(context.Context) error { k.Stop(); return nil })
 	return nil
 }

@@ -24,6 +24,9 @@ type metrics struct {
 	length   prometheus.Histogram
 	requests *prometheus.CounterVec
 	latency  *prometheus.HistogramVec
+	webhooks *prometheus.CounterVec
+	answers  prometheus.Histogram
+	dead     prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -46,8 +49,14 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Help: "Answered API requests, by operation and status."}, []string{"operation", "status"}),
 		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "tandem_http_request_seconds",
 			Help: "Time to answer an API request.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14)}, []string{"operation"}),
+		webhooks: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "tandem_webhook_attempts_total",
+			Help: "Attempts to deliver an event to an endpoint, by outcome."}, []string{"outcome"}),
+		answers: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "tandem_webhook_attempt_seconds",
+			Help: "Time until an endpoint answered, or was given up.", Buckets: []float64{0.01, 0.03, 0.1, 0.3, 1, 2, 5, 10, 15}}),
+		dead: prometheus.NewCounter(prometheus.CounterOpts{Name: "tandem_webhook_dead_letters_total",
+			Help: "Events that an endpoint was not brought, and that were given up."}),
 	}
-	r.MustRegister(m.ended, m.refused, m.talk, m.attempts, m.delay, m.ring, m.length, m.requests, m.latency)
+	r.MustRegister(m.ended, m.refused, m.talk, m.attempts, m.delay, m.ring, m.length, m.requests, m.latency, m.webhooks, m.answers, m.dead)
 	return m
 }
 

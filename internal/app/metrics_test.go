@@ -78,7 +78,7 @@ const metricsHead = `# Metrics
 
 What ` + "`/metrics`" + ` of the ops address tells in the form of Prometheus, besides the ` + "`go_`" + ` and ` + "`process_`" + ` families. Labels have
 values of closed lists: causes and reasons are those of [troubleshooting.md](troubleshooting.md), an outcome is ` + "`answered`" + ` or a
-cause, methods and classes those of SIP, operations those of the API, trunks and targets those that are configured, as
+cause (of an endpoint: one of [webhooks.md](webhooks.md)), methods and classes those of SIP, operations those of the API, trunks and targets those that are configured, as
 they are written. No label holds a number, or anything that a caller or DNS chooses. (Written by a test: go test ./internal/app -run Manual -update.)
 
 | metric | kind | labels | |

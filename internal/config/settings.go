@@ -233,7 +233,7 @@ func conduct() []setting {
 		},
 		{
 			Field: Field{Key: "webhook_allow_private", Default: "false",
-				Doc: "Whether a server of a tenant that is asked about strangers (stranger policy `webhook`) may have a private address; if not, only public ones are connected to."},
+				Doc: "Whether a tenant's server, which events are delivered to or which is asked about strangers (stranger policy `webhook`), may have a private address; if not, only public ones are connected to."},
 			set: func(c *Config, v string) (err error) { c.WebhookAllowPrivate, err = parseBool(v); return err },
 			get: func(c Config) string { return strconv.FormatBool(c.WebhookAllowPrivate) },
 		},

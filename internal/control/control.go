@@ -65,7 +65,7 @@ type Secrets interface {
 }
 
 // Options are what the use cases stand on. Store, Clock, Random, Log,
-// TokenKey and TrunkSecrets are required.
+// TokenKey, TrunkSecrets and WebhookSecrets are required.
 type Options struct {
 	Store  store.Store
 	Clock  func() time.Time // cut to milliseconds, as the store keeps time
@@ -85,6 +85,8 @@ type Options struct {
 	Ladders        Ladders       // nil: those that are written only
 	TrunkSecrets   Secrets       // passwords of trunks
 	Routing        Routing       // nil: nothing can be explained
+	WebhookSecrets Secrets       // what signs for endpoints
+	Sender         Sender        // nil: nothing is sent to endpoints
 }
 
 // Plane is the control plane, by subject. Its parts may be used by any goroutine.
@@ -102,6 +104,7 @@ type Plane struct {
 	Routes      *Routes
 	Audit       *Audit
 	Blocked     *Blocked
+	Webhooks    *Webhooks
 }
 
 // New makes the use cases. It refuses options that would fail later.
@@ -109,8 +112,8 @@ func New(o Options) (*Plane, error) {
 	switch {
 	case o.Store == nil || o.Clock == nil || o.Random == nil || o.Log == nil:
 		return nil, errors.New("control needs a store, a clock, randomness and a log")
-	case o.TrunkSecrets == nil:
-		return nil, errors.New("control needs something that seals the passwords of trunks")
+	case o.TrunkSecrets == nil || o.WebhookSecrets == nil:
+		return nil, errors.New("control needs something that seals the passwords of trunks and the secrets of endpoints")
 	case len(o.TokenKey) < minTokenKey:
 		return nil, fmt.Errorf("the token key has %d bytes; at least %d are needed", len(o.TokenKey), minTokenKey)
 	}
@@ -133,6 +136,7 @@ func New(o Options) (*Plane, error) {
 		Routes:      &Routes{c, o.Routing},
 		Audit:       &Audit{c},
 		Blocked:     &Blocked{c},
+		Webhooks:    &Webhooks{c, o.WebhookSecrets, o.Sender},
 	}, nil
 }
 

@@ -76,7 +76,7 @@ func newBench(tb testing.TB) *bench {
 		}
 	})
 	b.disturbed = &disturbed{Store: engine}
-	b.Plane, err = control.New(control.Options{TrunkSecrets: sealer{}, Store: b.disturbed, Clock: b.clock, Random: rand.Reader,
+	b.Plane, err = control.New(control.Options{TrunkSecrets: sealer{}, WebhookSecrets: sealer{}, Store: b.disturbed, Clock: b.clock, Random: rand.Reader,
 		Log: slog.New(slog.NewTextHandler(b.logs, nil)), TokenKey: bytes.Repeat([]byte{1}, 32)})
 	if err != nil {
 		tb.Fatal(err)
@@ -377,7 +377,7 @@ func TestOptionsThatWouldFailLaterAreRefused(t *testing.T) {
 		t.Error("no options at all are taken")
 	}
 	b := newBench(t)
-	if _, err := control.New(control.Options{TrunkSecrets: sealer{}, Store: b.disturbed, Clock: time.Now, Random: rand.Reader, Log: slog.Default(), TokenKey: make([]byte, 31)}); err == nil {
+	if _, err := control.New(control.Options{TrunkSecrets: sealer{}, WebhookSecrets: sealer{}, Store: b.disturbed, Clock: time.Now, Random: rand.Reader, Log: slog.Default(), TokenKey: make([]byte, 31)}); err == nil {
 		t.Error("a short key is taken")
 	}
 }

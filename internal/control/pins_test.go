@@ -85,7 +85,7 @@ func drawing(t *testing.T, random io.Reader) *bench {
 	t.Helper()
 	b := newBench(t)
 	var err error
-	b.Plane, err = control.New(control.Options{TrunkSecrets: sealer{}, Store: b.disturbed, Clock: b.clock, Random: random,
+	b.Plane, err = control.New(control.Options{TrunkSecrets: sealer{}, WebhookSecrets: sealer{}, Store: b.disturbed, Clock: b.clock, Random: random,
 		Log: slog.New(slog.NewTextHandler(b.logs, nil)), TokenKey: bytes.Repeat([]byte{1}, 32)})
 	if err != nil {
 		t.Fatal(err)
@@ -257,7 +257,7 @@ func archive(t *testing.T) (*bench, *shelf, map[string]masking.CallID) {
 	b := newBench(t)
 	s := &shelf{keys: map[string]bool{}, stuck: map[string]bool{}}
 	var err error
-	b.Plane, err = control.New(control.Options{TrunkSecrets: sealer{}, Store: b.disturbed, Clock: b.clock, Random: stuck(7), Sounds: s,
+	b.Plane, err = control.New(control.Options{TrunkSecrets: sealer{}, WebhookSecrets: sealer{}, Store: b.disturbed, Clock: b.clock, Random: stuck(7), Sounds: s,
 		Log: slog.New(slog.NewTextHandler(b.logs, nil)), TokenKey: bytes.Repeat([]byte{1}, 32)})
 	if err != nil {
 		t.Fatal(err)

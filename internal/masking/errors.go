@@ -46,6 +46,7 @@ const (
 	CodeNotFound               Code = "not_found"
 	CodeAlreadyExists          Code = "already_exists"
 	CodeStillInUse             Code = "still_in_use"
+	CodeTooManyWebhooks        Code = "too_many_webhooks"
 	CodeTemporarilyUnavailable Code = "temporarily_unavailable"
 )
 

@@ -2,7 +2,6 @@ package masking
 
 import (
 	"encoding/json"
-	"strings"
 	"time"
 
 	"tandem/internal/e164"
@@ -47,10 +46,7 @@ func AllocationEvent(id EventID, typ EventType, a Allocation, zone *time.Locatio
 		Status: a.Status(now), Usage: a.Usage, Record: a.Record, CustomField: a.CustomField,
 		CreatedAt: Stamp(a.CreatedAt, zone), ExpiresAt: Stamp(a.ExpiresAt, zone), Reason: reason,
 	}
-	if a.Product() == GreenPin {
-		typ = EventType(strings.Replace(string(typ), string(GreenVN), string(GreenPin), 1))
-	}
-	return Event{ID: id, Type: typ, Tenant: a.Tenant, Allocation: a.ID, At: now, Data: mustJSON(data)}
+	return Event{ID: id, Type: typ.of(a.Product()), Tenant: a.Tenant, Allocation: a.ID, At: now, Data: mustJSON(data)}
 }
 
 // named is how an event names an allocation and its number: by the names of the

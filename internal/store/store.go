@@ -52,6 +52,7 @@ type Reader interface {
 	PromptReader
 	AuditReader
 	GuardReader
+	WebhookReader
 }
 
 // Tx is what an Update sees and does.
@@ -68,6 +69,7 @@ type Tx interface {
 	PromptWriter
 	AuditWriter
 	GuardWriter
+	WebhookWriter
 	Replays
 }
 
@@ -96,7 +98,7 @@ type TenantWriter interface {
 	// InsertTenant refuses a taken id or SID with Conflict already_exists.
 	InsertTenant(ctx context.Context, t masking.Tenant) error
 	UpdateTenant(ctx context.Context, t masking.Tenant) error
-	// DeleteTenant removes the tenant, his tokens, announcements and ended
+	// DeleteTenant removes the tenant, his tokens, announcements, endpoints and ended
 	// allocations with their wrong entries, calls, events, and what is known of
 	// recordings with the key that opens them. It refuses with Conflict still_in_use while he has
 	// numbers in his pool, or recordings under legal hold.
@@ -397,6 +399,68 @@ type GuardWriter interface {
 	CountPace(ctx context.Context, p masking.Pace, window time.Duration, now time.Time) (calls int, err error)
 	// ForgetPaces removes at most limit counts whose window began before the given time.
 	ForgetPaces(ctx context.Context, before time.Time, limit int) (int, error)
+}
+
+// DeliveryFilter narrows a list of one endpoint's deliveries; zero fields do not.
+type DeliveryFilter struct {
+	Webhook masking.WebhookID // required
+	Status  masking.DeliveryStatus
+	Since   time.Time // of the event
+	Until   time.Time
+	Before  int64 // the place of the last event of the page before; newest first
+	Limit   int
+}
+
+// WebhookReader reads endpoints and their deliveries. A delivery is read with its
+// event: events stay as long as deliveries of them.
+type WebhookReader interface {
+	// Webhook is one endpoint of a tenant, ErrNotFound if it is not his.
+	Webhook(ctx context.Context, tenant masking.TenantID, id masking.WebhookID) (masking.Webhook, error)
+	// Webhooks are those of a tenant, by id.
+	Webhooks(ctx context.Context, tenant masking.TenantID) ([]masking.Webhook, error)
+	// IdleWebhooks are the active endpoints of all tenants that have something to do
+	// now, an event that nobody has looked at or a delivery that is due, and that no
+	// other than owner has a lease of.
+	IdleWebhooks(ctx context.Context, owner string, now time.Time) ([]masking.Webhook, error)
+	// EventPlace is the place of one event of a tenant, ErrNotFound if it is not his.
+	EventPlace(ctx context.Context, tenant masking.TenantID, id masking.EventID) (int64, error)
+	// Due are at most limit pending deliveries of an endpoint that are due, those
+	// due first first.
+	Due(ctx context.Context, id masking.WebhookID, now time.Time, limit int) ([]masking.Delivery, error)
+	// Delivery is that of the event at a place, ErrNotFound if there is none.
+	Delivery(ctx context.Context, id masking.WebhookID, cursor int64) (masking.Delivery, error)
+	// Deliveries are newest first, by the places of their events.
+	Deliveries(ctx context.Context, f DeliveryFilter) ([]masking.Delivery, error)
+	// CountDeliveries counts the deliveries of an endpoint with a status, to at most limit.
+	CountDeliveries(ctx context.Context, id masking.WebhookID, s masking.DeliveryStatus, limit int) (int, error)
+}
+
+// WebhookWriter changes endpoints and their deliveries. Of the deliveries of one
+// endpoint and chain (masking.Event.Chain) that are neither delivered nor dead, the
+// one of the earliest event is pending and all others are queued: each change of
+// one sees to it.
+type WebhookWriter interface {
+	InsertWebhook(ctx context.Context, w masking.Webhook) error
+	// UpdateWebhook writes everything but the cursor, the tenant and the creation.
+	UpdateWebhook(ctx context.Context, w masking.Webhook) error
+	// DeleteWebhook removes an endpoint and its deliveries.
+	DeleteWebhook(ctx context.Context, tenant masking.TenantID, id masking.WebhookID) error
+	// LeaseWebhook gives owner the endpoint until then, if it is active and no other
+	// has it now.
+	LeaseWebhook(ctx context.Context, id masking.WebhookID, owner string, now, until time.Time) (leased bool, err error)
+	// SpreadEvents looks at no more than limit events after the endpoint's cursor,
+	// makes a delivery, due now, of each that it wants and moves the cursor. It tells
+	// at how many it looked.
+	SpreadEvents(ctx context.Context, id masking.WebhookID, now time.Time, limit int) (int, error)
+	// SendAgain makes a delivery of a stored event, due now, as if the event were new
+	// to the endpoint; attempts made before are kept.
+	SendAgain(ctx context.Context, id masking.WebhookID, e StoredEvent, now time.Time) error
+	// FinishAttempt writes what became of a delivery (masking.Delivery.After), only if
+	// it was neither delivered nor dead; changed tells which.
+	FinishAttempt(ctx context.Context, d masking.Delivery) (changed bool, err error)
+	// ForgetDeliveries removes at most limit deliveries of all endpoints with the
+	// status that ended before the given time.
+	ForgetDeliveries(ctx context.Context, s masking.DeliveryStatus, before time.Time, limit int) (int, error)
 }
 
 // TrunkReader reads trunks.

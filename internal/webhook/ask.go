@@ -1,6 +1,6 @@
-// Package webhook speaks with the servers of tenants. So far it asks them what a
-// caller gets whom no allocation names (calls.md §1.3); app gives it to
-// voice/callflow.
+// Package webhook speaks with the servers of tenants. It delivers events to their
+// endpoints (Deliverer, api.md §5) and asks what a caller gets whom no allocation
+// names (Asker, calls.md §1.3; app gives it to voice/callflow).
 //
 // A tenant's server is not trusted: it is reached only at public addresses unless
 // the operator allows others, followed nowhere, read only so far, and waited for
@@ -8,18 +8,13 @@
 package webhook
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"sync"
 	"time"
-
-	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"tandem/internal/masking"
 )
@@ -51,14 +46,7 @@ func NewAsker(o AskerOptions) *Asker {
 	if o.Timeout == 0 {
 		o.Timeout = 3 * time.Second
 	}
-	dialer := &net.Dialer{Timeout: o.Timeout}
-	if !o.AllowPrivate {
-		dialer.Control = onlyPublic
-	}
-	transport := &http.Transport{DialContext: dialer.DialContext, TLSHandshakeTimeout: o.Timeout, MaxIdleConnsPerHost: 2,
-		MaxIdleConns: mostAtOnce, IdleConnTimeout: 30 * time.Second, MaxResponseHeaderBytes: 16 << 10, DisableCompression: true}
-	return &Asker{o: o, under: map[masking.TenantID]int{}, client: &http.Client{Transport: transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+	return &Asker{o: o, under: map[masking.TenantID]int{}, client: newClient(o.AllowPrivate, o.Timeout)}
 }
 
 // Close ends the connections that are kept open.
@@ -113,22 +101,7 @@ func (a *Asker) request(ctx context.Context, url string, q masking.Question) (*h
 	if err != nil {
 		return nil, errors.New("the question cannot be written")
 	}
-	hook, err := standardwebhooks.NewWebhook(a.o.Secret(q.Tenant))
-	if err != nil {
-		return nil, errors.New("the tenant's webhook secret cannot be used")
-	}
-	now := time.Now()
-	signature, err := hook.Sign(string(q.Call), now, body)
-	if err != nil {
-		return nil, errors.New("the question cannot be signed")
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
-	if err != nil {
-		return nil, errReach
-	}
-	req.Header = http.Header{"Content-Type": {"application/json"}, "User-Agent": {"Tandem"}, "Webhook-Id": {string(q.Call)},
-		"Webhook-Timestamp": {fmt.Sprint(now.Unix())}, "Webhook-Signature": {signature}}
-	return req, nil
+	return signed(ctx, url, letter{string(q.Call), time.Now(), body}, a.o.Secret(q.Tenant))
 }
 
 type message struct {

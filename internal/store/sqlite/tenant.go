@@ -178,6 +178,8 @@ func (t *tx) DeleteTenant(ctx context.Context, id masking.TenantID) error {
 		`DELETE FROM prompt WHERE tenant = ?`,
 		`DELETE FROM blocked_caller WHERE tenant = ?`,
 		`DELETE FROM pace WHERE tenant = ?`,
+		`DELETE FROM delivery WHERE webhook IN (SELECT id FROM webhook WHERE tenant = ?)`,
+		`DELETE FROM webhook WHERE tenant = ?`,
 		`DELETE FROM event WHERE tenant = ?`,
 		`DELETE FROM replay WHERE tenant = ?`,
 		`DELETE FROM token WHERE tenant = ?`,

@@ -40,6 +40,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Guards", guardTests()},
 		{"Recordings", recordingTests()},
 		{"Prompts", promptTests()},
+		{"Webhooks", webhookTests()},
 		{"Trunks", trunkTests()},
 		{"Replays", replayTests()},
 		{"Audit", auditTests()},

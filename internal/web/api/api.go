@@ -166,6 +166,7 @@ func (s *server) routes() *router {
 	r.routeRoutes()
 	r.recordings()
 	r.prompts()
+	r.webhooks()
 	r.tenantRoutes()
 	r.numberRoutes()
 	r.trunkRoutes()

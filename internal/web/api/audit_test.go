@@ -39,7 +39,7 @@ func traffic() []string {
 }
 
 // questions are operations with a body that change nothing.
-func questions() []string { return []string{"routes-explain"} }
+func questions() []string { return []string{"routes-explain", "webhooks-test"} }
 
 // deed carries out one operation, and gives what the entry says of it.
 type deed func(h *harness) (actor, tenant, object string)
@@ -53,7 +53,7 @@ func deeds() map[string]deed {
 	trunk := func(h *harness) {
 		h.admin("POST", "/v1/admin/trunks", `{"name":"carrier-a","targets":["192.0.2.1:5060"],"country":"IN","auth":{"username":"u","password":"never-told"}}`).want(201)
 	}
-	return map[string]deed{
+	all := map[string]deed{
 		"admin-tenants-create": func(h *harness) (string, string, string) { h.tenant("zeta"); return operator, "zeta", "zeta" },
 		"admin-tenants-change": func(h *harness) (string, string, string) {
 			h.admin("PUT", tenants+"/acme", `{"name":"N"}`).want(200)
@@ -131,6 +131,8 @@ func deeds() map[string]deed {
 			return "tok", "acme", ""
 		},
 	}
+	maps.Copy(all, webhookDeeds())
+	return all
 }
 
 // Whoever adds an operation that changes something finds it in the audit log, or

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"time"
 
 	"tandem/internal/masking"
 )
@@ -96,4 +97,28 @@ func (s *sounds) fail(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.away = err
+}
+
+// sender sends nothing; it notes what it was to send.
+type sender struct {
+	mu     sync.Mutex
+	nudges int
+	tested []masking.Event
+	full   bool
+}
+
+func (s *sender) Nudge() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.nudges++
+}
+
+func (s *sender) Test(_ context.Context, w masking.Webhook, e masking.Event, _ *time.Location) (masking.DeliveryAttempt, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.full {
+		return masking.DeliveryAttempt{}, masking.ErrUnavailable()
+	}
+	s.tested = append(s.tested, e)
+	return masking.DeliveryAttempt{At: e.At, Took: 1500 * time.Millisecond, Outcome: masking.OutcomeStatus, Status: 500, Response: "not " + w.URL}, nil
 }

@@ -53,6 +53,7 @@ type harness struct {
 	routing *routing
 	leaving chan struct{} // closed by a test: the server begins to stop
 	streams chan struct{} // told when a stream has ended
+	sender  *sender
 
 	mu       sync.Mutex
 	now      time.Time
@@ -103,7 +104,7 @@ var publishedTime = time.Date(2024, 6, 15, 10, 30, 0, 0, time.FixedZone("", 1980
 
 func newHarness(t testing.TB) *harness {
 	t.Helper()
-	h := &harness{TB: t, logs: &lockedBuffer{}, ended: &endings{}, sounds: &sounds{files: map[string]string{}}, routing: &routing{}, now: publishedTime,
+	h := &harness{TB: t, logs: &lockedBuffer{}, ended: &endings{}, sounds: &sounds{files: map[string]string{}}, routing: &routing{}, sender: &sender{}, now: publishedTime,
 		leaving: make(chan struct{}), streams: make(chan struct{}, 64)}
 	log := slog.New(slog.NewJSONHandler(h.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	var err error
@@ -111,7 +112,7 @@ func newHarness(t testing.TB) *harness {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.plane, err = control.New(control.Options{TrunkSecrets: sealer{}, Store: h.store, Clock: h.clock, Random: rand.Reader, Calls: h.ended, Log: log,
+	h.plane, err = control.New(control.Options{TrunkSecrets: sealer{}, WebhookSecrets: sealer{}, Sender: h.sender, Store: h.store, Clock: h.clock, Random: rand.Reader, Calls: h.ended, Log: log,
 		TokenKey: bytes.Repeat([]byte{7}, 32), Languages: []string{"en", "hi"}, Announcements: announcements{}, Sounds: h.sounds, Routing: h.routing,
 		StrangerSecret: func(t masking.TenantID) string { return "whsec_" + string(t) }})
 	if err != nil {

@@ -95,7 +95,7 @@ func tandem(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	defer func() { _ = db.Close() }()
-	plane, err := control.New(control.Options{Store: db, Clock: time.Now, Random: rand.Reader, Log: log, TokenKey: make([]byte, 32), TrunkSecrets: noTrunks{}})
+	plane, err := control.New(control.Options{Store: db, Clock: time.Now, Random: rand.Reader, Log: log, TokenKey: make([]byte, 32), TrunkSecrets: noTrunks{}, WebhookSecrets: noTrunks{}})
 	if err != nil {
 		return err
 	}
