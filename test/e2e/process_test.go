@@ -37,6 +37,7 @@ func TestTheProgramAsAProcess(t *testing.T) {
 	}
 	for name, test := range map[string]func(*testing.T, *site){
 		"what was acknowledged outlives a kill, whole":           acknowledgedOutlivesKill,
+		"webhooks outlive a kill in order, once or under one id": webhooksOutliveKill,
 		"calls that a kill has cut are closed once as node_lost": cutCallsAreClosedOnce,
 		"a hundred calls go on after a kill":                     hundredCallsGoOn,
 		"calls by SRTP go on after a kill under fresh streams":   protectedCallsGoOn,
