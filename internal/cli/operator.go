@@ -132,7 +132,7 @@ func (p *program) numberCommand() *cobra.Command {
 	g := p.api("number", "Virtual numbers of a tenant's pool (operator; list also as the tenant)")
 	var at *client.Page
 	list := g.add(verb{use: "list", short: "List a pool", args: exactly(),
-		columns: []string{"number", "sharing", "region", "type", "active_allocations", "created_at"},
+		columns: []string{"number", "sharing", "region", "type", "active_allocations", "pins", "created_at"},
 		run: func(ctx context.Context, s *session, _ []string) error {
 			if s.operates() {
 				tenant, err := s.tenant()
@@ -150,6 +150,7 @@ func (p *program) numberCommand() *cobra.Command {
 	at = paging(list)
 	g.add(verb{use: "get NUMBER", short: "Show a number of the pool", args: exactly("NUMBER"), run: numberGet})
 	numberWriters(g)
+	capacityCommands(g)
 	return g.cmd
 }
 

@@ -81,33 +81,53 @@ func (s *Numbers) Get(ctx context.Context, t masking.TenantID, n e164.Number) (v
 		if vn, err = tx.Number(ctx, t, n); err != nil {
 			return err
 		}
-		lengths, err := tx.PINLengths(ctx, n, now)
-		if err != nil {
-			return err
-		}
-		for _, length := range lengths {
-			live, err := tx.PINCount(ctx, n, length, now, countedPINs)
-			if err != nil {
-				return err
-			}
-			pins += live
-		}
-		return nil
+		pins, err = livePINs(ctx, tx, n, now)
+		return err
 	})
 	return vn, pins, err
 }
 
+// livePINs counts the PINs that are live on a number.
+func livePINs(ctx context.Context, tx store.PINReader, n e164.Number, now time.Time) (pins int, err error) {
+	lengths, err := tx.PINLengths(ctx, n, now)
+	for _, length := range lengths {
+		live, err := tx.PINCount(ctx, n, length, now, countedPINs)
+		if err != nil {
+			return 0, err
+		}
+		pins += live
+	}
+	return pins, err
+}
+
+// Occupied is a number, and how many PINs are live on it.
+type Occupied struct {
+	masking.VirtualNumber
+	PINs int
+}
+
 // List reads a tenant's pool in the order of the numbers, from the one after
 // after; more tells whether others follow.
-func (s *Numbers) List(ctx context.Context, t masking.TenantID, after string, limit int) (page []masking.VirtualNumber, more bool, err error) {
+func (s *Numbers) List(ctx context.Context, t masking.TenantID, after string, limit int) (page []Occupied, more bool, err error) {
+	now := s.now()
 	err = s.view(ctx, "list numbers", func(ctx context.Context, tx store.Reader) error {
 		if _, err := tx.Tenant(ctx, t); err != nil {
 			return err
 		}
-		page, err = tx.Numbers(ctx, t, after, limit+1)
-		return err
+		numbers, err := tx.Numbers(ctx, t, after, limit+1)
+		if err != nil {
+			return err
+		}
+		numbers, more = cut(numbers, limit)
+		page = make([]Occupied, len(numbers))
+		for i, n := range numbers {
+			page[i].VirtualNumber = n
+			if page[i].PINs, err = livePINs(ctx, tx, n.Number, now); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
-	page, more = cut(page, limit)
 	return page, more, err
 }
 

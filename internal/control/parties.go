@@ -44,7 +44,7 @@ func parseNumber(field, place, text string) (e164.Number, error) {
 
 // checkParties refuses parties that are in any tenant's pool: a call to one
 // would come back to us. They must be sides as masking made them.
-func checkParties(ctx context.Context, tx store.Tx, a masking.Allocation) error {
+func checkParties(ctx context.Context, tx store.NumberReader, a masking.Allocation) error {
 	virtual, err := tx.AnyVirtual(ctx, a.Parties())
 	if err != nil || !virtual {
 		return err

@@ -122,6 +122,11 @@ type NumberReader interface {
 	// ones whose last claim has run out and was not released come after those
 	// that are free, longest out first.
 	Usable(ctx context.Context, tenant masking.TenantID, p masking.Pick, parties []e164.Number, now time.Time, limit int) ([]masking.VirtualNumber, error)
+	// Stocks are a tenant's numbers by sharing, region and type, in their order.
+	Stocks(ctx context.Context, tenant masking.TenantID, now time.Time) ([]masking.Stock, error)
+	// Demand is what was asked of a tenant's exclusive numbers since a time: of at most
+	// limit allocations, the newest first, and its period is the time they took to come.
+	Demand(ctx context.Context, tenant masking.TenantID, since, now time.Time, limit int) (masking.Demand, error)
 	// EarliestRelease is the first end among what closes the tenant's numbers to
 	// these parties; zero if there is nothing.
 	EarliestRelease(ctx context.Context, tenant masking.TenantID, parties []e164.Number, now time.Time) (time.Time, error)

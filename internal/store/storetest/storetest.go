@@ -25,6 +25,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Tenants", tenantTests()},
 		{"Numbers", numberTests()},
 		{"Choice", choiceTests()},
+		{"Capacity", capacityTests()},
 		{"Allocations", allocationTests()},
 		{"Claims", claimTests()},
 		{"Silent", silentTests()},

@@ -161,6 +161,7 @@ func (s *server) routes() *router {
 	r.greenpin()
 	r.settings()
 	r.blockedCallers()
+	r.capacityRoutes()
 	r.records()
 	r.streamRoutes()
 	r.routeRoutes()

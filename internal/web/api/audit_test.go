@@ -39,7 +39,7 @@ func traffic() []string {
 }
 
 // questions are operations with a body that change nothing.
-func questions() []string { return []string{"routes-explain", "webhooks-test"} }
+func questions() []string { return []string{"routes-explain", "webhooks-test", "numbers-dry-run"} }
 
 // deed carries out one operation, and gives what the entry says of it.
 type deed func(h *harness) (actor, tenant, object string)

@@ -24,7 +24,7 @@ type PoolNumber struct {
 	ActiveAllocations int             `json:"active_allocations" doc:"about how many it carries; an expired one counts until its end is written"`
 	RestedAt          string          `json:"rested_at,omitempty" format:"date-time" doc:"when it last gained or lost an allocation"`
 	StrangerPolicy    *StrangerPolicy `json:"stranger_policy,omitempty" doc:"only if it differs from the tenant's"`
-	PINs              int             `json:"pins,omitempty" doc:"how many PINs are live on it; only of a single number"`
+	PINs              int             `json:"pins,omitempty" doc:"how many PINs are live on it"`
 	CreatedAt         string          `json:"created_at" format:"date-time"`
 }
 
@@ -106,6 +106,14 @@ func poolNumber(zone *time.Location) func(masking.VirtualNumber) PoolNumber {
 	}
 }
 
+func occupied(zone *time.Location) func(control.Occupied) PoolNumber {
+	return func(n control.Occupied) PoolNumber {
+		v := poolNumber(zone)(n.VirtualNumber)
+		v.PINs = n.PINs
+		return v
+	}
+}
+
 func (s *server) ownNumbers(ctx context.Context, in *NumbersInput) (control.Answer, error) {
 	return s.listNumbers(ctx, exchangeOf(ctx).tenant, in.Paged)
 }
@@ -127,8 +135,8 @@ func (s *server) listNumbers(ctx context.Context, t masking.Tenant, in Paged) (c
 	if err != nil {
 		return control.Answer{}, err
 	}
-	return render(http.StatusOK, newList(page, poolNumber(t.Settings.Zone), more,
-		func(n masking.VirtualNumber) string { return cursor(n.Number.E164()) })), nil
+	return render(http.StatusOK, newList(page, occupied(t.Settings.Zone), more,
+		func(n control.Occupied) string { return cursor(n.Number.E164()) })), nil
 }
 
 // numberCursor reads a cursor that stands for a number.
@@ -155,9 +163,7 @@ func (s *server) number(ctx context.Context, in *NumberPath) (control.Answer, er
 	if err != nil {
 		return control.Answer{}, err
 	}
-	v := poolNumber(t.Settings.Zone)(vn)
-	v.PINs = pins
-	return render(http.StatusOK, v), nil
+	return render(http.StatusOK, occupied(t.Settings.Zone)(control.Occupied{VirtualNumber: vn, PINs: pins})), nil
 }
 
 func (s *server) addNumbers(ctx context.Context, in *AddNumbersInput) (control.Answer, error) {
