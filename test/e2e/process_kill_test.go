@@ -3,8 +3,10 @@ package e2e
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"sync"
 	"testing"
@@ -12,7 +14,12 @@ import (
 
 	"tandem/internal/client"
 	"tandem/internal/voice/phone"
+	"tandem/internal/voice/sdp"
 )
+
+// kills is how often the server dies at a random moment of calls. What holds for every
+// moment is shown by more than a change can wait for: -kills 200 -timeout 1h.
+var kills = flag.Int("kills", 20, "how often the server is killed at a random moment of calls")
 
 // numbers of the pool that writers fight for; two in three are shared.
 const pool = 60
@@ -274,14 +281,18 @@ func cutCallsAreClosedOnce(t *testing.T, s *site) {
 	p = c.restart(s.start())
 	s.ended(map[string]int{"node_lost": 8, "shutdown": 4})
 
-	for range 5 {
+	for range *kills {
 		after := time.Duration(rand.IntN(150)) * time.Millisecond
 		before := len(s.calls())
 		ctx, cancel := context.WithTimeout(s.ctx, after)
 		c.churn(ctx, p, callers)
 		p.kill()
 		cancel()
-		p = c.restart(s.start())
+		c.hangUpAll(s.start())
+		// Whoever has just dialled would go on sending his INVITE, to the next server.
+		s.must(c.in.Close())
+		c.in = c.phone(netip.MustParseAddr("127.0.0.4"), sdp.Plain)
+		p = s.start()
 		causes := s.closedOnce()
 		t.Logf("killed after %v of calls: %d more records, causes so far %v", after, len(s.calls())-before, causes)
 	}

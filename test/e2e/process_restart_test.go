@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -27,13 +28,32 @@ func (s *site) stay(p *process) {
 // restart hangs up what goes on after a kill.
 func (c *carriers) restart(p *process) *process {
 	c.s.t.Helper()
+	c.hangUpAll(p)
+	return c.s.start()
+}
+
+// hangUpAll ends a server with its calls. One without calls is over with the first
+// signal.
+func (c *carriers) hangUpAll(p *process) {
+	c.s.t.Helper()
+	ctx, cancel := context.WithCancel(c.s.ctx)
+	defer cancel()
 	p.terminate()
-	c.s.wait("OPTIONS to be refused", func() bool { return c.known(p).Status == 503 })
-	p.terminate()
+	go func() {
+		select {
+		case <-p.ended:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	c.s.wait("OPTIONS to be refused", func() bool {
+		res, err := c.in.Ask(ctx, phone.Outside{Request: phone.Request{Method: "OPTIONS"}, Via: p.sip()})
+		return ctx.Err() != nil || err == nil && res.Status == 503
+	})
+	_ = p.Process.Signal(syscall.SIGTERM) // it may have ended
 	if code := p.over(); code != 0 {
 		c.s.t.Errorf("exit code %d", code)
 	}
-	return c.s.start()
 }
 
 // talk is a call between two phones, each of which says a tone of its own.

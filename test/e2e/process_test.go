@@ -73,7 +73,7 @@ type site struct {
 
 func newSite(t *testing.T, binary string) *site {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute+time.Duration(*kills)*5*time.Second)
 	t.Cleanup(cancel)
 	s := &site{t: t, ctx: ctx, binary: binary, dir: t.TempDir(),
 		web: &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
