@@ -407,6 +407,7 @@ func (a *App) openUpkeep(context.Context) error {
 			return 0, a.own.reload(ctx)
 		}},
 		upkeep.Job{Name: "old recordings", Every: time.Minute, Batch: sweptAtOnce, Run: a.plane.Recordings.Sweep},
+		upkeep.Job{Name: "erasures", Every: time.Second, Batch: 100, Run: a.plane.Erasures.Sweep},
 		upkeep.Job{Name: "wrong PINs of long ago", Every: time.Minute, Batch: 1000, Run: a.forgetTries},
 		upkeep.Job{Name: "paces of long ago", Every: time.Minute, Batch: 1000, Run: a.forgetPaces},
 		upkeep.Job{Name: "kept answers", Every: time.Minute, Batch: 1000, Run: a.forgetReplays},

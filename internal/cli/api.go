@@ -323,6 +323,9 @@ func explained(err error) error {
 	if refused.Field != "" {
 		more = append(more, "field "+plain(refused.Field))
 	}
+	if len(refused.BlockedBy) > 0 {
+		more = append(more, "blocked by "+plain(strings.Join(refused.BlockedBy, " ")))
+	}
 	if refused.RetryAfter > 0 {
 		more = append(more, fmt.Sprintf("retry after %s", refused.RetryAfter))
 	}

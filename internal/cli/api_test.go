@@ -47,6 +47,14 @@ func TestARefusalIsShownAsCodeMessageFieldAndRequest(t *testing.T) {
 	}
 }
 
+func TestARefusalSaysWhatStandsInTheWay(t *testing.T) {
+	a := &answering{status: 409, body: `{"error":{"code":"number_in_use","message":"m","blocked_by":["gvn_1","gp_2"],"request_id":"req_1"}}`}
+	code, _, errs := run(t.Context(), "erase", "number", "+919900000001", "--tenant", "a", "--account-sid", "x", "--token", "y", "--server", serveAnswer(t, a))
+	if want := "tandem: number_in_use: m (blocked by gvn_1 gp_2, request req_1)\n"; code != 1 || errs != want {
+		t.Errorf("exit code %d, stderr %q, want %q", code, errs, want)
+	}
+}
+
 func TestWhatIsNotTheAPIIsSaidToBeSo(t *testing.T) {
 	for _, a := range []*answering{
 		{status: 502, body: "<html>Bad gateway"},
@@ -111,6 +119,9 @@ func TestEachVerbIsTheRequestOfTheContract(t *testing.T) {
 		{operator, "allocation delete gvn_1 --terminate-calls", "DELETE", "/v1/admin/tenants/acme/greenvn/gvn_1?terminate_calls=true", ""},
 		{operator, "audit list --action admin-tokens-create --oldest", "GET", "/v1/admin/audit?action=admin-tokens-create&limit=20&order=oldest&tenant_id=acme", ""},
 		{tenant, "audit list --since 2026-01-01T00:00:00Z", "GET", "/v1/tenants/acme/audit?limit=20&since=2026-01-01T00%3A00%3A00Z", ""},
+		{tenant, "erase number +919900000001 --force", "POST", "/v1/tenants/acme/erasures", `{"number":"+919900000001","force":true}`},
+		{tenant, "erase get ers_1", "GET", "/v1/tenants/acme/erasures/ers_1", ""},
+		{tenant, "erase list --number +919900000001", "GET", "/v1/tenants/acme/erasures?limit=20&number=%2B919900000001", ""},
 		{operator, "calls live --limit 5", "GET", "/v1/admin/calls?limit=5", ""},
 		{tenant, "number list --cursor c", "GET", "/v1/tenants/acme/numbers?cursor=c&limit=20", ""},
 		{tenant, "allocation list --party +919900000001", "GET", "/v1/tenants/acme/greenvn?limit=20&party=%2B919900000001", ""},

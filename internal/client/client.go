@@ -56,6 +56,7 @@ type Error struct {
 	Code       string // of the closed list; "" when the answer was no error envelope
 	Message    string
 	Field      string        // the one to blame, or ""
+	BlockedBy  []string      // identifiers of what stands in the way
 	RequestID  string        // to be found in the server's log
 	RetryAfter time.Duration // 0 if the server did not say
 }
@@ -202,15 +203,16 @@ func withoutURL(err error) error {
 func errorOf(resp *http.Response, body []byte) error {
 	var in struct {
 		Error struct {
-			Code      string `json:"code"`
-			Message   string `json:"message"`
-			Field     string `json:"field"`
-			RequestID string `json:"request_id"`
+			Code      string   `json:"code"`
+			Message   string   `json:"message"`
+			Field     string   `json:"field"`
+			BlockedBy []string `json:"blocked_by"`
+			RequestID string   `json:"request_id"`
 		} `json:"error"`
 	}
 	e := &Error{Status: resp.StatusCode, RequestID: resp.Header.Get("X-Request-Id")}
 	if json.Unmarshal(body, &in) == nil {
-		e.Code, e.Message, e.Field = in.Error.Code, in.Error.Message, in.Error.Field
+		e.Code, e.Message, e.Field, e.BlockedBy = in.Error.Code, in.Error.Message, in.Error.Field, in.Error.BlockedBy
 		if in.Error.RequestID != "" {
 			e.RequestID = in.Error.RequestID
 		}

@@ -222,7 +222,7 @@ func TestARefusalIsAnErrorWithAllThatWasSaid(t *testing.T) {
 	c, _ := serve(t, 409, `{"error":{"code":"no_number_available","message":"none","field":"f","request_id":"req_1"}}`, "Retry-After", "60")
 	_, err := c.CreateAllocation(t.Context(), "acme", client.NewAllocation{})
 	var refused *client.Error
-	if !errors.As(err, &refused) || *refused != (client.Error{Status: 409, Code: "no_number_available", Message: "none", Field: "f", RequestID: "req_1", RetryAfter: time.Minute}) {
+	if !errors.As(err, &refused) || !reflect.DeepEqual(*refused, client.Error{Status: 409, Code: "no_number_available", Message: "none", Field: "f", RequestID: "req_1", RetryAfter: time.Minute}) {
 		t.Errorf("%#v", err)
 	}
 	c, _ = serve(t, 502, `<html>bad gateway</html>`, "X-Request-Id", "r")

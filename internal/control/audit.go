@@ -48,6 +48,8 @@ func entry(by Origin, scope masking.TenantID, result any, now time.Time) masking
 		by.Object = made.Name
 	case Endpoint:
 		by.Object = string(made.ID)
+	case masking.Erasure:
+		by.Object = string(made.ID)
 	case []masking.VirtualNumber:
 		by.Object = namesOf(made, func(n masking.VirtualNumber) e164.Number { return n.Number })
 	case []BlockedCaller:

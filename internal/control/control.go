@@ -105,6 +105,7 @@ type Plane struct {
 	Audit       *Audit
 	Blocked     *Blocked
 	Webhooks    *Webhooks
+	Erasures    *Erasures
 }
 
 // New makes the use cases. It refuses options that would fail later.
@@ -137,6 +138,7 @@ func New(o Options) (*Plane, error) {
 		Audit:       &Audit{c},
 		Blocked:     &Blocked{c},
 		Webhooks:    &Webhooks{c, o.WebhookSecrets, o.Sender},
+		Erasures:    &Erasures{c, o.TokenKey, &Recordings{c, o.Sounds}},
 	}, nil
 }
 

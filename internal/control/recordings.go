@@ -127,8 +127,14 @@ func (s *Recordings) Sweep(ctx context.Context, limit int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	return s.removeSounds(ctx, limit)
+}
+
+// removeSounds removes the sound of at most limit recordings that are deleted, and
+// gives how many those were.
+func (s *Recordings) removeSounds(ctx context.Context, limit int) (int, error) {
 	var left []masking.Recording
-	err = s.view(ctx, "look for deleted recordings", func(ctx context.Context, tx store.Reader) (err error) {
+	err := s.view(ctx, "look for deleted recordings", func(ctx context.Context, tx store.Reader) (err error) {
 		left, err = tx.DeletedWithSound(ctx, limit)
 		return err
 	})
@@ -139,6 +145,17 @@ func (s *Recordings) Sweep(ctx context.Context, limit int) (int, error) {
 		return 0, err
 	}
 	return len(left), nil
+}
+
+// removeDeleted removes the sound of all recordings that are deleted.
+func (s *Recordings) removeDeleted(ctx context.Context) error {
+	const atOnce = 100
+	for s.sounds != nil {
+		if n, err := s.removeSounds(ctx, atOnce); err != nil || n < atOnce {
+			return err
+		}
+	}
+	return nil
 }
 
 // due finds recordings that retention removes. It only reads: as a rule there are

@@ -12,11 +12,11 @@ import "strings"
 // are at least 7; shorter ones are looked for with their country code.
 type Finder struct{ needles []string }
 
-// NewFinder makes a finder of the numbers; zero numbers are left out.
+// NewFinder makes a finder of the numbers; zero and erased numbers are left out.
 func NewFinder(numbers ...Number) Finder {
 	var f Finder
 	for _, n := range numbers {
-		if n.IsZero() {
+		if n.IsZero() || n.IsErased() {
 			continue
 		}
 		needle := n.National()

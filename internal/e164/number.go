@@ -60,8 +60,13 @@ func MustParse(text string) Number {
 // E164 is the whole number with its "+"; "" for the zero value.
 func (n Number) E164() string { return n.s }
 
-// Digits is the number without its "+".
-func (n Number) Digits() string { return strings.TrimPrefix(n.s, "+") }
+// Digits is the number without its "+"; "" for the zero value and for Erased.
+func (n Number) Digits() string {
+	if n.IsErased() {
+		return ""
+	}
+	return strings.TrimPrefix(n.s, "+")
+}
 
 // IsZero reports whether n is no number.
 func (n Number) IsZero() bool { return n.s == "" }
@@ -81,8 +86,8 @@ func (n Number) National() string { return n.Digits()[len(n.CountryCode()):] }
 
 // Hidden is what people and logs may see: "+91…34".
 func (n Number) Hidden() string {
-	if n.s == "" {
-		return ""
+	if n.s == "" || n.IsErased() {
+		return n.s
 	}
 	return "+" + n.CountryCode() + "…" + n.s[len(n.s)-2:]
 }

@@ -42,6 +42,7 @@ const (
 	CodeInvalidAudio           Code = "invalid_audio"
 	CodeRecordingHeld          Code = "recording_held"
 	CodeRecordingNotReady      Code = "recording_not_ready"
+	CodeNumberInUse            Code = "number_in_use"
 	CodeIdempotencyKeyReused   Code = "idempotency_key_reused"
 	CodeNotFound               Code = "not_found"
 	CodeAlreadyExists          Code = "already_exists"
@@ -58,6 +59,7 @@ type Error struct {
 	Message    string
 	Field      string    // the one field to blame, or ""
 	RetryAfter time.Time // for Exhausted and Unavailable: when it may succeed; zero if unknown
+	BlockedBy  []string  // identifiers of what stands in the way, if that is more than one thing could be
 }
 
 // Error gives the code and the message.

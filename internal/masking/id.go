@@ -14,6 +14,7 @@ type (
 	AllocationID string // "gvn_…" or "gp_…"
 	CallID       string // "call_…", call_sid in events
 	EventID      string // "evt_…"
+	ErasureID    string // "ers_…"
 )
 
 // Prefixes of identifiers.
@@ -24,6 +25,7 @@ const (
 	PrefixPIN        = "gp_"
 	PrefixCall       = "call_"
 	PrefixEvent      = "evt_"
+	PrefixErasure    = "ers_"
 )
 
 var idEncoding = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)

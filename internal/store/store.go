@@ -33,6 +33,10 @@ type Store interface {
 	// last commit. It is one statement with no transaction around it, on
 	// connections of its own: no other reader can hold it up.
 	Route(ctx context.Context, virtual, caller e164.Number) (masking.Route, error)
+	// Scrub makes what was removed or overwritten unreadable in the files of the
+	// store itself, as far as the engine can. The error says that it cannot now:
+	// somebody still reads what was.
+	Scrub(ctx context.Context) error
 	// Ready tells whether the store answers now.
 	Ready(ctx context.Context) error
 	// Close waits for running transactions and refuses new ones.
@@ -53,6 +57,7 @@ type Reader interface {
 	AuditReader
 	GuardReader
 	WebhookReader
+	ErasureReader
 }
 
 // Tx is what an Update sees and does.
@@ -70,6 +75,7 @@ type Tx interface {
 	AuditWriter
 	GuardWriter
 	WebhookWriter
+	ErasureWriter
 	Replays
 }
 
@@ -498,6 +504,10 @@ type Replays interface {
 	Replay(ctx context.Context, tenant masking.TenantID, key string, notBefore time.Time) (Replay, error)
 	// KeepReplay writes or, for one older than 24 h, overwrites.
 	KeepReplay(ctx context.Context, r Replay) error
+	// ReplaysAfter are at most limit answers kept for the tenant, by key, from the one after.
+	ReplaysAfter(ctx context.Context, tenant masking.TenantID, after string, limit int) ([]Replay, error)
+	// RewriteReplay puts another body in place of a kept answer's.
+	RewriteReplay(ctx context.Context, r Replay) error
 	// ForgetReplays removes at most limit answers older than the given time.
 	ForgetReplays(ctx context.Context, before time.Time, limit int) (int, error)
 }

@@ -189,18 +189,22 @@ func until(a masking.Allocation) int64 {
 	return millis(a.ExpiresAt)
 }
 
-// insertParties writes one row of party for each number of the allocation.
+// insertParties writes one row of party for each number of the allocation that
+// was not erased.
 func (t *tx) insertParties(ctx context.Context, a masking.Allocation) error {
 	const width = 9
 	parties := a.Parties()
-	if len(parties) == 0 {
+	if !slices.ContainsFunc(parties, func(n e164.Number) bool { return !n.IsErased() }) {
 		return nil
 	}
 	text := make([]byte, 0, 160+len(parties)*(3*width+2))
 	text = append(text, `INSERT INTO party (number, tenant, allocation, virtual_number, side, position, silent, until, pin) VALUES `...)
 	args := make([]any, 0, width*len(parties))
 	for i, n := range parties {
-		if i > 0 {
+		if n.IsErased() {
+			continue
+		}
+		if len(args) > 0 {
 			text = append(text, ',')
 		}
 		text = append(text, `(?, ?, ?, ?, ?, ?, ?, ?, ?)`...)

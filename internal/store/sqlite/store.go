@@ -158,11 +158,17 @@ func makeFile(path string) error {
 	return f.Close()
 }
 
+// busyMillis is how long a statement waits for a lock of another connection.
+const (
+	busyMillis  = "5000"
+	busyTimeout = `PRAGMA busy_timeout = ` + busyMillis
+)
+
 // openDatabase makes the handle of the writer or of the readers.
 func openDatabase(o Options, readOnly bool) (*sql.DB, error) {
 	q := url.Values{}
 	pragma := func(s string) { q.Add("_pragma", s) }
-	pragma("busy_timeout(5000)")
+	pragma("busy_timeout(" + busyMillis + ")")
 	pragma("foreign_keys(1)")
 	pragma("temp_store(memory)")
 	pragma("cache_size(-16384)")
@@ -173,6 +179,7 @@ func openDatabase(o Options, readOnly bool) (*sql.DB, error) {
 		conns = 1
 		pragma("journal_mode(wal)")
 		pragma("synchronous(" + string(o.Synchronous) + ")")
+		pragma("secure_delete(1)") // what is removed is overwritten: see Scrub
 		// A checkpoint every 16 MiB, not every 4, writes a page that changes
 		// often a quarter as often.
 		pragma("wal_autocheckpoint(4000)")

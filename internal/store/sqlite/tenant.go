@@ -182,6 +182,7 @@ func (t *tx) DeleteTenant(ctx context.Context, id masking.TenantID) error {
 		`DELETE FROM webhook WHERE tenant = ?`,
 		`DELETE FROM event WHERE tenant = ?`,
 		`DELETE FROM replay WHERE tenant = ?`,
+		`DELETE FROM erasure WHERE tenant = ?`,
 		`DELETE FROM token WHERE tenant = ?`,
 	} {
 		if _, err := t.exec(ctx, text, id); err != nil {

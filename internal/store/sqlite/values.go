@@ -48,7 +48,7 @@ func textOf(src any, what string) (string, error) {
 	return "", corrupt(what)
 }
 
-// numberCol scans an E.164 number; an empty text is the zero number.
+// numberCol scans a number as E164 gives it; an empty text is the zero number.
 type numberCol struct{ to *e164.Number }
 
 func (c numberCol) Scan(src any) error {
@@ -60,8 +60,8 @@ func (c numberCol) Scan(src any) error {
 		*c.to = e164.Number{}
 		return nil
 	}
-	n, err := e164.Parse(s)
-	if err != nil || n.E164() != s {
+	n, err := e164.ParseStored(s)
+	if err != nil {
 		return corrupt("number")
 	}
 	*c.to = n
@@ -83,8 +83,8 @@ func (c numbersCol) Scan(src any) error {
 	}
 	list := make([]e164.Number, 0, 1+strings.Count(s, " "))
 	for part := range strings.SplitSeq(s, " ") {
-		n, err := e164.Parse(part)
-		if err != nil || n.E164() != part {
+		n, err := e164.ParseStored(part)
+		if err != nil {
 			return corrupt("list of numbers")
 		}
 		list = append(list, n)

@@ -29,6 +29,7 @@ type writer struct {
 	session *session // owned by run
 	log     *slog.Logger
 	queue   chan *request
+	scrubs  chan chan error // see Store.Scrub
 	stop    chan struct{}
 	dead    chan struct{} // closed when run has ended
 	once    sync.Once
@@ -44,7 +45,7 @@ type request struct {
 }
 
 func newWriter(s *session, o Options) *writer {
-	return &writer{session: s, log: o.Log, queue: make(chan *request, o.QueueSize),
+	return &writer{session: s, log: o.Log, queue: make(chan *request, o.QueueSize), scrubs: make(chan chan error),
 		stop: make(chan struct{}), dead: make(chan struct{})}
 }
 
@@ -113,6 +114,8 @@ func (w *writer) run() {
 			return
 		case r := <-w.queue:
 			w.batch(r)
+		case done := <-w.scrubs:
+			done <- w.scrub()
 		}
 	}
 }

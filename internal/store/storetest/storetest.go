@@ -45,6 +45,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Trunks", trunkTests()},
 		{"Replays", replayTests()},
 		{"Audit", auditTests()},
+		{"Erasures", erasureTests()},
 		{"Model", modelTests()},
 	}
 	for _, g := range groups {

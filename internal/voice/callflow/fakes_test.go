@@ -142,6 +142,8 @@ func (m *memory) Route(ctx context.Context, called, caller e164.Number) (r maski
 	return r, err
 }
 
+func (m *memory) Scrub(context.Context) error { return nil }
+
 func (m *memory) Ready(ctx context.Context) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

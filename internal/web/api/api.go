@@ -172,6 +172,7 @@ func (s *server) routes() *router {
 	r.numberRoutes()
 	r.trunkRoutes()
 	r.auditRoutes()
+	r.erasures()
 	s.mux.HandleFunc("/", s.noRoute)
 	for _, schema := range r.OpenAPI().Components.Schemas.Map() {
 		neverNull(schema)

@@ -126,6 +126,10 @@ func deeds() map[string]deed {
 			h.own("DELETE", "/blocked-callers/"+alice, "").want(200)
 			return "tok", "acme", "+91…01"
 		},
+		"erasures-create": func(h *harness) (string, string, string) {
+			id := h.own("POST", "/erasures", `{"number":"`+alice+`"}`).want(201).text("erasure_id")
+			return "tok", "acme", id
+		},
 		"settings-change": func(h *harness) (string, string, string) {
 			h.own("PUT", "/settings", `{"ring_seconds":20}`).want(200)
 			return "tok", "acme", ""

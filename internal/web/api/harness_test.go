@@ -47,6 +47,7 @@ type harness struct {
 	handler http.Handler
 	store   *sqlite.Store
 	plane   *control.Plane
+	path    string // of the database
 	logs    *lockedBuffer
 	ended   *endings
 	sounds  *sounds
@@ -108,7 +109,8 @@ func newHarness(t testing.TB) *harness {
 		leaving: make(chan struct{}), streams: make(chan struct{}, 64)}
 	log := slog.New(slog.NewJSONHandler(h.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	var err error
-	h.store, err = sqlite.Open(context.Background(), sqlite.Options{Path: filepath.Join(t.TempDir(), "api.db"), Log: log, Synchronous: sqlite.Normal})
+	h.path = filepath.Join(t.TempDir(), "api.db")
+	h.store, err = sqlite.Open(context.Background(), sqlite.Options{Path: h.path, Log: log, Synchronous: sqlite.Normal})
 	if err != nil {
 		t.Fatal(err)
 	}

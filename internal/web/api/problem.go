@@ -56,9 +56,10 @@ type Problem struct {
 
 // ProblemDetail says what was wrong.
 type ProblemDetail struct {
-	Code      masking.Code `json:"code" doc:"one of a closed list; an application may branch on it" enum:"invalid_body,invalid_field,missing_field,invalid_number,emergency_number,party_is_virtual_number,number_not_allowed,same_party_on_both_sides,duration_too_long,virtual_number_not_in_pool,method_not_allowed,unauthorized,not_found,virtual_number_in_use,party_in_use,no_number_available,allocation_not_active,no_pin_available,invalid_audio,invalid_range,recording_held,recording_not_ready,idempotency_key_reused,already_exists,still_in_use,too_many_webhooks,rate_limited,internal_error,temporarily_unavailable"`
+	Code      masking.Code `json:"code" doc:"one of a closed list; an application may branch on it" enum:"invalid_body,invalid_field,missing_field,invalid_number,emergency_number,party_is_virtual_number,number_not_allowed,same_party_on_both_sides,duration_too_long,virtual_number_not_in_pool,method_not_allowed,unauthorized,not_found,virtual_number_in_use,party_in_use,no_number_available,allocation_not_active,no_pin_available,invalid_audio,invalid_range,recording_held,recording_not_ready,number_in_use,idempotency_key_reused,already_exists,still_in_use,too_many_webhooks,rate_limited,internal_error,temporarily_unavailable"`
 	Message   string       `json:"message" doc:"for people; never holds a party's number"`
 	Field     string       `json:"field,omitempty" doc:"the one field to blame, if there is one" example:"caller_id_number"`
+	BlockedBy []string     `json:"blocked_by,omitempty" doc:"identifiers of what stands in the way, at most 100"`
 	RequestID string       `json:"request_id" doc:"as in X-Request-Id and in the server's log"`
 }
 
@@ -135,7 +136,7 @@ func (s *server) problem(ctx context.Context, err error) *Problem {
 // refusal says a rule's refusal.
 func (s *server) refusal(ctx context.Context, e *masking.Error) *Problem {
 	p := &Problem{status: status(e.Kind), header: http.Header{},
-		Detail: ProblemDetail{Code: e.Code, Message: e.Message, Field: e.Field, RequestID: exchangeOf(ctx).id}}
+		Detail: ProblemDetail{Code: e.Code, Message: e.Message, Field: e.Field, BlockedBy: e.BlockedBy, RequestID: exchangeOf(ctx).id}}
 	switch {
 	case !e.RetryAfter.IsZero():
 		p.retryAfter(e.RetryAfter.Sub(s.Clock()))

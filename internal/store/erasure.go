@@ -1,0 +1,61 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"tandem/internal/e164"
+	"tandem/internal/masking"
+)
+
+// ErasureFilter narrows a list of erasures; zero fields do not.
+type ErasureFilter struct {
+	Tenant masking.TenantID
+	Digest [32]byte
+	Before masking.ErasureID // the page after this one; newest first
+	Limit  int
+}
+
+// Traces says where a number is looked for: in the rows of one part of a tenant's
+// records, behind a place.
+type Traces struct {
+	Tenant masking.TenantID
+	Number e164.Number
+	Part   masking.ErasurePart // EraseAllocations, EraseCalls or EraseEvents
+	After  string              // a place that FindTraces gave; "" for the beginning
+	Until  time.Time           // rows of later are not concerned
+	Scan   int                 // rows to look at, at the most
+}
+
+// ErasureReader reads erasures and finds what they are to erase.
+type ErasureReader interface {
+	// Erasure is one of a tenant's, ErrNotFound if it is not his.
+	Erasure(ctx context.Context, tenant masking.TenantID, id masking.ErasureID) (masking.Erasure, error)
+	Erasures(ctx context.Context, f ErasureFilter) ([]masking.Erasure, error)
+	// DueErasures are at most limit that are not finished and due at now, oldest first.
+	DueErasures(ctx context.Context, now time.Time, limit int) ([]masking.Erasure, error)
+	// HeldOf are at most limit calls of the tenant in which the number stands and
+	// whose recordings are under legal hold.
+	HeldOf(ctx context.Context, tenant masking.TenantID, n e164.Number, limit int) ([]masking.CallID, error)
+	// FindTraces looks through rows and gives the keys of those that may hold the
+	// number, and the place after the last row; "" when there are no more.
+	FindTraces(ctx context.Context, t Traces) (keys []string, next string, err error)
+}
+
+// ErasureWriter writes erasures and erases.
+type ErasureWriter interface {
+	InsertErasure(ctx context.Context, e masking.Erasure) error
+	UpdateErasure(ctx context.Context, e masking.Erasure) error
+	// EraseTraces takes the number out of the rows that FindTraces found, as they
+	// are now: its place reads as e164.Erased, texts are erased from as
+	// e164.Number.EraseFrom says, a call's ladder goes, a recording becomes deleted
+	// (its sound is the caller's to remove) and loses its waveform. Counts of calls
+	// and times stay. waiting counts rows that are left as they are: an allocation
+	// whose end is not written, a call that is up or whose recording is under way or
+	// held. An allocation that is active is left and not counted: it names the number anew.
+	EraseTraces(ctx context.Context, t Traces, keys []string, now time.Time) (done masking.Removed, waiting int, err error)
+	// ForgetNumber removes what is kept under the number itself on the tenant's
+	// virtual numbers, but for what his active allocations need: wrong PINs, and how
+	// fast the number called of late.
+	ForgetNumber(ctx context.Context, tenant masking.TenantID, n e164.Number) (masking.Removed, error)
+}
