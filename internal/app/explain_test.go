@@ -89,7 +89,7 @@ func newRouted(t *testing.T, rt *rapid.T) *routed {
 	w.journal = callflow.NewJournal(callflow.JournalOptions{Store: w.store, Clock: clock, Log: log, Node: "n1"})
 	w.director = callflow.NewDirector(callflow.DirectorOptions{Store: w.store, Journal: w.journal, Clock: clock, Log: log, Key: []byte("key"), Asker: noServer{}})
 	w.plane, err = control.New(control.Options{Store: w.store, Clock: clock, Random: rand.Reader, Log: log, TokenKey: make([]byte, 32),
-		TrunkSecrets: plain{}, Routing: w.director})
+		TrunkSecrets: plain{}, WebhookSecrets: plain{}, Routing: w.director})
 	if err != nil {
 		rt.Fatal(err)
 	}

@@ -84,6 +84,9 @@ func change[T any](ctx context.Context, c *core, scope masking.TenantID, doing s
 					return Answer{}, err
 				}
 			}
+			if !key.given() {
+				return Answer{}, nil
+			}
 			return once.Refuse(refused), nil
 		})
 	}

@@ -304,7 +304,7 @@ func TestAReceiverThatMisbehavesIsAFailedAttemptAndNothingElse(t *testing.T) {
 		"500":              {handle: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, want: masking.OutcomeStatus, status: 500},
 		"404":              {handle: http.NotFound, want: masking.OutcomeStatus, status: 404},
 		"204":              {handle: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, want: masking.OutcomeDelivered, status: 204},
-		"redirects":        {handle: http.RedirectHandler(elsewhere, 307).ServeHTTP, want: masking.OutcomeRedirect, status: 307},
+		"redirects":        {handle: http.RedirectHandler(elsewhere, http.StatusTemporaryRedirect).ServeHTTP, want: masking.OutcomeRedirect, status: 307},
 		"closes early":     {handle: func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, want: masking.OutcomeClosed},
 		"is down":          {url: closed.URL, want: masking.OutcomeUnreachable},
 		"has no such name": {url: "http://nowhere.invalid/", want: masking.OutcomeUnreachable},

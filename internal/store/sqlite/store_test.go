@@ -127,6 +127,7 @@ func scans() map[string]string {
 		"FROM tenant t ORDER BY t.id":                  "the list of all tenants",
 		"FROM trunk ORDER BY name":                     "the list of all trunks",
 		"SELECT 1 FROM tenant LIMIT 1":                 "stops at the first row",
+		"FROM audit WHERE 1 = 1":                       "the log by its primary key; what narrows it to an action or a time reads on until the page is full",
 		"WHERE k.ended_at = 0 AND k.node = ?":          "the index of open calls, as long as there are calls up",
 		"WHERE g.status = 'recording' AND k.node = ?":  "the index of running recordings, as long as there are calls up",
 		"DELETE FROM party WHERE tenant = ?":           "a tenant is deleted once",
@@ -148,7 +149,9 @@ func scans() map[string]string {
 // sorts are the statements that sort what they have found, and why they may.
 func sorts() map[string]string {
 	return map[string]string{
-		"INDEXED BY allocation_open_expiry": "the few that are over and wait for the sweeper; those ended come in order",
+		"INDEXED BY allocation_open_expiry":    "the few that are over and wait for the sweeper; those ended come in order",
+		"g.held = 1 AND g.status <> 'deleted'": "a tenant's recordings under legal hold, which are few",
+		"GROUP BY n.sharing, n.region, n.type": "the kinds of a pool, each a row, counted when the tenant asks",
 	}
 }
 

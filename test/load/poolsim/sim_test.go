@@ -80,7 +80,7 @@ func newProduct(t *testing.T, numbers int) *product {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = p.store.Close() })
-	p.plane, err = control.New(control.Options{TrunkSecrets: noSecrets{}, Store: p.store, Clock: func() time.Time { return p.now },
+	p.plane, err = control.New(control.Options{TrunkSecrets: noSecrets{}, WebhookSecrets: noSecrets{}, Store: p.store, Clock: func() time.Time { return p.now },
 		Random: rand.Reader, Log: slog.New(slog.DiscardHandler), TokenKey: bytes.Repeat([]byte{1}, 32)})
 	if err != nil {
 		t.Fatal(err)
