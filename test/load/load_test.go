@@ -54,7 +54,8 @@ func TestRelaybenchPrintsItsTable(t *testing.T) {
 	if err := os.WriteFile(other, []byte("#!/bin/sh\nexec "+bench+" relay auto \"$@\"\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	run(t, []string{bench, "-crelay", other, "-calls", "2", "-seconds", "1", "-rounds", "1", "-pin=false"}, "C epoll", "ratio", "to C epoll", "recorded", "to epoll")
+	// A busy machine may lose packets in a round, which then has no ratio.
+	run(t, []string{bench, "-crelay", other, "-calls", "2", "-seconds", "1", "-rounds", "3", "-pin=false"}, "C epoll", "ratio", "to C epoll", "recorded", "to epoll")
 }
 
 func TestStorebenchPrintsItsTables(t *testing.T) {
