@@ -18,6 +18,7 @@ import (
 	"tandem/internal/e164"
 	"tandem/internal/masking"
 	"tandem/internal/store/sqlite"
+	"tandem/internal/testkit/database"
 	"tandem/internal/voice/callflow"
 )
 
@@ -81,10 +82,7 @@ func newRouted(t *testing.T, rt *rapid.T) *routed {
 		w.people = append(w.people, e164.MustParse(fmt.Sprintf("+91990000000%d", i)))
 	}
 	ctx := context.Background()
-	w.store, err = sqlite.Open(ctx, sqlite.Options{Path: filepath.Join(dir, "t.db"), Synchronous: sqlite.Normal})
-	if err != nil {
-		rt.Fatal(err)
-	}
+	w.store = database.Open(t, sqlite.Options{Path: filepath.Join(dir, "t.db"), Synchronous: sqlite.Normal})
 	clock, log := func() time.Time { return w.now }, slog.New(slog.DiscardHandler)
 	w.journal = callflow.NewJournal(callflow.JournalOptions{Store: w.store, Clock: clock, Log: log, Node: "n1"})
 	w.director = callflow.NewDirector(callflow.DirectorOptions{Store: w.store, Journal: w.journal, Clock: clock, Log: log, Key: []byte("key"), Asker: noServer{}})

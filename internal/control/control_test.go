@@ -27,6 +27,7 @@ import (
 	"tandem/internal/store"
 	"tandem/internal/store/sqlite"
 	"tandem/internal/store/storetest"
+	"tandem/internal/testkit/database"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -66,16 +67,14 @@ func (d *disturbed) Update(ctx context.Context, fn func(context.Context, store.T
 func newBench(tb testing.TB) *bench {
 	tb.Helper()
 	b := &bench{TB: tb, dir: tb.TempDir(), logs: &bytes.Buffer{}, now: storetest.Start()}
-	engine, err := sqlite.Open(context.Background(), sqlite.Options{Path: filepath.Join(b.dir, "control.db"), Synchronous: sqlite.Normal})
-	if err != nil {
-		tb.Fatal(err)
-	}
+	engine := database.Open(tb, sqlite.Options{Path: filepath.Join(b.dir, "control.db"), Synchronous: sqlite.Normal})
 	tb.Cleanup(func() {
 		if err := engine.Close(); err != nil {
 			tb.Error(err)
 		}
 	})
 	b.disturbed = &disturbed{Store: engine}
+	var err error
 	b.Plane, err = control.New(control.Options{TrunkSecrets: sealer{}, WebhookSecrets: sealer{}, Store: b.disturbed, Clock: b.clock, Random: rand.Reader,
 		Log: slog.New(slog.NewTextHandler(b.logs, nil)), TokenKey: bytes.Repeat([]byte{1}, 32)})
 	if err != nil {

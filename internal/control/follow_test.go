@@ -81,6 +81,12 @@ func newFollowed() (*outbox, *Records) {
 	return o, &Records{core: c, watch: newWatch(o, c.log)}
 }
 
+// passes lets time pass in a bubble, and all that it brings about come to rest.
+func passes(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
+
 func TestAHundredWhoFollowCostNoMoreThanOneWhileNothingHappens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o, records := newFollowed()
@@ -103,17 +109,14 @@ func TestAHundredWhoFollowCostNoMoreThanOneWhileNothingHappens(t *testing.T) {
 				}
 			})
 		}
-		time.Sleep(time.Second)
-		synctest.Wait()
+		passes(time.Second)
 		o.asked()
-		time.Sleep(10 * time.Second)
-		synctest.Wait()
+		passes(10 * time.Second)
 		if n := o.asked(); n > 101 {
 			t.Errorf("the store was asked %d times in 10 s, want 100: once for each look", n)
 		}
 		o.tell("t7")
-		time.Sleep(followEvery)
-		synctest.Wait()
+		passes(followEvery)
 		if n := o.asked(); len(got) != 1 || <-got != "t7" || n > 4 {
 			t.Errorf("an event of one tenant cost %d questions", n)
 		}
@@ -122,15 +125,14 @@ func TestAHundredWhoFollowCostNoMoreThanOneWhileNothingHappens(t *testing.T) {
 			many[i] = masking.TenantID(fmt.Sprint("t", i%100))
 		}
 		o.tell(many...)
-		time.Sleep(followEvery)
-		synctest.Wait()
+		passes(followEvery)
 		if len(got) != len(many) {
 			t.Errorf("%d of %d events came", len(got), len(many))
 		}
 		cancel()
 		wg.Wait()
 		o.asked()
-		time.Sleep(10 * time.Second)
+		passes(10 * time.Second)
 		if n := o.asked(); n != 0 {
 			t.Errorf("nobody follows, and the store was asked %d times", n)
 		}

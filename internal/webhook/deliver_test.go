@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -22,6 +21,7 @@ import (
 	"tandem/internal/store"
 	"tandem/internal/store/sqlite"
 	"tandem/internal/store/storetest"
+	"tandem/internal/testkit/database"
 )
 
 const oldSecret = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
@@ -87,39 +87,9 @@ func newPost(t testing.TB, o DelivererOptions) *post {
 	return p
 }
 
-// emptyDatabase is the file of a new store, made once: to migrate takes longer than
-// most tests here.
-var emptyDatabase = sync.OnceValues(func() ([]byte, error) {
-	dir, err := os.MkdirTemp("", "tandem-webhook-")
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	path := filepath.Join(dir, "t.db")
-	s, err := sqlite.Open(context.Background(), sqlite.Options{Path: path})
-	if err == nil {
-		err = s.Close()
-	}
-	if err != nil {
-		return nil, err
-	}
-	return os.ReadFile(path)
-})
-
 func openStore(t testing.TB) *sqlite.Store {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "t.db")
-	file, err := emptyDatabase()
-	if err == nil {
-		err = os.WriteFile(path, file, 0o600)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := sqlite.Open(t.Context(), sqlite.Options{Path: path, Synchronous: sqlite.Normal})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := database.Open(t, sqlite.Options{Path: filepath.Join(t.TempDir(), "t.db"), Synchronous: sqlite.Normal})
 	return s
 }
 

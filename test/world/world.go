@@ -21,6 +21,7 @@ import (
 	"tandem/internal/app"
 	"tandem/internal/client"
 	"tandem/internal/config"
+	"tandem/internal/testkit/database"
 	"tandem/internal/voice/phone"
 )
 
@@ -62,6 +63,11 @@ func Start(o Options) (*World, error) {
 	w.options = app.Options{Config: c, Version: "test", Log: slog.New(slog.NewJSONHandler(w.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	if o.Edit != nil {
 		o.Edit(&w.options)
+	}
+	if o.Dir == "" {
+		if err := database.Put(w.options.Config.SQLitePath()); err != nil {
+			return nil, err
+		}
 	}
 	if w.App, err = app.Start(context.Background(), w.options); err != nil {
 		return nil, err

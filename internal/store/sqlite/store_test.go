@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,10 +29,16 @@ func TestMain(m *testing.M) {
 }
 
 // openTemp opens a store in a temporary folder and closes it with the test.
+// empty puts a database without a row at a path.
+var empty = storetest.Template(func(path string) (io.Closer, error) { return Open(context.Background(), Options{Path: path}) })
+
 func openTemp(t testing.TB, o Options) *Store {
 	t.Helper()
 	if o.Path == "" {
 		o.Path = filepath.Join(t.TempDir(), "tandem.db")
+		if err := empty(o.Path); err != nil {
+			t.Fatal(err)
+		}
 	}
 	s, err := Open(t.Context(), o)
 	if err != nil {

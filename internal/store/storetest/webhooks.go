@@ -15,7 +15,7 @@ func webhookTests() []test {
 		{"AnEndpointIsReadAsWrittenByItsTenantAlone", webhookRoundTrip},
 		{"AnEndpointThatIsDeletedTakesItsDeliveriesAlong", webhookDeleted},
 		{"AnEndpointIsOneNodesAtATime", webhookLeased},
-		{"OnlyEndpointsWithSomethingToDoAreFound", webhookIdle},
+		{"OnlyEndpointsThatAreOwedAnEventAreFound", webhookIdle},
 		{"EventsBecomeDeliveriesOnceAndOnlyThoseThatAreWanted", deliverySpread},
 		{"OfAChainTheFirstUnfinishedIsPending", deliveryChain},
 		{"WhatIsSentAgainGoesBeforeWhatIsLaterInItsChain", deliveryAgain},

@@ -15,6 +15,7 @@ import (
 	"tandem/internal/masking"
 	"tandem/internal/store"
 	"tandem/internal/store/sqlite"
+	"tandem/internal/testkit/database"
 )
 
 var start = time.Date(2024, 6, 15, 9, 30, 0, 0, time.UTC)
@@ -38,10 +39,7 @@ type desk struct {
 
 func newDesk(t *testing.T) *desk {
 	d := &desk{t: t, log: &syncLog{}, server: &tenantServer{}, now: start}
-	s, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(t.TempDir(), "t.db")})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := database.Open(t, sqlite.Options{Path: filepath.Join(t.TempDir(), "t.db")})
 	d.store = s
 	d.insert(allocation("acme", "gvn_two", virtual, masking.TwoWay, bob), masking.Exclusive)
 	d.insert(allocation("acme", "gvn_one", oneway, masking.OneWay, bob), masking.Shared)

@@ -2,7 +2,6 @@ package api_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
@@ -23,6 +22,7 @@ import (
 	"tandem/internal/control"
 	"tandem/internal/masking"
 	"tandem/internal/store/sqlite"
+	"tandem/internal/testkit/database"
 	"tandem/internal/web/api"
 )
 
@@ -110,10 +110,7 @@ func newHarness(t testing.TB) *harness {
 	log := slog.New(slog.NewJSONHandler(h.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	var err error
 	h.path = filepath.Join(t.TempDir(), "api.db")
-	h.store, err = sqlite.Open(context.Background(), sqlite.Options{Path: h.path, Log: log, Synchronous: sqlite.Normal})
-	if err != nil {
-		t.Fatal(err)
-	}
+	h.store = database.Open(t, sqlite.Options{Path: h.path, Log: log, Synchronous: sqlite.Normal})
 	h.plane, err = control.New(control.Options{TrunkSecrets: sealer{}, WebhookSecrets: sealer{}, Sender: h.sender, Store: h.store, Clock: h.clock, Random: rand.Reader, Calls: h.ended, Log: log,
 		TokenKey: bytes.Repeat([]byte{7}, 32), Languages: []string{"en", "hi"}, Announcements: announcements{}, Sounds: h.sounds, Routing: h.routing,
 		StrangerSecret: func(t masking.TenantID) string { return "whsec_" + string(t) }})
