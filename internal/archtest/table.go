@@ -53,8 +53,9 @@ func House() Rules {
 
 			"store":           domain(),
 			"store/storetest": domain("store"),
-			"store/sqlite":    domain("store"),
-			"store/postgres":  domain("store"),
+			"store/sqlstore":  domain("store"),
+			"store/sqlite":    domain("store", "store/sqlstore"),
+			"store/postgres":  domain("store", "store/sqlstore"),
 			"blob":            nothing,
 			"seal":            nothing,
 
@@ -104,6 +105,7 @@ func House() Rules {
 		Foreign: []Limit{
 			{Import: "context", Never: []string{"masking"}, Why: "a rule is values in, values out"},
 			{Import: "database/sql", Only: []string{"store/*", "test/*"}, Why: "only an engine of the store speaks SQL"},
+			{Import: "github.com/jackc/pgx/v5", Only: []string{"store/postgres", "testkit/database", "test/*"}, Why: "only its engine knows PostgreSQL"},
 			{Import: "modernc.org/sqlite", Only: []string{"store/sqlite", "test/*"}, Why: "only its engine knows SQLite"},
 			{Import: "net", Except: []string{"net/netip", "net/url"}, Never: []string{"masking"}, Why: "a rule does no I/O"},
 			{Import: "net/http", Never: []string{"control", "voice/callflow", "voice/b2bua"}, Why: "a use case does not know who calls it"},

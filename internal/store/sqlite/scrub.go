@@ -42,8 +42,8 @@ func (w *writer) scrub() error {
 		return fmt.Errorf("sqlite: scrub: %w", err)
 	}
 	var busy, pages, moved int
-	r := &reader{session: w.session}
-	err := r.row(background(), `PRAGMA wal_checkpoint(TRUNCATE)`, nil, &busy, &pages, &moved)
+	t := &transaction{session: w.session}
+	err := t.Row(background(), `PRAGMA wal_checkpoint(TRUNCATE)`, nil, &busy, &pages, &moved)
 	if back := w.session.command(busyTimeout); err == nil {
 		err = back
 	}

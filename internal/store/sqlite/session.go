@@ -5,13 +5,11 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"strings"
 
 	"modernc.org/sqlite"
 	lib "modernc.org/sqlite/lib"
 
-	"tandem/internal/masking"
-	"tandem/internal/store"
+	"tandem/internal/store/sqlstore"
 )
 
 // session is one connection with its prepared statements. It belongs to one
@@ -19,10 +17,10 @@ import (
 type session struct {
 	conn  *sql.Conn
 	stmts map[string]*sql.Stmt // by text; texts are few: they vary by the length of a list only
-	zones *zones
+	zones *sqlstore.Zones
 }
 
-func newSession(ctx context.Context, db *sql.DB, z *zones) (*session, error) {
+func newSession(ctx context.Context, db *sql.DB, z *sqlstore.Zones) (*session, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, err
@@ -67,8 +65,8 @@ func (s *session) command(text string) error {
 	return err
 }
 
-// reader answers a View.
-type reader struct {
+// transaction is what a View or a closure of Update has of a session.
+type transaction struct {
 	*session
 	// failed is the first error that was no broken rule. SQLite may have rolled
 	// the transaction back by itself then (a full disk, say), and the next
@@ -80,95 +78,76 @@ type reader struct {
 	interruptible bool
 }
 
+var _ sqlstore.Conn = (*transaction)(nil)
+
 // during is the context in which a statement runs.
-func (r *reader) during(ctx context.Context) context.Context {
-	if r.interruptible {
+func (t *transaction) during(ctx context.Context) context.Context {
+	if t.interruptible {
 		return ctx
 	}
 	return background()
 }
 
-// tx is a reader that may write. It lives as long as one closure of Update.
-type tx struct {
-	reader
-	unclaimed masking.AllocationID // inserted by this closure, and holding nothing yet
-}
-
-var (
-	_ store.Reader = (*reader)(nil)
-	_ store.Tx     = (*tx)(nil)
-)
-
-func (r *reader) statement(ctx context.Context, text string) (*sql.Stmt, error) {
-	if r.failed != nil {
-		return nil, r.failed
+func (t *transaction) statement(ctx context.Context, text string) (*sql.Stmt, error) {
+	if t.failed != nil {
+		return nil, t.failed
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, r.note(err)
+		return nil, t.note(err)
 	}
-	st, err := r.prepare(text)
-	return st, r.note(err)
+	st, err := t.prepare(text)
+	return st, t.note(err)
 }
 
 // note remembers an error after which the transaction cannot be trusted.
-func (r *reader) note(err error) error {
-	if err == nil || errors.Is(err, sql.ErrNoRows) || violated(err) != 0 {
+func (t *transaction) note(err error) error {
+	switch {
+	case err == nil || errors.Is(err, sql.ErrNoRows) || sqlstore.IsCorrupt(err):
+		return err
+	case duplicate(err):
+		return sqlstore.ErrDuplicate
+	case orphan(err):
+		return sqlstore.ErrOrphan
+	case violated(err) != 0:
 		return err
 	}
 	err = fmt.Errorf("sqlite: %w", err)
-	if r.failed == nil {
-		r.failed = err
+	if t.failed == nil {
+		t.failed = err
 	}
 	return err
 }
 
-// row runs a query for at most one row; sql.ErrNoRows if there is none.
-func (r *reader) row(ctx context.Context, text string, args []any, dest ...any) error {
-	st, err := r.statement(ctx, text)
+// Row runs a query for at most one row; sql.ErrNoRows if there is none.
+func (t *transaction) Row(ctx context.Context, text string, args []any, dest ...any) error {
+	st, err := t.statement(ctx, text)
 	if err != nil {
 		return err
 	}
-	err = st.QueryRowContext(r.during(ctx), args...).Scan(dest...)
-	if isCorrupt(err) {
+	return t.note(st.QueryRowContext(t.during(ctx), args...).Scan(dest...))
+}
+
+// Query runs a query and scans each row.
+func (t *transaction) Query(ctx context.Context, text string, args []any, scan func(sqlstore.Scanner) error) error {
+	st, err := t.statement(ctx, text)
+	if err != nil {
 		return err
 	}
-	return r.note(err)
-}
-
-// found tells whether a query has a row.
-func (r *reader) found(ctx context.Context, text string, args ...any) (bool, error) {
-	var one int
-	err := r.row(ctx, text, args, &one)
-	if errors.Is(err, sql.ErrNoRows) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
-// list runs a query and scans each row.
-func list[T any](ctx context.Context, r *reader, text string, args []any, scan func(*reader, scanner) (T, error)) ([]T, error) {
-	st, err := r.statement(ctx, text)
+	rows, err := st.QueryContext(t.during(ctx), args...)
 	if err != nil {
-		return nil, err
-	}
-	rows, err := st.QueryContext(r.during(ctx), args...)
-	if err != nil {
-		return nil, r.note(err)
+		return t.note(err)
 	}
 	defer func() { _ = rows.Close() }() // Err below has what Close could say
-	var out []T
 	for rows.Next() {
-		v, err := scan(r, rows)
-		if err != nil {
-			return nil, err
+		if err := scan(rows); err != nil {
+			return err
 		}
-		out = append(out, v)
 	}
-	return out, r.note(rows.Err())
+	return t.note(rows.Err())
 }
 
-// exec runs a statement and tells how many rows it changed.
-func (t *tx) exec(ctx context.Context, text string, args ...any) (int64, error) {
+// Exec runs a statement and tells how many rows it changed.
+func (t *transaction) Exec(ctx context.Context, text string, args []any) (int64, error) {
 	st, err := t.statement(ctx, text)
 	if err != nil {
 		return 0, err
@@ -180,6 +159,29 @@ func (t *tx) exec(ctx context.Context, text string, args ...any) (int64, error) 
 	n, err := res.RowsAffected()
 	return n, t.note(err)
 }
+
+// Try runs fn in a savepoint.
+func (t *transaction) Try(ctx context.Context, fn func() error) error {
+	if _, err := t.Exec(ctx, `SAVEPOINT try`, nil); err != nil {
+		return err
+	}
+	err := fn()
+	if t.failed != nil {
+		return err // the writer rolls all of it back
+	}
+	if err != nil {
+		if back := t.note(t.command(`ROLLBACK TO try`)); back != nil {
+			return back
+		}
+	}
+	if release := t.note(t.command(`RELEASE try`)); release != nil {
+		return release
+	}
+	return err
+}
+
+// Zones are the store's time zones.
+func (t *transaction) Zones() *sqlstore.Zones { return t.zones }
 
 // violated gives SQLite's extended code of a broken constraint, else 0.
 func violated(err error) int {
@@ -198,11 +200,3 @@ func duplicate(err error) bool {
 
 // orphan reports whether err is a reference to a row that is not there.
 func orphan(err error) bool { return violated(err) == lib.SQLITE_CONSTRAINT_FOREIGNKEY }
-
-// marks is "?, ?, ?" with n marks.
-func marks(n int) string {
-	if n == 0 {
-		return ""
-	}
-	return strings.Repeat("?, ", n-1) + "?"
-}

@@ -23,6 +23,7 @@ import (
 	"tandem/internal/e164"
 	"tandem/internal/masking"
 	"tandem/internal/store"
+	"tandem/internal/store/sqlstore"
 )
 
 // ErrClosed says that the store has been closed.
@@ -125,7 +126,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if s.readDB, err = openDatabase(o, true); err != nil {
 		return nil, err
 	}
-	zones := &zones{}
+	zones := &sqlstore.Zones{}
 	for i := range o.Readers + o.Routers {
 		r, err := newSession(ctx, s.readDB, zones)
 		if err != nil {
@@ -212,7 +213,7 @@ func (s *Store) View(ctx context.Context, fn func(context.Context, store.Reader)
 			s.log.Error("a snapshot did not end", "err", err)
 		}
 	}()
-	return fn(ctx, &reader{session: r, interruptible: true})
+	return fn(ctx, sqlstore.NewReader(&transaction{session: r, interruptible: true}))
 }
 
 // Route reads the last commit on a connection that serves calls alone: it waits
@@ -223,7 +224,7 @@ func (s *Store) Route(ctx context.Context, virtual, caller e164.Number) (masking
 		return masking.Route{}, err
 	}
 	defer s.routers.put(r)
-	return (&reader{session: r}).Route(ctx, virtual, caller)
+	return sqlstore.NewReader(&transaction{session: r}).Route(ctx, virtual, caller)
 }
 
 // Update queues fn for the writer. A full queue is waited for as long as ctx

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"tandem/internal/store"
+	"tandem/internal/store/sqlstore"
 )
 
 // maxBatch bounds how many Updates share one commit, and so how long the first
@@ -188,7 +189,7 @@ func (w *writer) one(r *request) (result, broken error) {
 	if err := w.session.command("SAVEPOINT one_update"); err != nil {
 		return nil, fmt.Errorf("sqlite: savepoint: %w", err)
 	}
-	t := &tx{reader: reader{session: w.session}}
+	t := &transaction{session: w.session}
 	result = w.call(r, t)
 	if t.failed != nil && result == nil {
 		result = t.failed // fn passed over it
@@ -206,7 +207,7 @@ func (w *writer) one(r *request) (result, broken error) {
 
 // call runs the closure and makes an error of a panic. What was panicked with
 // may hold a number, so only errors of the Go runtime are repeated.
-func (w *writer) call(r *request, t *tx) (err error) {
+func (w *writer) call(r *request, t *transaction) (err error) {
 	defer func() {
 		p := recover()
 		if p == nil {
@@ -219,7 +220,7 @@ func (w *writer) call(r *request, t *tx) (err error) {
 		w.log.Error("an update panicked", "panic", what, "stack", string(debug.Stack()))
 		err = fmt.Errorf("sqlite: an update panicked: %s", what)
 	}()
-	return r.fn(context.WithValue(r.ctx, insideUpdate{}, true), t)
+	return r.fn(context.WithValue(r.ctx, insideUpdate{}, true), sqlstore.NewTx(t))
 }
 
 func (r *request) answer(err error) { r.done <- err }

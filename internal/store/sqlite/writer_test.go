@@ -16,6 +16,7 @@ import (
 
 	"tandem/internal/masking"
 	"tandem/internal/store"
+	"tandem/internal/store/sqlstore"
 	"tandem/internal/store/storetest"
 )
 
@@ -148,17 +149,20 @@ func TestAFailureInABatchTakesNobodyElseAlong(t *testing.T) {
 	}
 }
 
+// transactionOf is what a closure of Update writes by.
+func transactionOf(tx store.Tx) *transaction { return tx.(*sqlstore.Tx).Conn().(*transaction) }
+
 func TestAFailedCommitAnswersTheWholeBatchWithAnError(t *testing.T) {
 	s := openTemp(t, Options{})
 	errs := s.batch(t,
 		insertTrunk("a"),
 		func(ctx context.Context, v store.Tx) error {
 			// An orphan that is noticed at the commit, for want of a broken disk.
-			w := v.(*tx)
+			w := transactionOf(v)
 			if err := w.command("PRAGMA defer_foreign_keys = 1"); err != nil {
 				return err
 			}
-			_, err := w.exec(ctx, `INSERT INTO token (id, tenant, label, hash, created_at) VALUES ('t', 'nobody', '', x'', 0)`)
+			_, err := w.Exec(ctx, `INSERT INTO token (id, tenant, label, hash, created_at) VALUES ('t', 'nobody', '', x'', 0)`, nil)
 			return err
 		},
 		insertTrunk("b"))
@@ -184,7 +188,7 @@ func TestATransactionThatSQLiteRolledBackTakesTheBatchAlongAndIsNotGoneOnWith(t 
 			if err := insertTrunk("a")(ctx, v); err != nil {
 				return err
 			}
-			w := v.(*tx)
+			w := transactionOf(v)
 			if err := w.command("ROLLBACK"); err != nil { // as SQLite does on a full disk
 				return err
 			}
@@ -418,8 +422,8 @@ func TestViewsThatHangDelayNoCallAndMakeNoNodeUnready(t *testing.T) {
 		go func() {
 			ended <- s.View(ctx, func(ctx context.Context, tx store.Reader) error {
 				begun <- struct{}{}
-				_, err := tx.(*reader).found(ctx, endless)
-				return err
+				var one int
+				return tx.(*sqlstore.Reader).Conn().Row(ctx, endless, nil, &one)
 			})
 		}()
 	}

@@ -1,4 +1,4 @@
-package sqlite
+package sqlstore
 
 import (
 	"context"
@@ -29,22 +29,22 @@ func usageCol(to *masking.Usage) wordCol[masking.Usage] {
 	return wordCol[masking.Usage]{to, "usage", []masking.Usage{masking.TwoWay, masking.OneWay}}
 }
 
-func scanAllocation(_ *reader, row scanner) (a masking.Allocation, err error) {
+func scanAllocation(_ *Reader, row Scanner) (a masking.Allocation, err error) {
 	return a, row.Scan(allocationDest(&a)...)
 }
 
 // Allocation reads one allocation of the tenant. The single writer is the lock.
-func (r *reader) Allocation(ctx context.Context, tenant masking.TenantID, id masking.AllocationID) (a masking.Allocation, err error) {
+func (r *Reader) Allocation(ctx context.Context, tenant masking.TenantID, id masking.AllocationID) (a masking.Allocation, err error) {
 	err = r.row(ctx, `SELECT `+allocationColumns+` FROM allocation a WHERE a.id = ? AND a.tenant = ?`,
 		[]any{id, tenant}, allocationDest(&a)...)
 	return a, absent(err)
 }
 
 // Allocations are a page of a list, newest first.
-func (r *reader) Allocations(ctx context.Context, f store.AllocationFilter) ([]masking.Allocation, error) {
+func (r *Reader) Allocations(ctx context.Context, f store.AllocationFilter) ([]masking.Allocation, error) {
 	switch {
 	case f.Product != masking.GreenVN && f.Product != masking.GreenPin:
-		return nil, errors.New("sqlite: a list of allocations is of one product")
+		return nil, errors.New("store: a list of allocations is of one product")
 	case f.Product == masking.GreenVN && f.Status == masking.Expired:
 		return nil, nil // those read as deleted
 	}
@@ -128,14 +128,14 @@ func endedQuery(f store.AllocationFilter) (text string, args []any) {
 
 // Overdue are allocations that have expired and whose end is not written,
 // longest overdue first.
-func (r *reader) Overdue(ctx context.Context, now time.Time, limit int) ([]masking.Allocation, error) {
+func (r *Reader) Overdue(ctx context.Context, now time.Time, limit int) ([]masking.Allocation, error) {
 	return list(ctx, r, `SELECT `+allocationColumns+` FROM allocation a
 		WHERE a.ended_at = 0 AND a.expires_at <= ? ORDER BY a.expires_at, a.id LIMIT ?`,
 		[]any{millis(now), most(limit)}, scanAllocation)
 }
 
 // InsertAllocation writes a new allocation and its parties.
-func (t *tx) InsertAllocation(ctx context.Context, a masking.Allocation) error {
+func (t *Tx) InsertAllocation(ctx context.Context, a masking.Allocation) error {
 	_, err := t.exec(ctx, `INSERT INTO allocation (id, tenant, virtual_number, from_numbers, to_numbers, usage, record, custom_field,
 		created_at, updated_at, expires_at, ended_at, end_reason, calls, connected, talk_seconds, pin, to_pin, max_pin_attempts)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
@@ -150,7 +150,7 @@ func (t *tx) InsertAllocation(ctx context.Context, a masking.Allocation) error {
 }
 
 // UpdateAllocation writes everything but the tally and the creation.
-func (t *tx) UpdateAllocation(ctx context.Context, a masking.Allocation) error {
+func (t *Tx) UpdateAllocation(ctx context.Context, a masking.Allocation) error {
 	old, err := t.Allocation(ctx, a.Tenant, a.ID)
 	if err != nil {
 		return err
@@ -191,7 +191,7 @@ func until(a masking.Allocation) int64 {
 
 // insertParties writes one row of party for each number of the allocation that
 // was not erased.
-func (t *tx) insertParties(ctx context.Context, a masking.Allocation) error {
+func (t *Tx) insertParties(ctx context.Context, a masking.Allocation) error {
 	const width = 9
 	parties := a.Parties()
 	if !slices.ContainsFunc(parties, func(n e164.Number) bool { return !n.IsErased() }) {
@@ -221,7 +221,7 @@ func (t *tx) insertParties(ctx context.Context, a masking.Allocation) error {
 
 // Silent looks for an allocation whose To names the caller in vain. Identifiers
 // sort by time, so the greatest is the newest.
-func (r *reader) Silent(ctx context.Context, virtual, caller e164.Number, now time.Time) (a masking.Allocation, found bool, err error) {
+func (r *Reader) Silent(ctx context.Context, virtual, caller e164.Number, now time.Time) (a masking.Allocation, found bool, err error) {
 	err = r.row(ctx, `SELECT `+allocationColumns+` FROM allocation a WHERE a.id = (
 		SELECT MAX(p.allocation) FROM party p WHERE p.number = ? AND p.virtual_number = ? AND p.until > ? AND p.silent = 1)`,
 		[]any{caller.E164(), virtual.E164(), millis(now)}, allocationDest(&a)...)

@@ -1,4 +1,4 @@
-package sqlite
+package sqlstore
 
 import (
 	"context"
@@ -23,7 +23,7 @@ func sharingCol(to *masking.Sharing) wordCol[masking.Sharing] {
 	return wordCol[masking.Sharing]{to, "sharing", []masking.Sharing{masking.Exclusive, masking.Shared}}
 }
 
-func scanNumber(_ *reader, row scanner) (n masking.VirtualNumber, err error) {
+func scanNumber(_ *Reader, row Scanner) (n masking.VirtualNumber, err error) {
 	return n, row.Scan(numberDest(&n)...)
 }
 
@@ -44,20 +44,20 @@ func texts(args []any, numbers []e164.Number) []any {
 }
 
 // Number reads one number of the tenant's pool.
-func (r *reader) Number(ctx context.Context, tenant masking.TenantID, n e164.Number) (v masking.VirtualNumber, err error) {
+func (r *Reader) Number(ctx context.Context, tenant masking.TenantID, n e164.Number) (v masking.VirtualNumber, err error) {
 	err = r.row(ctx, `SELECT `+numberColumns+` FROM virtual_number n WHERE n.number = ? AND n.tenant = ?`,
 		[]any{n.E164(), tenant}, numberDest(&v)...)
 	return v, absent(err)
 }
 
 // Numbers are the tenant's numbers above after, in order.
-func (r *reader) Numbers(ctx context.Context, tenant masking.TenantID, after string, limit int) ([]masking.VirtualNumber, error) {
+func (r *Reader) Numbers(ctx context.Context, tenant masking.TenantID, after string, limit int) ([]masking.VirtualNumber, error) {
 	return list(ctx, r, `SELECT `+numberColumns+` FROM virtual_number n
 		WHERE n.tenant = ? AND n.number > ? ORDER BY n.number LIMIT ?`, []any{tenant, after, most(limit)}, scanNumber)
 }
 
 // AnyVirtual tells whether one of the numbers is in any pool.
-func (r *reader) AnyVirtual(ctx context.Context, numbers []e164.Number) (bool, error) {
+func (r *Reader) AnyVirtual(ctx context.Context, numbers []e164.Number) (bool, error) {
 	if len(numbers) == 0 {
 		return false, nil
 	}
@@ -67,7 +67,7 @@ func (r *reader) AnyVirtual(ctx context.Context, numbers []e164.Number) (bool, e
 // Usable are numbers that the automatic choice may take, best first. It reads
 // free numbers alone, in the order of an index: a pool without one costs one
 // search, however large it is.
-func (r *reader) Usable(ctx context.Context, tenant masking.TenantID, p masking.Pick, parties []e164.Number, now time.Time, limit int) ([]masking.VirtualNumber, error) {
+func (r *Reader) Usable(ctx context.Context, tenant masking.TenantID, p masking.Pick, parties []e164.Number, now time.Time, limit int) ([]masking.VirtualNumber, error) {
 	free, err := list(ctx, r, usable(p, `n.busy_until = 0`, len(parties))+` ORDER BY n.load, n.rested_at, n.number LIMIT ?`,
 		usableArgs(tenant, p, nil, parties, now, limit), scanNumber)
 	if err != nil || p.Sharing == masking.Shared || (limit > 0 && len(free) >= limit) {
@@ -119,7 +119,7 @@ func usableArgs(tenant masking.TenantID, p masking.Pick, busy []any, parties []e
 
 // EarliestRelease asks for the exclusive number that is free first, and for the
 // first end of what the parties stand in by their numbers on shared ones.
-func (r *reader) EarliestRelease(ctx context.Context, tenant masking.TenantID, parties []e164.Number, now time.Time) (at time.Time, err error) {
+func (r *Reader) EarliestRelease(ctx context.Context, tenant masking.TenantID, parties []e164.Number, now time.Time) (at time.Time, err error) {
 	err = r.row(ctx, `SELECT COALESCE(MIN(busy_until), 0) FROM virtual_number WHERE tenant = ? AND sharing = ? AND busy_until > ?`,
 		[]any{tenant, masking.Exclusive, millis(now)}, timeCol{&at})
 	if err != nil || len(parties) == 0 {
@@ -137,7 +137,7 @@ func (r *reader) EarliestRelease(ctx context.Context, tenant masking.TenantID, p
 }
 
 // InsertNumber puts a number into a pool.
-func (t *tx) InsertNumber(ctx context.Context, n masking.VirtualNumber, now time.Time) error {
+func (t *Tx) InsertNumber(ctx context.Context, n masking.VirtualNumber, now time.Time) error {
 	party, err := t.found(ctx, `SELECT 1 FROM party WHERE number = ? AND until > ? LIMIT 1`, n.Number.E164(), millis(now))
 	if err != nil {
 		return err
@@ -153,7 +153,7 @@ func (t *tx) InsertNumber(ctx context.Context, n masking.VirtualNumber, now time
 }
 
 // UpdateNumber writes region, type, sharing and what strangers get.
-func (t *tx) UpdateNumber(ctx context.Context, n masking.VirtualNumber, now time.Time) error {
+func (t *Tx) UpdateNumber(ctx context.Context, n masking.VirtualNumber, now time.Time) error {
 	old, err := t.Number(ctx, n.Tenant, n.Number)
 	if err != nil {
 		return err
@@ -172,7 +172,7 @@ func (t *tx) UpdateNumber(ctx context.Context, n masking.VirtualNumber, now time
 
 // DeleteNumber takes a number out of the pool. What claims are left on it have
 // expired and go with it, and so do the wrong entries.
-func (t *tx) DeleteNumber(ctx context.Context, tenant masking.TenantID, n e164.Number, now time.Time) error {
+func (t *Tx) DeleteNumber(ctx context.Context, tenant masking.TenantID, n e164.Number, now time.Time) error {
 	if _, err := t.Number(ctx, tenant, n); err != nil {
 		return err
 	}
@@ -189,7 +189,7 @@ func (t *tx) DeleteNumber(ctx context.Context, tenant masking.TenantID, n e164.N
 
 // checkIdle refuses while an allocation on the number is active. There is one
 // writer, so none can come between this and the change.
-func (t *tx) checkIdle(ctx context.Context, n e164.Number, now time.Time) error {
+func (t *Tx) checkIdle(ctx context.Context, n e164.Number, now time.Time) error {
 	active, err := t.found(ctx, `SELECT 1 FROM allocation WHERE virtual_number = ? AND ended_at = 0 AND expires_at > ? LIMIT 1`,
 		n.E164(), millis(now))
 	if err != nil {
@@ -203,7 +203,7 @@ func (t *tx) checkIdle(ctx context.Context, n e164.Number, now time.Time) error 
 
 // NoteUse keeps the hint for the automatic choice. The number may have left
 // the pool meanwhile, which is no error.
-func (t *tx) NoteUse(ctx context.Context, n e164.Number, delta int, now time.Time) error {
+func (t *Tx) NoteUse(ctx context.Context, n e164.Number, delta int, now time.Time) error {
 	_, err := t.exec(ctx, `UPDATE virtual_number SET load = CASE WHEN load + ? > 0 THEN load + ? ELSE 0 END, rested_at = ?
 		WHERE number = ?`, delta, delta, millis(now), n.E164())
 	return err

@@ -1,4 +1,4 @@
-package sqlite
+package sqlstore
 
 import (
 	"context"
@@ -66,28 +66,28 @@ func (c dayCol) Scan(src any) error {
 }
 
 // BlockedCallers are a page of a tenant's list, in the order of the numbers.
-func (r *reader) BlockedCallers(ctx context.Context, tenant masking.TenantID, after string, limit int) ([]store.BlockedCaller, error) {
+func (r *Reader) BlockedCallers(ctx context.Context, tenant masking.TenantID, after string, limit int) ([]store.BlockedCaller, error) {
 	return list(ctx, r, `SELECT b.tenant, b.number, b.note, b.created_at FROM blocked_caller b
 		WHERE b.tenant = ? AND b.number > ? ORDER BY b.number LIMIT ?`, []any{tenant, after, most(limit)},
-		func(_ *reader, row scanner) (b store.BlockedCaller, err error) {
+		func(_ *Reader, row Scanner) (b store.BlockedCaller, err error) {
 			return b, row.Scan(&b.Tenant, numberCol{&b.Number}, &b.Note, timeCol{&b.CreatedAt})
 		})
 }
 
 // BlockCaller puts a caller on the list, or changes his note.
-func (t *tx) BlockCaller(ctx context.Context, b store.BlockedCaller) error {
+func (t *Tx) BlockCaller(ctx context.Context, b store.BlockedCaller) error {
 	_, err := t.exec(ctx, `INSERT INTO blocked_caller (tenant, number, note, created_at) VALUES (?, ?, ?, ?)
 		ON CONFLICT (tenant, number) DO UPDATE SET note = excluded.note`, b.Tenant, b.Number.E164(), b.Note, millis(b.CreatedAt))
 	return inserted("a blocked caller", err)
 }
 
 // UnblockCaller takes a caller off the list.
-func (t *tx) UnblockCaller(ctx context.Context, tenant masking.TenantID, n e164.Number) error {
+func (t *Tx) UnblockCaller(ctx context.Context, tenant masking.TenantID, n e164.Number) error {
 	return exactlyOne(t.exec(ctx, `DELETE FROM blocked_caller WHERE tenant = ? AND number = ?`, tenant, n.E164()))
 }
 
 // Pace is how many calls there are in the window that lasts at now.
-func (r *reader) Pace(ctx context.Context, p masking.Pace, window time.Duration, now time.Time) (calls int, err error) {
+func (r *Reader) Pace(ctx context.Context, p masking.Pace, window time.Duration, now time.Time) (calls int, err error) {
 	at := millis(now)
 	err = r.row(ctx, `SELECT calls FROM pace WHERE tenant = ? AND scope = ? AND subject = ? AND since > ? AND since <= ?`,
 		[]any{p.Tenant, p.Scope, p.Subject, at - window.Milliseconds(), at}, &calls)
@@ -99,7 +99,7 @@ func (r *reader) Pace(ctx context.Context, p masking.Pace, window time.Duration,
 
 // CountPace counts a call in its window, or begins the next one. A window that
 // begins later than now is that of a clock that was set back.
-func (t *tx) CountPace(ctx context.Context, p masking.Pace, window time.Duration, now time.Time) (calls int, err error) {
+func (t *Tx) CountPace(ctx context.Context, p masking.Pace, window time.Duration, now time.Time) (calls int, err error) {
 	at := millis(now)
 	err = t.row(ctx, `INSERT INTO pace (tenant, scope, subject, since, calls) VALUES (?, ?, ?, ?, 1)
 		ON CONFLICT (tenant, scope, subject) DO UPDATE SET
@@ -111,7 +111,7 @@ func (t *tx) CountPace(ctx context.Context, p masking.Pace, window time.Duration
 }
 
 // ForgetPaces removes counts of old windows.
-func (t *tx) ForgetPaces(ctx context.Context, before time.Time, limit int) (int, error) {
+func (t *Tx) ForgetPaces(ctx context.Context, before time.Time, limit int) (int, error) {
 	n, err := t.exec(ctx, `DELETE FROM pace WHERE (tenant, scope, subject) IN
 		(SELECT tenant, scope, subject FROM pace WHERE since < ? ORDER BY since LIMIT ?)`, millis(before), most(limit))
 	return int(n), err

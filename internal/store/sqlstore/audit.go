@@ -1,4 +1,4 @@
-package sqlite
+package sqlstore
 
 import (
 	"context"
@@ -8,13 +8,13 @@ import (
 )
 
 // AuditHead reads which entry is the last.
-func (r *reader) AuditHead(ctx context.Context) (h masking.AuditHead, err error) {
+func (r *Reader) AuditHead(ctx context.Context) (h masking.AuditHead, err error) {
 	return h, r.row(ctx, `SELECT sequence, hash FROM audit_head WHERE id = 1`, nil, &h.Sequence, hashCol{&h.Hash})
 }
 
 // AppendAudit writes the entry after the last one. There is one writer, so
 // nothing comes between the read and the writes.
-func (t *tx) AppendAudit(ctx context.Context, e masking.AuditEntry) error {
+func (t *Tx) AppendAudit(ctx context.Context, e masking.AuditEntry) error {
 	head, err := t.AuditHead(ctx)
 	if err != nil {
 		return err
@@ -30,7 +30,7 @@ func (t *tx) AppendAudit(ctx context.Context, e masking.AuditEntry) error {
 }
 
 // Audit are a page of the log.
-func (r *reader) Audit(ctx context.Context, f store.AuditFilter) ([]masking.AuditEntry, error) {
+func (r *Reader) Audit(ctx context.Context, f store.AuditFilter) ([]masking.AuditEntry, error) {
 	text, args := `SELECT sequence, at, actor, tenant, action, object, outcome, request, previous, hash FROM audit WHERE 1 = 1`, []any(nil)
 	and := func(condition string, values ...any) { text, args = text+` AND `+condition, append(args, values...) }
 	if f.Tenant != "" {
@@ -56,7 +56,7 @@ func (r *reader) Audit(ctx context.Context, f store.AuditFilter) ([]masking.Audi
 	return list(ctx, r, text+order, append(args, most(f.Limit)), scanAudit)
 }
 
-func scanAudit(_ *reader, row scanner) (e masking.AuditEntry, err error) {
+func scanAudit(_ *Reader, row Scanner) (e masking.AuditEntry, err error) {
 	return e, row.Scan(&e.Sequence, timeCol{&e.At}, &e.Actor, &e.Tenant, &e.Action, &e.Object, &e.Outcome, &e.Request,
 		hashCol{&e.Previous}, hashCol{&e.Hash})
 }

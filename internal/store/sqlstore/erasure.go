@@ -1,4 +1,4 @@
-package sqlite
+package sqlstore
 
 import (
 	"context"
@@ -16,7 +16,7 @@ import (
 
 const erasureColumns = `id, tenant, digest, number, part, place, waiting, removed, created_at, due_at, finished_at`
 
-func scanErasure(_ *reader, row scanner) (e masking.Erasure, err error) {
+func scanErasure(_ *Reader, row Scanner) (e masking.Erasure, err error) {
 	return e, row.Scan(&e.ID, &e.Tenant, hashCol{&e.Digest}, blobCol{&e.Number}, &e.Part, &e.Place, &e.Waiting, removedCol{&e.Removed},
 		timeCol{&e.CreatedAt}, timeCol{&e.DueAt}, timeCol{&e.FinishedAt})
 }
@@ -38,7 +38,7 @@ func removedText(m masking.Removed) string {
 }
 
 // Erasure reads one erasure of the tenant.
-func (r *reader) Erasure(ctx context.Context, tenant masking.TenantID, id masking.ErasureID) (masking.Erasure, error) {
+func (r *Reader) Erasure(ctx context.Context, tenant masking.TenantID, id masking.ErasureID) (masking.Erasure, error) {
 	found, err := list(ctx, r, `SELECT `+erasureColumns+` FROM erasure WHERE id = ? AND tenant = ?`, []any{id, tenant}, scanErasure)
 	if err != nil || len(found) == 0 {
 		return masking.Erasure{}, firstOf(err, masking.ErrNotFound())
@@ -54,7 +54,7 @@ func firstOf(err error, otherwise error) error {
 }
 
 // Erasures are a page of a list, newest first.
-func (r *reader) Erasures(ctx context.Context, f store.ErasureFilter) ([]masking.Erasure, error) {
+func (r *Reader) Erasures(ctx context.Context, f store.ErasureFilter) ([]masking.Erasure, error) {
 	text, args := `SELECT `+erasureColumns+` FROM erasure WHERE tenant = ?`, []any{f.Tenant}
 	if f.Digest != [32]byte{} {
 		text, args = text+` AND digest = ?`, append(args, f.Digest[:])
@@ -66,13 +66,13 @@ func (r *reader) Erasures(ctx context.Context, f store.ErasureFilter) ([]masking
 }
 
 // DueErasures reads the index of those that are not finished.
-func (r *reader) DueErasures(ctx context.Context, now time.Time, limit int) ([]masking.Erasure, error) {
+func (r *Reader) DueErasures(ctx context.Context, now time.Time, limit int) ([]masking.Erasure, error) {
 	return list(ctx, r, `SELECT `+erasureColumns+` FROM erasure WHERE finished_at = 0 AND due_at <= ? ORDER BY due_at, id LIMIT ?`,
 		[]any{millis(now), most(limit)}, scanErasure)
 }
 
 // InsertErasure writes a new erasure.
-func (t *tx) InsertErasure(ctx context.Context, e masking.Erasure) error {
+func (t *Tx) InsertErasure(ctx context.Context, e masking.Erasure) error {
 	_, err := t.exec(ctx, `INSERT INTO erasure (`+erasureColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		e.ID, e.Tenant, e.Digest[:], blob(e.Number), e.Part, e.Place, e.Waiting, removedText(e.Removed),
 		millis(e.CreatedAt), millis(e.DueAt), millis(e.FinishedAt))
@@ -80,22 +80,22 @@ func (t *tx) InsertErasure(ctx context.Context, e masking.Erasure) error {
 }
 
 // UpdateErasure writes how far an erasure has come.
-func (t *tx) UpdateErasure(ctx context.Context, e masking.Erasure) error {
+func (t *Tx) UpdateErasure(ctx context.Context, e masking.Erasure) error {
 	return exactlyOne(t.exec(ctx, `UPDATE erasure SET number = ?, part = ?, place = ?, waiting = ?, removed = ?, due_at = ?, finished_at = ?
 		WHERE id = ? AND tenant = ?`, blob(e.Number), e.Part, e.Place, e.Waiting, removedText(e.Removed), millis(e.DueAt), millis(e.FinishedAt),
 		e.ID, e.Tenant))
 }
 
 // HeldOf goes through the tenant's recordings under legal hold, which are few.
-func (r *reader) HeldOf(ctx context.Context, tenant masking.TenantID, n e164.Number, limit int) ([]masking.CallID, error) {
+func (r *Reader) HeldOf(ctx context.Context, tenant masking.TenantID, n e164.Number, limit int) ([]masking.CallID, error) {
 	return list(ctx, r, `SELECT g.call FROM recording g JOIN call k ON k.id = g.call
 		WHERE g.tenant = ? AND g.held = 1 AND g.status <> 'deleted' AND (k.caller = ? OR k.callee = ? OR instr(k.attempts, ?) > 0)
 		ORDER BY g.call LIMIT ?`, []any{tenant, n.E164(), n.E164(), `"` + n.E164() + `"`, most(limit)},
-		func(_ *reader, row scanner) (id masking.CallID, err error) { return id, row.Scan(&id) })
+		func(_ *Reader, row Scanner) (id masking.CallID, err error) { return id, row.Scan(&id) })
 }
 
 // FindTraces goes along an index and looks into each row.
-func (r *reader) FindTraces(ctx context.Context, t store.Traces) (keys []string, next string, err error) {
+func (r *Reader) FindTraces(ctx context.Context, t store.Traces) (keys []string, next string, err error) {
 	text, args, err := tracesQuery(t)
 	if err != nil {
 		return nil, "", err
@@ -104,7 +104,7 @@ func (r *reader) FindTraces(ctx context.Context, t store.Traces) (keys []string,
 		key, place string
 		holds      bool
 	}
-	rows, err := list(ctx, r, text, append(args, most(t.Scan)), func(_ *reader, s scanner) (one row, err error) {
+	rows, err := list(ctx, r, text, append(args, most(t.Scan)), func(_ *Reader, s Scanner) (one row, err error) {
 		return one, s.Scan(&one.key, &one.place, &one.holds)
 	})
 	for _, one := range rows {
@@ -138,12 +138,12 @@ func tracesQuery(t store.Traces) (text string, args []any, err error) {
 		return `SELECT CAST(cursor AS TEXT), CAST(cursor AS TEXT), instr(data, ?) > 0 FROM event
 			WHERE tenant = ? AND cursor > ? ORDER BY cursor LIMIT ?`, []any{digits, t.Tenant, cursor}, nil
 	}
-	return "", nil, fmt.Errorf("sqlite: there are no traces in %q", t.Part)
+	return "", nil, fmt.Errorf("store: there are no traces in %q", t.Part)
 }
 
 // eraser is one EraseTraces at work.
 type eraser struct {
-	*tx
+	*Tx
 	store.Traces
 	now     time.Time
 	done    masking.Removed
@@ -151,12 +151,12 @@ type eraser struct {
 }
 
 // EraseTraces takes the number out of rows.
-func (t *tx) EraseTraces(ctx context.Context, of store.Traces, keys []string, now time.Time) (masking.Removed, int, error) {
-	e := &eraser{tx: t, Traces: of, now: now}
+func (t *Tx) EraseTraces(ctx context.Context, of store.Traces, keys []string, now time.Time) (masking.Removed, int, error) {
+	e := &eraser{Tx: t, Traces: of, now: now}
 	erase := map[masking.ErasurePart]func(context.Context, string) error{
 		masking.EraseAllocations: e.allocation, masking.EraseCalls: e.call, masking.EraseEvents: e.event}[of.Part]
 	if erase == nil {
-		return e.done, 0, fmt.Errorf("sqlite: there are no traces in %q", of.Part)
+		return e.done, 0, fmt.Errorf("store: there are no traces in %q", of.Part)
 	}
 	for _, key := range keys {
 		if err := erase(ctx, key); err != nil && masking.KindOf(err) != masking.NotFound { // gone meanwhile
@@ -306,7 +306,7 @@ func (e *eraser) older(ctx context.Context, call, allocation string) (bool, erro
 }
 
 // ForgetNumber forgets the wrong PINs of a number, and how fast it called.
-func (t *tx) ForgetNumber(ctx context.Context, tenant masking.TenantID, n e164.Number) (done masking.Removed, err error) {
+func (t *Tx) ForgetNumber(ctx context.Context, tenant masking.TenantID, n e164.Number) (done masking.Removed, err error) {
 	tries, err := t.exec(ctx, `DELETE FROM pin_try WHERE caller = ? AND virtual_number IN (SELECT number FROM virtual_number WHERE tenant = ?)
 		AND NOT EXISTS (SELECT 1 FROM allocation a WHERE a.id = pin_try.allocation AND a.ended_at = 0)`, n.E164(), tenant)
 	if err != nil {
@@ -318,14 +318,14 @@ func (t *tx) ForgetNumber(ctx context.Context, tenant masking.TenantID, n e164.N
 }
 
 // ReplaysAfter are kept answers by key.
-func (t *tx) ReplaysAfter(ctx context.Context, tenant masking.TenantID, after string, limit int) ([]store.Replay, error) {
-	return list(ctx, &t.reader, `SELECT tenant, key, digest, status, body, created_at FROM replay WHERE tenant = ? AND key > ? ORDER BY key LIMIT ?`,
-		[]any{tenant, after, most(limit)}, func(_ *reader, row scanner) (r store.Replay, err error) {
+func (t *Tx) ReplaysAfter(ctx context.Context, tenant masking.TenantID, after string, limit int) ([]store.Replay, error) {
+	return list(ctx, &t.Reader, `SELECT tenant, key, digest, status, body, created_at FROM replay WHERE tenant = ? AND key > ? ORDER BY key LIMIT ?`,
+		[]any{tenant, after, most(limit)}, func(_ *Reader, row Scanner) (r store.Replay, err error) {
 			return r, row.Scan(&r.Tenant, &r.Key, hashCol{&r.Digest}, &r.Status, &r.Body, timeCol{&r.CreatedAt})
 		})
 }
 
 // RewriteReplay writes another body.
-func (t *tx) RewriteReplay(ctx context.Context, r store.Replay) error {
+func (t *Tx) RewriteReplay(ctx context.Context, r store.Replay) error {
 	return exactlyOne(t.exec(ctx, `UPDATE replay SET body = ? WHERE tenant = ? AND key = ?`, blob(r.Body), r.Tenant, r.Key))
 }

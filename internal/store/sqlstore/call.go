@@ -1,4 +1,4 @@
-package sqlite
+package sqlstore
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 const callColumns = `k.id, k.tenant, k.allocation, k.virtual_number, k.caller, k.callee, k.direction, k.custom_field, k.node,
 	k.started_at, k.answered_at, k.ended_at, k.ring_time, k.talk_time, k.cause, k.refusal, k.attempts, k.recorded, k.quality`
 
-func scanCall(_ *reader, row scanner) (c masking.Call, err error) {
+func scanCall(_ *Reader, row Scanner) (c masking.Call, err error) {
 	return c, row.Scan(callDest(&c)...)
 }
 
@@ -48,7 +48,7 @@ func attemptsText(list []masking.Attempt) (string, error) {
 	}
 	b, err := json.Marshal(rows)
 	if err != nil {
-		return "", errors.New("sqlite: attempts cannot be written")
+		return "", errors.New("store: attempts cannot be written")
 	}
 	return string(b), nil
 }
@@ -139,16 +139,16 @@ func (c qualityCol) Scan(src any) error {
 func micros(n int64) time.Duration { return time.Duration(n) * time.Microsecond }
 
 // Call reads one call of the tenant.
-func (r *reader) Call(ctx context.Context, tenant masking.TenantID, id masking.CallID) (masking.Call, error) {
+func (r *Reader) Call(ctx context.Context, tenant masking.TenantID, id masking.CallID) (masking.Call, error) {
 	return r.oneCall(ctx, `k.id = ? AND k.tenant = ?`, id, tenant)
 }
 
 // AnyCall reads one call, whosever it is.
-func (r *reader) AnyCall(ctx context.Context, id masking.CallID) (masking.Call, error) {
+func (r *Reader) AnyCall(ctx context.Context, id masking.CallID) (masking.Call, error) {
 	return r.oneCall(ctx, `k.id = ?`, id)
 }
 
-func (r *reader) oneCall(ctx context.Context, where string, args ...any) (c masking.Call, err error) {
+func (r *Reader) oneCall(ctx context.Context, where string, args ...any) (c masking.Call, err error) {
 	err = r.row(ctx, `SELECT `+callColumns+`, k.ladder FROM call k WHERE `+where, args, append(callDest(&c), &c.Ladder)...)
 	if len(c.Ladder) == 0 {
 		c.Ladder = nil
@@ -158,7 +158,7 @@ func (r *reader) oneCall(ctx context.Context, where string, args ...any) (c mask
 
 // Calls are a page of a list, by start, newest first. A cursor that names no
 // call, or that of another tenant, has no page after it: what retention has removed was the oldest.
-func (r *reader) Calls(ctx context.Context, f store.CallFilter) ([]masking.Call, error) {
+func (r *Reader) Calls(ctx context.Context, f store.CallFilter) ([]masking.Call, error) {
 	var before time.Time
 	if f.Before != "" {
 		err := r.row(ctx, `SELECT started_at FROM call WHERE id = ? AND (? = '' OR tenant = ?)`,
@@ -223,19 +223,19 @@ func callQuery(f store.CallFilter, before time.Time) (text string, args []any) {
 
 // OpenCalls are the calls of a node without an end. It reads the index of open
 // calls of all nodes, which is as long as there are calls up.
-func (r *reader) OpenCalls(ctx context.Context, node string) ([]masking.Call, error) {
+func (r *Reader) OpenCalls(ctx context.Context, node string) ([]masking.Call, error) {
 	return list(ctx, r, `SELECT `+callColumns+` FROM call k WHERE k.ended_at = 0 AND k.node = ?
 		ORDER BY k.tenant, k.started_at, k.id`, []any{node}, scanCall)
 }
 
 // CallStates are what was kept of a node's calls that are up.
-func (r *reader) CallStates(ctx context.Context, node string) (map[masking.CallID][]byte, error) {
+func (r *Reader) CallStates(ctx context.Context, node string) (map[masking.CallID][]byte, error) {
 	type row struct {
 		call  masking.CallID
 		state []byte
 	}
 	rows, err := list(ctx, r, `SELECT s.call, s.data FROM call k JOIN call_state s ON s.call = k.id
-		WHERE k.ended_at = 0 AND k.node = ?`, []any{node}, func(_ *reader, s scanner) (one row, err error) {
+		WHERE k.ended_at = 0 AND k.node = ?`, []any{node}, func(_ *Reader, s Scanner) (one row, err error) {
 		return one, s.Scan(&one.call, blobCol{&one.state})
 	})
 	states := make(map[masking.CallID][]byte, len(rows))
@@ -246,7 +246,7 @@ func (r *reader) CallStates(ctx context.Context, node string) (map[masking.CallI
 }
 
 // KeepCallState keeps the state of a call that talks.
-func (t *tx) KeepCallState(ctx context.Context, c masking.Call, state []byte) error {
+func (t *Tx) KeepCallState(ctx context.Context, c masking.Call, state []byte) error {
 	_, err := t.exec(ctx, `INSERT INTO call_state (call, data)
 		SELECT k.id, ? FROM call k WHERE k.id = ? AND k.tenant = ? AND k.answered_at <> 0 AND k.ended_at = 0
 		ON CONFLICT (call) DO UPDATE SET data = excluded.data`, state, c.ID, c.Tenant)
@@ -254,7 +254,7 @@ func (t *tx) KeepCallState(ctx context.Context, c masking.Call, state []byte) er
 }
 
 // BeginCall writes the record of a new call and counts it.
-func (t *tx) BeginCall(ctx context.Context, c masking.Call) (fresh bool, err error) {
+func (t *Tx) BeginCall(ctx context.Context, c masking.Call) (fresh bool, err error) {
 	attempts, err := attemptsText(c.Attempts)
 	if err != nil {
 		return false, err
@@ -275,7 +275,7 @@ func (t *tx) BeginCall(ctx context.Context, c masking.Call) (fresh bool, err err
 }
 
 // countCall counts a call in its allocation, and notes whom it is to ring first.
-func (t *tx) countCall(ctx context.Context, c masking.Call) error {
+func (t *Tx) countCall(ctx context.Context, c masking.Call) error {
 	text, args := `UPDATE allocation SET calls = calls + 1`, []any(nil)
 	if !c.Callee.IsZero() {
 		text, args = text+`, `+rungSide(c.Direction)+`_began = ?`, append(args, c.Callee.E164())
@@ -299,7 +299,7 @@ func rungSide(d masking.Direction) string {
 
 // MatchCall gives a call without an allocation the one whose PIN was entered, and
 // counts it there.
-func (t *tx) MatchCall(ctx context.Context, c masking.Call) (changed bool, err error) {
+func (t *Tx) MatchCall(ctx context.Context, c masking.Call) (changed bool, err error) {
 	if c.Allocation == "" {
 		return false, t.checkCall(ctx, c)
 	}
@@ -316,7 +316,7 @@ func (t *tx) MatchCall(ctx context.Context, c masking.Call) (changed bool, err e
 }
 
 // AnswerCall writes the answer of a call, once.
-func (t *tx) AnswerCall(ctx context.Context, c masking.Call) (changed bool, err error) {
+func (t *Tx) AnswerCall(ctx context.Context, c masking.Call) (changed bool, err error) {
 	attempts, err := attemptsText(c.Attempts)
 	if err != nil {
 		return false, err
@@ -339,7 +339,7 @@ func (t *tx) AnswerCall(ctx context.Context, c masking.Call) (changed bool, err 
 
 // EndCall writes the end of a call, once. An answer that the record does not
 // have yet (the store was away when it came) is written and counted with it.
-func (t *tx) EndCall(ctx context.Context, c masking.Call) (changed bool, err error) {
+func (t *Tx) EndCall(ctx context.Context, c masking.Call) (changed bool, err error) {
 	allocation, err := t.writeEnd(ctx, c)
 	if errors.Is(err, sql.ErrNoRows) && !c.AnsweredAt.IsZero() {
 		if answered, err := t.AnswerCall(ctx, c); err != nil || !answered {
@@ -365,7 +365,7 @@ func (t *tx) EndCall(ctx context.Context, c masking.Call) (changed bool, err err
 
 // writeEnd writes the end into a record without one, unless c was answered and
 // the record does not know it: sql.ErrNoRows.
-func (t *tx) writeEnd(ctx context.Context, c masking.Call) (allocation masking.AllocationID, err error) {
+func (t *Tx) writeEnd(ctx context.Context, c masking.Call) (allocation masking.AllocationID, err error) {
 	attempts, err := attemptsText(c.Attempts)
 	if err != nil {
 		return "", err
@@ -378,7 +378,7 @@ func (t *tx) writeEnd(ctx context.Context, c masking.Call) (allocation masking.A
 }
 
 // WriteLadder writes the ladder of a call that has a record.
-func (t *tx) WriteLadder(ctx context.Context, id masking.CallID, ladder []byte) error {
+func (t *Tx) WriteLadder(ctx context.Context, id masking.CallID, ladder []byte) error {
 	_, err := t.exec(ctx, `UPDATE call SET ladder = ? WHERE id = ?`, blobOf(ladder), id)
 	return err
 }
@@ -392,7 +392,7 @@ func blobOf(b []byte) []byte {
 }
 
 // checkCall tells a call that has no record from one with nothing to change.
-func (t *tx) checkCall(ctx context.Context, c masking.Call) error {
+func (t *Tx) checkCall(ctx context.Context, c masking.Call) error {
 	found, err := t.found(ctx, `SELECT 1 FROM call WHERE id = ? AND tenant = ?`, c.ID, c.Tenant)
 	if err == nil && !found {
 		return masking.ErrNotFound()
@@ -401,7 +401,7 @@ func (t *tx) checkCall(ctx context.Context, c masking.Call) error {
 }
 
 // AppendEvent writes an event to the outbox, once.
-func (t *tx) AppendEvent(ctx context.Context, e masking.Event) error {
+func (t *Tx) AppendEvent(ctx context.Context, e masking.Event) error {
 	_, err := t.exec(ctx, `INSERT INTO event (id, type, tenant, allocation, call, at, reached, data)
 		VALUES (?, ?, ?, ?, ?, ?, MAX(?, COALESCE((SELECT MAX(reached) FROM event WHERE tenant = ?), 0)), ?) ON CONFLICT (id) DO NOTHING`,
 		e.ID, e.Type, e.Tenant, e.Allocation, e.Call, millis(e.At), millis(e.At), e.Tenant, string(e.Data))
@@ -409,13 +409,13 @@ func (t *tx) AppendEvent(ctx context.Context, e masking.Event) error {
 }
 
 // Events are a page of the outbox, oldest first.
-func (r *reader) Events(ctx context.Context, f store.EventFilter) ([]store.StoredEvent, error) {
+func (r *Reader) Events(ctx context.Context, f store.EventFilter) ([]store.StoredEvent, error) {
 	text, args := eventQuery(f)
 	return list(ctx, r, text, args, scanEvent)
 }
 
 // LastEvent is the greatest cursor.
-func (r *reader) LastEvent(ctx context.Context) (cursor int64, err error) {
+func (r *Reader) LastEvent(ctx context.Context) (cursor int64, err error) {
 	return cursor, r.row(ctx, `SELECT COALESCE(MAX(cursor), 0) FROM event`, nil, &cursor)
 }
 
@@ -444,7 +444,7 @@ func eventQuery(f store.EventFilter) (text string, args []any) {
 	return text + ` ORDER BY e.cursor LIMIT ?`, append(args, most(f.Limit))
 }
 
-func scanEvent(_ *reader, row scanner) (e store.StoredEvent, err error) {
+func scanEvent(_ *Reader, row Scanner) (e store.StoredEvent, err error) {
 	err = row.Scan(&e.Cursor, &e.ID, &e.Type, &e.Tenant, &e.Allocation, &e.Call, timeCol{&e.At}, dataCol{&e.Data})
 	return e, err
 }

@@ -1,4 +1,4 @@
-package sqlite
+package sqlstore
 
 import (
 	"bytes"
@@ -13,18 +13,17 @@ import (
 	"tandem/internal/masking"
 )
 
-// scanner is a row, of *sql.Row or *sql.Rows.
-type scanner interface{ Scan(dest ...any) error }
-
 // corruptError says that a stored value is not what was written. It names the
 // kind of value and never repeats it: it may be a telephone number.
 type corruptError struct{ what string }
 
-func (e *corruptError) Error() string { return "sqlite: corrupt row: bad " + e.what }
+func (e *corruptError) Error() string { return "store: corrupt row: bad " + e.what }
 
 func corrupt(what string) error { return &corruptError{what} }
 
-func isCorrupt(err error) bool {
+// IsCorrupt tells that a row was read that is not what was written: the fault of the
+// row, not of the connection.
+func IsCorrupt(err error) bool {
 	var c *corruptError
 	return errors.As(err, &c)
 }
@@ -241,35 +240,35 @@ func (c outerCol) Scan(src any) error {
 	case *masking.EndReason:
 		*to = masking.EndReason(s)
 	default:
-		return fmt.Errorf("sqlite: no way to scan into %T", to)
+		return fmt.Errorf("store: no way to scan into %T", to)
 	}
 	return nil
 }
 
-// zones remembers the time zones by name: loading one reads a file.
-type zones struct{ byName sync.Map } // string → *time.Location
+// Zones remembers the time zones by name: loading one reads a file.
+type Zones struct{ byName sync.Map } // string → *time.Location
 
 // load gives the zone of an IANA name. "" and "Local", which mean another zone
 // on another machine, are refused.
-func (z *zones) load(name string) (*time.Location, error) {
+func (z *Zones) load(name string) (*time.Location, error) {
 	if v, ok := z.byName.Load(name); ok {
 		return v.(*time.Location), nil
 	}
 	if name == "" || name == "Local" {
-		return nil, fmt.Errorf("sqlite: %q is no name of a time zone", name)
+		return nil, fmt.Errorf("store: %q is no name of a time zone", name)
 	}
 	loc, err := time.LoadLocation(name)
 	if err != nil {
-		return nil, fmt.Errorf("sqlite: time zone: %w", err)
+		return nil, fmt.Errorf("store: time zone: %w", err)
 	}
 	v, _ := z.byName.LoadOrStore(name, loc)
 	return v.(*time.Location), nil
 }
 
 // name is what load turns into zone again.
-func (z *zones) name(zone *time.Location) (string, error) {
+func (z *Zones) name(zone *time.Location) (string, error) {
 	if zone == nil {
-		return "", errors.New("sqlite: a tenant needs a time zone")
+		return "", errors.New("store: a tenant needs a time zone")
 	}
 	if _, err := z.load(zone.String()); err != nil {
 		return "", err
@@ -279,7 +278,7 @@ func (z *zones) name(zone *time.Location) (string, error) {
 
 // zoneCol scans the name of a time zone.
 type zoneCol struct {
-	zones *zones
+	zones *Zones
 	to    **time.Location
 }
 

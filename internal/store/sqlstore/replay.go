@@ -1,4 +1,4 @@
-package sqlite
+package sqlstore
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 const replayLife = 24 * time.Hour
 
 // Replay reads the answer kept under the key since notBefore.
-func (t *tx) Replay(ctx context.Context, tenant masking.TenantID, key string, notBefore time.Time) (r store.Replay, err error) {
+func (t *Tx) Replay(ctx context.Context, tenant masking.TenantID, key string, notBefore time.Time) (r store.Replay, err error) {
 	err = t.row(ctx, `SELECT tenant, key, digest, status, body, created_at FROM replay
 		WHERE tenant = ? AND key = ? AND created_at >= ?`, []any{tenant, key, millis(notBefore)},
 		&r.Tenant, &r.Key, hashCol{&r.Digest}, &r.Status, &r.Body, timeCol{&r.CreatedAt})
@@ -21,7 +21,7 @@ func (t *tx) Replay(ctx context.Context, tenant masking.TenantID, key string, no
 
 // KeepReplay writes an answer. One that is kept already and not yet 24 h old
 // is not overwritten: Conflict idempotency_key_reused.
-func (t *tx) KeepReplay(ctx context.Context, r store.Replay) error {
+func (t *Tx) KeepReplay(ctx context.Context, r store.Replay) error {
 	body := r.Body
 	if body == nil {
 		body = []byte{}
@@ -41,7 +41,7 @@ func (t *tx) KeepReplay(ctx context.Context, r store.Replay) error {
 }
 
 // ForgetReplays removes old answers, the oldest first.
-func (t *tx) ForgetReplays(ctx context.Context, before time.Time, limit int) (int, error) {
+func (t *Tx) ForgetReplays(ctx context.Context, before time.Time, limit int) (int, error) {
 	n, err := t.exec(ctx, `DELETE FROM replay WHERE (tenant, key) IN
 		(SELECT tenant, key FROM replay WHERE created_at < ? ORDER BY created_at LIMIT ?)`, millis(before), most(limit))
 	return int(n), err

@@ -1,9 +1,7 @@
-package sqlite
+package sqlstore
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"fmt"
 
 	"tandem/internal/masking"
@@ -17,9 +15,9 @@ const tenantColumns = `t.id, t.account_sid, t.name, t.zone, t.rate_per_second, t
 	t.velocity_window, t.velocity_caller, t.velocity_allocation, t.velocity_tenant, t.velocity_block`
 
 // tenantDest are the destinations of tenantColumns.
-func (r *reader) tenantDest(t *masking.Tenant) []any {
+func (r *Reader) tenantDest(t *masking.Tenant) []any {
 	s := &t.Settings
-	return append([]any{&t.ID, &t.AccountSID, &t.Name, zoneCol{r.zones, &s.Zone}, &s.RateLimit.PerSecond, &s.RateLimit.Burst,
+	return append([]any{&t.ID, &t.AccountSID, &t.Name, zoneCol{r.c.Zones(), &s.Zone}, &s.RateLimit.PerSecond, &s.RateLimit.Burst,
 		durationCol{&s.MaxDuration}, durationCol{&s.RingEach}, durationCol{&s.RingTotal}, timeCol{&t.CreatedAt},
 		&s.Country, &s.Language, &s.PINLength, &s.PINFallback,
 		actionCol(&s.Strangers.Action), numberCol{&s.Strangers.Forward}, &s.Strangers.URL,
@@ -43,42 +41,12 @@ func actionCol(to *masking.StrangerAction) wordCol[masking.StrangerAction] {
 		masking.Forward, masking.AskWebhook, masking.Reject, ""}}
 }
 
-func scanTenant(r *reader, row scanner) (t masking.Tenant, err error) {
+func scanTenant(r *Reader, row Scanner) (t masking.Tenant, err error) {
 	return t, row.Scan(r.tenantDest(&t)...)
 }
 
-func scanToken(_ *reader, row scanner) (t masking.Token, err error) {
+func scanToken(_ *Reader, row Scanner) (t masking.Token, err error) {
 	return t, row.Scan(&t.ID, &t.Tenant, &t.Label, hashCol{&t.Hash}, timeCol{&t.CreatedAt})
-}
-
-// absent makes a missing row the domain's ErrNotFound.
-func absent(err error) error {
-	if errors.Is(err, sql.ErrNoRows) {
-		return masking.ErrNotFound()
-	}
-	return err
-}
-
-// exactlyOne makes a change that met no row ErrNotFound.
-func exactlyOne(n int64, err error) error {
-	if err == nil && n == 0 {
-		return masking.ErrNotFound()
-	}
-	return err
-}
-
-// inserted translates what an INSERT hit: a taken key is Conflict
-// already_exists, a reference to nothing is ErrNotFound.
-func inserted(what string, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case duplicate(err):
-		return &masking.Error{Kind: masking.Conflict, Code: masking.CodeAlreadyExists, Message: what + " exists already"}
-	case orphan(err):
-		return masking.ErrNotFound()
-	}
-	return err
 }
 
 func stillInUse(message string) error {
@@ -86,13 +54,13 @@ func stillInUse(message string) error {
 }
 
 // Tenant reads one tenant.
-func (r *reader) Tenant(ctx context.Context, id masking.TenantID) (t masking.Tenant, err error) {
+func (r *Reader) Tenant(ctx context.Context, id masking.TenantID) (t masking.Tenant, err error) {
 	err = r.row(ctx, `SELECT `+tenantColumns+` FROM tenant t WHERE t.id = ?`, []any{id}, r.tenantDest(&t)...)
 	return t, absent(err)
 }
 
 // TenantBySID reads a tenant by his Account SID, with all of his tokens.
-func (r *reader) TenantBySID(ctx context.Context, sid masking.AccountSID) (t masking.Tenant, tokens []masking.Token, err error) {
+func (r *Reader) TenantBySID(ctx context.Context, sid masking.AccountSID) (t masking.Tenant, tokens []masking.Token, err error) {
 	err = r.row(ctx, `SELECT `+tenantColumns+` FROM tenant t WHERE t.account_sid = ?`, []any{sid}, r.tenantDest(&t)...)
 	if err != nil {
 		return t, nil, absent(err)
@@ -102,19 +70,19 @@ func (r *reader) TenantBySID(ctx context.Context, sid masking.AccountSID) (t mas
 }
 
 // Tenants are all tenants, by id.
-func (r *reader) Tenants(ctx context.Context) ([]masking.Tenant, error) {
+func (r *Reader) Tenants(ctx context.Context) ([]masking.Tenant, error) {
 	return list(ctx, r, `SELECT `+tenantColumns+` FROM tenant t ORDER BY t.id`, nil, scanTenant)
 }
 
 // Tokens are a tenant's tokens, oldest first.
-func (r *reader) Tokens(ctx context.Context, id masking.TenantID) ([]masking.Token, error) {
+func (r *Reader) Tokens(ctx context.Context, id masking.TenantID) ([]masking.Token, error) {
 	return list(ctx, r, `SELECT id, tenant, label, hash, created_at FROM token WHERE tenant = ? ORDER BY created_at, id`,
 		[]any{id}, scanToken)
 }
 
 // InsertTenant writes a new tenant.
-func (t *tx) InsertTenant(ctx context.Context, v masking.Tenant) error {
-	zone, err := t.zones.name(v.Settings.Zone)
+func (t *Tx) InsertTenant(ctx context.Context, v masking.Tenant) error {
+	zone, err := t.c.Zones().name(v.Settings.Zone)
 	if err != nil {
 		return err
 	}
@@ -130,8 +98,8 @@ func (t *tx) InsertTenant(ctx context.Context, v masking.Tenant) error {
 }
 
 // UpdateTenant writes everything but the creation.
-func (t *tx) UpdateTenant(ctx context.Context, v masking.Tenant) error {
-	zone, err := t.zones.name(v.Settings.Zone)
+func (t *Tx) UpdateTenant(ctx context.Context, v masking.Tenant) error {
+	zone, err := t.c.Zones().name(v.Settings.Zone)
 	if err != nil {
 		return err
 	}
@@ -147,7 +115,7 @@ func (t *tx) UpdateTenant(ctx context.Context, v masking.Tenant) error {
 }
 
 // DeleteTenant removes a tenant without numbers, and all that was his.
-func (t *tx) DeleteTenant(ctx context.Context, id masking.TenantID) error {
+func (t *Tx) DeleteTenant(ctx context.Context, id masking.TenantID) error {
 	has, err := t.found(ctx, `SELECT 1 FROM virtual_number WHERE tenant = ? LIMIT 1`, id)
 	if err != nil {
 		return err
@@ -193,13 +161,13 @@ func (t *tx) DeleteTenant(ctx context.Context, id masking.TenantID) error {
 }
 
 // InsertToken writes a new token of an existing tenant.
-func (t *tx) InsertToken(ctx context.Context, v masking.Token) error {
+func (t *Tx) InsertToken(ctx context.Context, v masking.Token) error {
 	_, err := t.exec(ctx, `INSERT INTO token (id, tenant, label, hash, created_at) VALUES (?, ?, ?, ?, ?)`,
 		v.ID, v.Tenant, v.Label, v.Hash[:], millis(v.CreatedAt))
 	return inserted("a token with this id", err)
 }
 
 // DeleteToken removes a token of the tenant; ErrNotFound if it is not his.
-func (t *tx) DeleteToken(ctx context.Context, tenant masking.TenantID, id masking.TokenID) error {
+func (t *Tx) DeleteToken(ctx context.Context, tenant masking.TenantID, id masking.TokenID) error {
 	return exactlyOne(t.exec(ctx, `DELETE FROM token WHERE id = ? AND tenant = ?`, id, tenant))
 }

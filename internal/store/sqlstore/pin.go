@@ -1,4 +1,4 @@
-package sqlite
+package sqlstore
 
 import (
 	"context"
@@ -18,7 +18,7 @@ const (
 
 // PINCase reads the number with what claims the PIN on it, then whose entries
 // the caller's are counted against.
-func (r *reader) PINCase(ctx context.Context, virtual, caller e164.Number, pin masking.PIN, now time.Time) (c masking.PINCase, err error) {
+func (r *Reader) PINCase(ctx context.Context, virtual, caller e164.Number, pin masking.PIN, now time.Time) (c masking.PINCase, err error) {
 	if c.Route, err = r.route(ctx, virtual, pin.Claimant()); err != nil {
 		return c, err
 	}
@@ -33,7 +33,7 @@ func (r *reader) PINCase(ctx context.Context, virtual, caller e164.Number, pin m
 		return c, err
 	}
 	others, err := list(ctx, r, `SELECT wrong, last_at FROM pin_try WHERE virtual_number = ? AND allocation = '' AND caller = ?`,
-		[]any{virtual.E164(), caller.E164()}, func(_ *reader, row scanner) (t masking.Tries, err error) {
+		[]any{virtual.E164(), caller.E164()}, func(_ *Reader, row Scanner) (t masking.Tries, err error) {
 			return t, row.Scan(&t.Wrong, timeCol{&t.Last})
 		})
 	if len(others) == 1 {
@@ -42,7 +42,7 @@ func (r *reader) PINCase(ctx context.Context, virtual, caller e164.Number, pin m
 	return c, err
 }
 
-func scanPartyTries(_ *reader, row scanner) (p masking.PartyTries, err error) {
+func scanPartyTries(_ *Reader, row Scanner) (p masking.PartyTries, err error) {
 	err = row.Scan(&p.Allocation, &p.Most, &p.Wrong, timeCol{&p.Last})
 	if (masking.Allocation{ID: p.Allocation}).Product() == masking.GreenVN {
 		p.Most = masking.DefaultPINAttempts // of a PIN for calls from another phone
@@ -51,16 +51,16 @@ func scanPartyTries(_ *reader, row scanner) (p masking.PartyTries, err error) {
 }
 
 // PINLengths asks for each length whether a PIN of it is live.
-func (r *reader) PINLengths(ctx context.Context, virtual e164.Number, now time.Time) ([]int, error) {
+func (r *Reader) PINLengths(ctx context.Context, virtual e164.Number, now time.Time) ([]int, error) {
 	lengths, err := list(ctx, r, `SELECT k.column1 - 1 FROM (VALUES `+pinKeyRows+`) k WHERE EXISTS (SELECT 1 FROM claim INDEXED BY claim_pin
 		WHERE virtual_number = ? AND length(caller) = k.column1 AND expires_at > ? AND `+pinClaims+`)`,
-		[]any{virtual.E164(), millis(now)}, func(_ *reader, row scanner) (n int, err error) { return n, row.Scan(&n) })
+		[]any{virtual.E164(), millis(now)}, func(_ *Reader, row Scanner) (n int, err error) { return n, row.Scan(&n) })
 	slices.Sort(lengths)
 	return lengths, err
 }
 
 // PINCount counts live PINs of one length, which lie together.
-func (r *reader) PINCount(ctx context.Context, virtual e164.Number, length int, now time.Time, limit int) (n int, err error) {
+func (r *Reader) PINCount(ctx context.Context, virtual e164.Number, length int, now time.Time, limit int) (n int, err error) {
 	err = r.row(ctx, `SELECT COUNT(*) FROM (SELECT 1 FROM claim INDEXED BY claim_pin
 		WHERE virtual_number = ? AND length(caller) = ? AND expires_at > ? AND `+pinClaims+` LIMIT ?)`,
 		[]any{virtual.E164(), length + 1, millis(now), most(limit)}, &n)
@@ -70,7 +70,7 @@ func (r *reader) PINCount(ctx context.Context, virtual e164.Number, length int, 
 // PINFree looks for the PIN and its beginnings by their keys, and then for what
 // begins with it: that comes after its own key and before the one that ends in
 // ':', which comes after '9'.
-func (r *reader) PINFree(ctx context.Context, virtual e164.Number, pin masking.PIN, now time.Time) (bool, error) {
+func (r *Reader) PINFree(ctx context.Context, virtual e164.Number, pin masking.PIN, now time.Time) (bool, error) {
 	key := pin.Claimant()
 	args := []any{virtual.E164(), millis(now)}
 	for n := masking.MinPINLength + 1; n <= len(key); n++ {
@@ -88,7 +88,7 @@ func (r *reader) PINFree(ctx context.Context, virtual e164.Number, pin masking.P
 
 // CountWrong adds one wrong entry to each. A count whose last entry is as old as
 // it is remembered begins anew; a clock that is behind makes no entry younger.
-func (t *tx) CountWrong(ctx context.Context, whose []masking.TriesOf, now time.Time) error {
+func (t *Tx) CountWrong(ctx context.Context, whose []masking.TriesOf, now time.Time) error {
 	for _, k := range whose {
 		_, err := t.exec(ctx, `INSERT INTO pin_try (virtual_number, allocation, caller, wrong, last_at) VALUES (?, ?, ?, 1, ?)
 			ON CONFLICT (virtual_number, allocation, caller) DO UPDATE SET
@@ -102,7 +102,7 @@ func (t *tx) CountWrong(ctx context.Context, whose []masking.TriesOf, now time.T
 }
 
 // ForgetWrong forgets the wrong entries of one party or of all.
-func (t *tx) ForgetWrong(ctx context.Context, a masking.Allocation, caller e164.Number) error {
+func (t *Tx) ForgetWrong(ctx context.Context, a masking.Allocation, caller e164.Number) error {
 	text, args := `DELETE FROM pin_try WHERE virtual_number = ? AND allocation = ?`, []any{a.VirtualNumber.E164(), a.ID}
 	if !caller.IsZero() {
 		text, args = `DELETE FROM pin_try WHERE virtual_number = ? AND allocation IN (?, '') AND caller = ?`, append(args, caller.E164())
@@ -112,7 +112,7 @@ func (t *tx) ForgetWrong(ctx context.Context, a masking.Allocation, caller e164.
 }
 
 // ForgetTries removes old counts, the oldest first.
-func (t *tx) ForgetTries(ctx context.Context, before time.Time, limit int) (int, error) {
+func (t *Tx) ForgetTries(ctx context.Context, before time.Time, limit int) (int, error) {
 	n, err := t.exec(ctx, `DELETE FROM pin_try WHERE (virtual_number, allocation, caller) IN
 		(SELECT virtual_number, allocation, caller FROM pin_try WHERE last_at < ? ORDER BY last_at LIMIT ?)`, millis(before), most(limit))
 	return int(n), err

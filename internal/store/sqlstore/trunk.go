@@ -1,4 +1,4 @@
-package sqlite
+package sqlstore
 
 import (
 	"context"
@@ -47,7 +47,7 @@ func trunkValues(v masking.Trunk) []any {
 		v.Register.Expires.Milliseconds(), v.OptionsEvery.Milliseconds(), v.SRTP}
 }
 
-func scanTrunk(_ *reader, row scanner) (t masking.Trunk, err error) {
+func scanTrunk(_ *Reader, row Scanner) (t masking.Trunk, err error) {
 	return t, row.Scan(trunkDest(&t)...)
 }
 
@@ -83,25 +83,25 @@ func joinFields[T fmt.Stringer](list []T) string {
 }
 
 // Trunk reads one trunk.
-func (r *reader) Trunk(ctx context.Context, name string) (t masking.Trunk, err error) {
+func (r *Reader) Trunk(ctx context.Context, name string) (t masking.Trunk, err error) {
 	err = r.row(ctx, `SELECT `+trunkColumns+` FROM trunk WHERE name = ?`, []any{name}, trunkDest(&t)...)
 	return t, absent(err)
 }
 
 // Trunks are all trunks, by name.
-func (r *reader) Trunks(ctx context.Context) ([]masking.Trunk, error) {
+func (r *Reader) Trunks(ctx context.Context) ([]masking.Trunk, error) {
 	return list(ctx, r, `SELECT `+trunkColumns+` FROM trunk ORDER BY name`, nil, scanTrunk)
 }
 
 // InsertTrunk writes a new trunk.
-func (t *tx) InsertTrunk(ctx context.Context, v masking.Trunk) error {
+func (t *Tx) InsertTrunk(ctx context.Context, v masking.Trunk) error {
 	_, err := t.exec(ctx, `INSERT INTO trunk (`+trunkColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		slices.Concat([]any{v.Name}, trunkValues(v), []any{millis(v.CreatedAt), millis(v.UpdatedAt)})...)
 	return inserted("a trunk with this name", err)
 }
 
 // UpdateTrunk writes everything but the creation.
-func (t *tx) UpdateTrunk(ctx context.Context, v masking.Trunk) error {
+func (t *Tx) UpdateTrunk(ctx context.Context, v masking.Trunk) error {
 	return exactlyOne(t.exec(ctx, `UPDATE trunk SET sources = ?, targets = ?, transport = ?, country = ?, number_format = ?,
 		trust_identity = ?, priority = ?, weight = ?, max_calls = ?, max_cps = ?, caller_ids = ?, strip_prefixes = ?, add_prefix = ?,
 		auth_username = ?, auth_realm = ?, auth_password = ?, register_domain = ?, register_contact = ?, register_expires = ?,
@@ -110,6 +110,6 @@ func (t *tx) UpdateTrunk(ctx context.Context, v masking.Trunk) error {
 }
 
 // DeleteTrunk removes a trunk.
-func (t *tx) DeleteTrunk(ctx context.Context, name string) error {
+func (t *Tx) DeleteTrunk(ctx context.Context, name string) error {
 	return exactlyOne(t.exec(ctx, `DELETE FROM trunk WHERE name = ?`, name))
 }

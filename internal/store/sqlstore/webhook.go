@@ -1,4 +1,4 @@
-package sqlite
+package sqlstore
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 const webhookColumns = `w.id, w.tenant, w.url, w.event_types, w.active, w.numbers, w.gone_at, w.secret, w.old_secret, w.old_until,
 	w.cursor, w.created_at, w.updated_at`
 
-func scanWebhook(_ *reader, row scanner) (w masking.Webhook, err error) {
+func scanWebhook(_ *Reader, row Scanner) (w masking.Webhook, err error) {
 	return w, row.Scan(webhookDest(&w)...)
 }
 
@@ -35,18 +35,18 @@ func webhookValues(w masking.Webhook) []any {
 }
 
 // Webhook reads one endpoint of the tenant.
-func (r *reader) Webhook(ctx context.Context, tenant masking.TenantID, id masking.WebhookID) (w masking.Webhook, err error) {
+func (r *Reader) Webhook(ctx context.Context, tenant masking.TenantID, id masking.WebhookID) (w masking.Webhook, err error) {
 	err = r.row(ctx, `SELECT `+webhookColumns+` FROM webhook w WHERE w.id = ? AND w.tenant = ?`, []any{id, tenant}, webhookDest(&w)...)
 	return w, absent(err)
 }
 
 // Webhooks are a tenant's endpoints.
-func (r *reader) Webhooks(ctx context.Context, tenant masking.TenantID) ([]masking.Webhook, error) {
+func (r *Reader) Webhooks(ctx context.Context, tenant masking.TenantID) ([]masking.Webhook, error) {
 	return list(ctx, r, `SELECT `+webhookColumns+` FROM webhook w WHERE w.tenant = ? ORDER BY w.id`, []any{tenant}, scanWebhook)
 }
 
 // IdleWebhooks are the endpoints with something to do: two searches for each.
-func (r *reader) IdleWebhooks(ctx context.Context, owner string, now time.Time) ([]masking.Webhook, error) {
+func (r *Reader) IdleWebhooks(ctx context.Context, owner string, now time.Time) ([]masking.Webhook, error) {
 	return list(ctx, r, `SELECT `+webhookColumns+` FROM webhook w
 		WHERE w.active = 1 AND (w.owner = ? OR w.leased_until <= ?) AND (
 			EXISTS (SELECT 1 FROM event e WHERE e.tenant = w.tenant AND e.cursor > w.cursor)
@@ -55,7 +55,7 @@ func (r *reader) IdleWebhooks(ctx context.Context, owner string, now time.Time) 
 }
 
 // EventPlace is the cursor of an event of the tenant.
-func (r *reader) EventPlace(ctx context.Context, tenant masking.TenantID, id masking.EventID) (cursor int64, err error) {
+func (r *Reader) EventPlace(ctx context.Context, tenant masking.TenantID, id masking.EventID) (cursor int64, err error) {
 	err = r.row(ctx, `SELECT cursor FROM event WHERE id = ? AND tenant = ?`, []any{id, tenant}, &cursor)
 	return cursor, absent(err)
 }
@@ -65,7 +65,7 @@ const deliveryColumns = `d.webhook, d.event, d.status, d.due_at, d.tries, d.fini
 
 const deliveryTables = ` FROM delivery d JOIN event e ON e.cursor = d.event`
 
-func scanDelivery(_ *reader, row scanner) (d masking.Delivery, err error) {
+func scanDelivery(_ *Reader, row Scanner) (d masking.Delivery, err error) {
 	return d, row.Scan(deliveryDest(&d)...)
 }
 
@@ -78,20 +78,20 @@ func deliveryDest(d *masking.Delivery) []any {
 }
 
 // Due are the deliveries of an endpoint that are due.
-func (r *reader) Due(ctx context.Context, id masking.WebhookID, now time.Time, limit int) ([]masking.Delivery, error) {
+func (r *Reader) Due(ctx context.Context, id masking.WebhookID, now time.Time, limit int) ([]masking.Delivery, error) {
 	return list(ctx, r, `SELECT `+deliveryColumns+deliveryTables+`
 		WHERE d.webhook = ? AND d.status = 'pending' AND d.due_at <= ? ORDER BY d.due_at, d.event LIMIT ?`,
 		[]any{id, millis(now), limit}, scanDelivery)
 }
 
 // Delivery reads one delivery.
-func (r *reader) Delivery(ctx context.Context, id masking.WebhookID, cursor int64) (d masking.Delivery, err error) {
+func (r *Reader) Delivery(ctx context.Context, id masking.WebhookID, cursor int64) (d masking.Delivery, err error) {
 	err = r.row(ctx, `SELECT `+deliveryColumns+deliveryTables+` WHERE d.webhook = ? AND d.event = ?`, []any{id, cursor}, deliveryDest(&d)...)
 	return d, absent(err)
 }
 
 // Deliveries are a page of an endpoint's log, newest first.
-func (r *reader) Deliveries(ctx context.Context, f store.DeliveryFilter) ([]masking.Delivery, error) {
+func (r *Reader) Deliveries(ctx context.Context, f store.DeliveryFilter) ([]masking.Delivery, error) {
 	text, args := `SELECT `+deliveryColumns+deliveryTables+` WHERE d.webhook = ?`, []any{f.Webhook}
 	and := func(condition string, value any) { text, args = text+` AND `+condition, append(args, value) }
 	if f.Status != "" {
@@ -110,13 +110,13 @@ func (r *reader) Deliveries(ctx context.Context, f store.DeliveryFilter) ([]mask
 }
 
 // CountDeliveries counts no further than the limit.
-func (r *reader) CountDeliveries(ctx context.Context, id masking.WebhookID, s masking.DeliveryStatus, limit int) (n int, err error) {
+func (r *Reader) CountDeliveries(ctx context.Context, id masking.WebhookID, s masking.DeliveryStatus, limit int) (n int, err error) {
 	err = r.row(ctx, `SELECT COUNT(*) FROM (SELECT 1 FROM delivery WHERE webhook = ? AND status = ? LIMIT ?)`, []any{id, s, limit}, &n)
 	return n, err
 }
 
 // InsertWebhook writes a new endpoint.
-func (t *tx) InsertWebhook(ctx context.Context, w masking.Webhook) error {
+func (t *Tx) InsertWebhook(ctx context.Context, w masking.Webhook) error {
 	_, err := t.exec(ctx, `INSERT INTO webhook (url, event_types, active, numbers, gone_at, secret, old_secret, old_until, updated_at,
 		id, tenant, cursor, created_at, owner, leased_until) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', 0)`,
 		append(webhookValues(w), w.ID, w.Tenant, w.Cursor, millis(w.CreatedAt))...)
@@ -124,13 +124,13 @@ func (t *tx) InsertWebhook(ctx context.Context, w masking.Webhook) error {
 }
 
 // UpdateWebhook writes what its tenant and its answers may change.
-func (t *tx) UpdateWebhook(ctx context.Context, w masking.Webhook) error {
+func (t *Tx) UpdateWebhook(ctx context.Context, w masking.Webhook) error {
 	return exactlyOne(t.exec(ctx, `UPDATE webhook SET url = ?, event_types = ?, active = ?, numbers = ?, gone_at = ?, secret = ?,
 		old_secret = ?, old_until = ?, updated_at = ? WHERE id = ? AND tenant = ?`, append(webhookValues(w), w.ID, w.Tenant)...))
 }
 
 // DeleteWebhook removes an endpoint and its deliveries.
-func (t *tx) DeleteWebhook(ctx context.Context, tenant masking.TenantID, id masking.WebhookID) error {
+func (t *Tx) DeleteWebhook(ctx context.Context, tenant masking.TenantID, id masking.WebhookID) error {
 	if _, err := t.exec(ctx, `DELETE FROM delivery WHERE webhook IN (SELECT id FROM webhook WHERE id = ? AND tenant = ?)`, id, tenant); err != nil {
 		return err
 	}
@@ -138,7 +138,7 @@ func (t *tx) DeleteWebhook(ctx context.Context, tenant masking.TenantID, id mask
 }
 
 // LeaseWebhook takes an endpoint that nobody else has.
-func (t *tx) LeaseWebhook(ctx context.Context, id masking.WebhookID, owner string, now, until time.Time) (bool, error) {
+func (t *Tx) LeaseWebhook(ctx context.Context, id masking.WebhookID, owner string, now, until time.Time) (bool, error) {
 	n, err := t.exec(ctx, `UPDATE webhook SET owner = ?, leased_until = ? WHERE id = ? AND active = 1 AND (owner = ? OR leased_until <= ?)`,
 		owner, millis(until), id, owner, millis(now))
 	return n == 1, err

@@ -1,4 +1,4 @@
-package sqlite
+package sqlstore
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 )
 
 // SpreadEvents makes deliveries of events that the endpoint has not been told of.
-func (t *tx) SpreadEvents(ctx context.Context, id masking.WebhookID, now time.Time, limit int) (int, error) {
+func (t *Tx) SpreadEvents(ctx context.Context, id masking.WebhookID, now time.Time, limit int) (int, error) {
 	var w masking.Webhook
 	if err := t.row(ctx, `SELECT `+webhookColumns+` FROM webhook w WHERE w.id = ?`, []any{id}, webhookDest(&w)...); err != nil {
 		return 0, absent(err)
@@ -37,7 +37,7 @@ func (t *tx) SpreadEvents(ctx context.Context, id masking.WebhookID, now time.Ti
 
 // SendAgain sends an event that the endpoint has been told of already, or before it
 // was made.
-func (t *tx) SendAgain(ctx context.Context, id masking.WebhookID, e store.StoredEvent, now time.Time) error {
+func (t *Tx) SendAgain(ctx context.Context, id masking.WebhookID, e store.StoredEvent, now time.Time) error {
 	if _, err := t.exec(ctx, `INSERT INTO delivery (webhook, event, chain, status, due_at, tries, finished_at, attempts)
 		VALUES (?, ?, ?, 'queued', ?, 0, 0, '[]')
 		ON CONFLICT (webhook, event) DO UPDATE SET status = 'queued', due_at = excluded.due_at, tries = 0, finished_at = 0`,
@@ -53,14 +53,14 @@ func (t *tx) SendAgain(ctx context.Context, id masking.WebhookID, e store.Stored
 }
 
 // lead makes the first of what is unfinished in a chain pending.
-func (t *tx) lead(ctx context.Context, id masking.WebhookID, chain string) error {
+func (t *Tx) lead(ctx context.Context, id masking.WebhookID, chain string) error {
 	_, err := t.exec(ctx, `UPDATE delivery SET status = 'pending' WHERE webhook = ? AND status = 'queued' AND event =
 		(SELECT MIN(d.event) FROM delivery d WHERE d.webhook = ? AND d.chain = ? AND d.status IN ('pending', 'queued'))`, id, id, chain)
 	return err
 }
 
 // FinishAttempt writes what became of a delivery.
-func (t *tx) FinishAttempt(ctx context.Context, d masking.Delivery) (changed bool, err error) {
+func (t *Tx) FinishAttempt(ctx context.Context, d masking.Delivery) (changed bool, err error) {
 	text, err := triesText(d.Attempts)
 	if err != nil {
 		return false, err
@@ -77,7 +77,7 @@ func (t *tx) FinishAttempt(ctx context.Context, d masking.Delivery) (changed boo
 }
 
 // ForgetDeliveries removes what has been known long enough.
-func (t *tx) ForgetDeliveries(ctx context.Context, s masking.DeliveryStatus, before time.Time, limit int) (int, error) {
+func (t *Tx) ForgetDeliveries(ctx context.Context, s masking.DeliveryStatus, before time.Time, limit int) (int, error) {
 	n, err := t.exec(ctx, `DELETE FROM delivery WHERE rowid IN (SELECT rowid FROM delivery
 		WHERE status = ? AND finished_at <> 0 AND finished_at < ? ORDER BY finished_at LIMIT ?)`, s, millis(before), limit)
 	return int(n), err

@@ -1,4 +1,4 @@
-package sqlite
+package sqlstore
 
 import (
 	"context"
@@ -22,12 +22,12 @@ func recordingStatusCol(to *masking.RecordingStatus) wordCol[masking.RecordingSt
 		masking.RecordingRunning, masking.RecordingStored, masking.RecordingFailed, masking.RecordingDeleted}}
 }
 
-func scanRecording(_ *reader, row scanner) (g masking.Recording, err error) {
+func scanRecording(_ *Reader, row Scanner) (g masking.Recording, err error) {
 	return g, row.Scan(recordingDest(&g)...)
 }
 
 // Recording reads what is known of the recording of a tenant's call.
-func (r *reader) Recording(ctx context.Context, tenant masking.TenantID, call masking.CallID) (g masking.Recording, err error) {
+func (r *Reader) Recording(ctx context.Context, tenant masking.TenantID, call masking.CallID) (g masking.Recording, err error) {
 	err = r.row(ctx, `SELECT `+recordingColumns+` FROM recording g WHERE g.call = ? AND g.tenant = ?`,
 		[]any{call, tenant}, recordingDest(&g)...)
 	return g, absent(err)
@@ -35,7 +35,7 @@ func (r *reader) Recording(ctx context.Context, tenant masking.TenantID, call ma
 
 // StoredBefore are recordings that retention may remove, oldest first: an index
 // has no others.
-func (r *reader) StoredBefore(ctx context.Context, tenant masking.TenantID, before time.Time, limit int) ([]masking.Recording, error) {
+func (r *Reader) StoredBefore(ctx context.Context, tenant masking.TenantID, before time.Time, limit int) ([]masking.Recording, error) {
 	return list(ctx, r, `SELECT `+recordingColumns+` FROM recording g
 		WHERE g.tenant = ? AND g.started_at < ? AND g.status = 'stored' AND g.held = 0 ORDER BY g.started_at, g.call LIMIT ?`,
 		[]any{tenant, millis(before), most(limit)}, scanRecording)
@@ -43,26 +43,26 @@ func (r *reader) StoredBefore(ctx context.Context, tenant masking.TenantID, befo
 
 // RunningRecordings reads the index of recordings that run, which is as long as
 // there are calls that are recorded.
-func (r *reader) RunningRecordings(ctx context.Context, node string) ([]masking.Recording, error) {
+func (r *Reader) RunningRecordings(ctx context.Context, node string) ([]masking.Recording, error) {
 	return list(ctx, r, `SELECT `+recordingColumns+` FROM recording g JOIN call k ON k.id = g.call
 		WHERE g.status = 'recording' AND k.node = ? ORDER BY g.call`, []any{node}, scanRecording)
 }
 
 // DeletedWithSound are deleted recordings whose sound is not yet gone: an index has
 // no others.
-func (r *reader) DeletedWithSound(ctx context.Context, limit int) ([]masking.Recording, error) {
+func (r *Reader) DeletedWithSound(ctx context.Context, limit int) ([]masking.Recording, error) {
 	return list(ctx, r, `SELECT `+recordingColumns+` FROM recording g
 		WHERE g.status = 'deleted' AND g.key <> '' AND g.deleted_at > 0 ORDER BY g.deleted_at, g.call LIMIT ?`, []any{most(limit)}, scanRecording)
 }
 
 // RecordingKey reads a tenant's sealed key.
-func (r *reader) RecordingKey(ctx context.Context, tenant masking.TenantID) (sealed []byte, err error) {
+func (r *Reader) RecordingKey(ctx context.Context, tenant masking.TenantID) (sealed []byte, err error) {
 	err = r.row(ctx, `SELECT sealed FROM recording_key WHERE tenant = ?`, []any{tenant}, blobCol{&sealed})
 	return sealed, absent(err)
 }
 
 // BeginRecording writes a recording, once.
-func (t *tx) BeginRecording(ctx context.Context, g masking.Recording) error {
+func (t *Tx) BeginRecording(ctx context.Context, g masking.Recording) error {
 	_, err := t.exec(ctx, `INSERT INTO recording (call, tenant, allocation, virtual_number, status, started_at, stored_at, deleted_at,
 		key, duration, size, truncated, dropped, reason, held, peaks)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (call) DO NOTHING`,
@@ -77,7 +77,7 @@ func (t *tx) BeginRecording(ctx context.Context, g masking.Recording) error {
 
 // EndRecording writes what became of a recording that runs, once. Whether it is
 // held was decided meanwhile, and is not the recorder's to say.
-func (t *tx) EndRecording(ctx context.Context, g masking.Recording) (changed bool, err error) {
+func (t *Tx) EndRecording(ctx context.Context, g masking.Recording) (changed bool, err error) {
 	n, err := t.exec(ctx, `UPDATE recording SET status = ?, stored_at = ?, key = ?, duration = ?, size = ?, truncated = ?,
 		dropped = ?, reason = ?, peaks = ? WHERE call = ? AND tenant = ? AND status = 'recording'`,
 		g.Status, millis(g.StoredAt), g.Key, g.Duration.Milliseconds(), g.Size, g.Truncated,
@@ -93,13 +93,13 @@ func (t *tx) EndRecording(ctx context.Context, g masking.Recording) (changed boo
 }
 
 // UpdateRecording writes status, deletion, legal hold and key.
-func (t *tx) UpdateRecording(ctx context.Context, g masking.Recording) error {
+func (t *Tx) UpdateRecording(ctx context.Context, g masking.Recording) error {
 	return exactlyOne(t.exec(ctx, `UPDATE recording SET status = ?, deleted_at = ?, held = ?, key = ? WHERE call = ? AND tenant = ?`,
 		g.Status, millis(g.DeletedAt), g.Held, g.Key, g.Call, g.Tenant))
 }
 
 // InsertRecordingKey keeps the first key and gives the one that is kept.
-func (t *tx) InsertRecordingKey(ctx context.Context, tenant masking.TenantID, sealed []byte, now time.Time) ([]byte, error) {
+func (t *Tx) InsertRecordingKey(ctx context.Context, tenant masking.TenantID, sealed []byte, now time.Time) ([]byte, error) {
 	_, err := t.exec(ctx, `INSERT INTO recording_key (tenant, sealed, created_at) VALUES (?, ?, ?) ON CONFLICT (tenant) DO NOTHING`,
 		tenant, blob(sealed), millis(now))
 	if err != nil {

@@ -1,7 +1,8 @@
-package sqlite
+package sqlstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -25,12 +26,12 @@ const routeQuery = `SELECT ` + numberColumns + `, ` + tenantColumns + `,
 	WHERE n.number = ?`
 
 // Route reads what masking.Admit needs, whatever the expiry of it.
-func (r *reader) Route(ctx context.Context, virtual, caller e164.Number) (masking.Route, error) {
+func (r *Reader) Route(ctx context.Context, virtual, caller e164.Number) (masking.Route, error) {
 	return r.route(ctx, virtual, caller.E164())
 }
 
 // route reads a number with the allocation that holds a claim on it.
-func (r *reader) route(ctx context.Context, virtual e164.Number, claimant string) (masking.Route, error) {
+func (r *Reader) route(ctx context.Context, virtual e164.Number, claimant string) (masking.Route, error) {
 	var route masking.Route
 	var a masking.Allocation
 	var claimed bool
@@ -56,27 +57,12 @@ func (r *reader) route(ctx context.Context, virtual e164.Number, claimant string
 // One statement takes them all: a free key is inserted, an expired or own one
 // is taken over, and one that another allocation holds beyond now is left
 // alone and not returned. So fewer rows than claims means a conflict.
-func (t *tx) Hold(ctx context.Context, a masking.Allocation, sharing masking.Sharing, now time.Time) error {
-	if _, err := t.exec(ctx, `SAVEPOINT hold`); err != nil {
-		return err
-	}
-	err := t.hold(ctx, a, sharing, now)
-	if t.failed != nil {
-		return err // the writer rolls all of it back
-	}
-	if err != nil {
-		if back := t.note(t.command(`ROLLBACK TO hold`)); back != nil {
-			return back
-		}
-	}
-	if release := t.note(t.command(`RELEASE hold`)); release != nil {
-		return release
-	}
-	return err
+func (t *Tx) Hold(ctx context.Context, a masking.Allocation, sharing masking.Sharing, now time.Time) error {
+	return t.c.Try(ctx, func() error { return t.hold(ctx, a, sharing, now) })
 }
 
 // hold is Hold without the way back.
-func (t *tx) hold(ctx context.Context, a masking.Allocation, sharing masking.Sharing, now time.Time) error {
+func (t *Tx) hold(ctx context.Context, a masking.Allocation, sharing masking.Sharing, now time.Time) error {
 	claims := a.Claims(sharing)
 	if t.unclaimed != a.ID {
 		if err := t.releaseOthers(ctx, a.ID, claims); err != nil {
@@ -107,9 +93,9 @@ func (t *tx) hold(ctx context.Context, a masking.Allocation, sharing masking.Sha
 		SET allocation = excluded.allocation, expires_at = excluded.expires_at
 		WHERE claim.expires_at <= ? OR claim.allocation = excluded.allocation
 		RETURNING caller`...)
-	held, err := list(ctx, &t.reader, string(text), append(args, millis(now)), scanText)
+	held, err := list(ctx, &t.Reader, string(text), append(args, millis(now)), scanText)
 	switch {
-	case orphan(err):
+	case errors.Is(err, ErrOrphan):
 		return masking.ErrNotFound()
 	case err != nil:
 		return fmt.Errorf("hold: %w", err)
@@ -130,7 +116,7 @@ func (t *tx) hold(ctx context.Context, a masking.Allocation, sharing masking.Sha
 // checkOther refuses where an exclusive number would carry an allocation by
 // numbers and another one with PINs: their claims have no key in common.
 // There is one writer, so nobody comes between this and the claims.
-func (t *tx) checkOther(ctx context.Context, a masking.Allocation, now time.Time) error {
+func (t *Tx) checkOther(ctx context.Context, a masking.Allocation, now time.Time) error {
 	text := `SELECT 1 FROM claim WHERE virtual_number = ? AND caller = '` + masking.AnyCaller + `' AND expires_at > ? AND allocation <> ?`
 	if a.Product() == masking.GreenVN {
 		text = `SELECT 1 FROM claim INDEXED BY claim_pin WHERE virtual_number = ? AND ` + pinClaims + ` AND length(caller) IN (` + pinKeys + `)
@@ -147,7 +133,7 @@ func (t *tx) checkOther(ctx context.Context, a masking.Allocation, now time.Time
 // allocation on a shared number, and could call in one of the two. Two that may
 // call are left to the key of claim, as PINs are, by which nobody meets anybody
 // else. There is one writer, so nobody comes between this and the claims.
-func (t *tx) checkSilent(ctx context.Context, a masking.Allocation, now time.Time) error {
+func (t *Tx) checkSilent(ctx context.Context, a masking.Allocation, now time.Time) error {
 	if a.Product() == masking.GreenPin {
 		return nil
 	}
@@ -169,7 +155,7 @@ func (t *tx) checkSilent(ctx context.Context, a masking.Allocation, now time.Tim
 // noteBusy writes beside an exclusive number when the last claim ends that closes
 // it to an allocation by numbers, where the automatic choice looks: that for any
 // caller, or that of a PIN. The latest PIN is looked up for each length.
-func (t *tx) noteBusy(ctx context.Context, virtual string) error {
+func (t *Tx) noteBusy(ctx context.Context, virtual string) error {
 	_, err := t.exec(ctx, `UPDATE virtual_number SET busy_until = MAX(
 		COALESCE((SELECT expires_at FROM claim WHERE virtual_number = ? AND caller = '`+masking.AnyCaller+`'), 0),
 		COALESCE((SELECT MAX((SELECT MAX(expires_at) FROM claim INDEXED BY claim_pin
@@ -181,7 +167,7 @@ func (t *tx) noteBusy(ctx context.Context, virtual string) error {
 
 // releaseOthers gives up the allocation's claims that are not among those to
 // keep, which are all on one number.
-func (t *tx) releaseOthers(ctx context.Context, id masking.AllocationID, keep []masking.Claim) error {
+func (t *Tx) releaseOthers(ctx context.Context, id masking.AllocationID, keep []masking.Claim) error {
 	text, args := `DELETE FROM claim WHERE allocation = ?`, []any{id}
 	if len(keep) > 0 {
 		text += ` AND NOT (virtual_number = ? AND caller IN (` + marks(len(keep)) + `))`
@@ -190,7 +176,7 @@ func (t *tx) releaseOthers(ctx context.Context, id masking.AllocationID, keep []
 			args = append(args, c.Caller)
 		}
 	}
-	released, err := list(ctx, &t.reader, text+` RETURNING virtual_number, caller`, args, scanKey)
+	released, err := list(ctx, &t.Reader, text+` RETURNING virtual_number, caller`, args, scanKey)
 	if err != nil {
 		return err
 	}
@@ -209,13 +195,13 @@ func (t *tx) releaseOthers(ctx context.Context, id masking.AllocationID, keep []
 }
 
 // scanKey scans the key of a claim.
-func scanKey(_ *reader, row scanner) (key [2]string, err error) {
+func scanKey(_ *Reader, row Scanner) (key [2]string, err error) {
 	return key, row.Scan(&key[0], &key[1])
 }
 
-func scanText(_ *reader, row scanner) (s string, err error) { return s, row.Scan(&s) }
+func scanText(_ *Reader, row Scanner) (s string, err error) { return s, row.Scan(&s) }
 
 // Release gives up all claims of the allocation.
-func (t *tx) Release(ctx context.Context, id masking.AllocationID) error {
+func (t *Tx) Release(ctx context.Context, id masking.AllocationID) error {
 	return t.releaseOthers(ctx, id, nil)
 }

@@ -1,0 +1,141 @@
+// Package sqlstore is what the engines of the store have in common: all statements,
+// written once in SQL that SQLite and PostgreSQL both take, and how their rows become
+// the domain's values. An engine gives it a Conn for each transaction and adds what
+// is its own: where transactions begin and end, and what it must lock because others
+// write at the same time.
+//
+// A place for a value is written "?". A hint INDEXED BY is for SQLite; other engines
+// leave it out. A condition on which an index depends is written out, never bound.
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"strings"
+
+	"tandem/internal/masking"
+	"tandem/internal/store"
+)
+
+// Scanner is a row.
+type Scanner interface{ Scan(dest ...any) error }
+
+// Conn runs the statements of one transaction, for one goroutine.
+//
+// After an error that is neither a broken key (ErrDuplicate, ErrOrphan) nor
+// sql.ErrNoRows the transaction is lost: every further statement gives that error
+// again, and it does not commit.
+type Conn interface {
+	// Row scans the one row of a query; sql.ErrNoRows if there is none.
+	Row(ctx context.Context, text string, args []any, dest ...any) error
+	// Query calls scan for each row, and ends with its first error.
+	Query(ctx context.Context, text string, args []any, scan func(Scanner) error) error
+	// Exec tells how many rows a statement has changed.
+	Exec(ctx context.Context, text string, args []any) (int64, error)
+	// Try runs fn in a savepoint and goes back to it if fn gives an error.
+	Try(ctx context.Context, fn func() error) error
+	// Zones are the store's time zones.
+	Zones() *Zones
+}
+
+// The keys that a statement can break.
+var (
+	ErrDuplicate = errors.New("store: a row with this key exists")
+	ErrOrphan    = errors.New("store: a row refers to one that is not there")
+)
+
+// Reader answers a View.
+type Reader struct{ c Conn }
+
+// Tx is a Reader that may write. It lives as long as one closure of Update.
+type Tx struct {
+	Reader
+	unclaimed masking.AllocationID // inserted by this closure, and holding nothing yet
+}
+
+var (
+	_ store.Reader = (*Reader)(nil)
+	_ store.Tx     = (*Tx)(nil)
+)
+
+// NewReader reads by a connection.
+func NewReader(c Conn) *Reader { return &Reader{c} }
+
+// NewTx reads and writes by a connection.
+func NewTx(c Conn) *Tx { return &Tx{Reader: Reader{c}} }
+
+// Conn is what the statements run by.
+func (r *Reader) Conn() Conn { return r.c }
+
+// row runs a query for at most one row; sql.ErrNoRows if there is none.
+func (r *Reader) row(ctx context.Context, text string, args []any, dest ...any) error {
+	return r.c.Row(ctx, text, args, dest...)
+}
+
+// found tells whether a query has a row.
+func (r *Reader) found(ctx context.Context, text string, args ...any) (bool, error) {
+	var one int
+	err := r.row(ctx, text, args, &one)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// list runs a query and scans each row.
+func list[T any](ctx context.Context, r *Reader, text string, args []any, scan func(*Reader, Scanner) (T, error)) ([]T, error) {
+	var out []T
+	err := r.c.Query(ctx, text, args, func(row Scanner) error {
+		v, err := scan(r, row)
+		if err == nil {
+			out = append(out, v)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// exec runs a statement and tells how many rows it changed.
+func (t *Tx) exec(ctx context.Context, text string, args ...any) (int64, error) {
+	return t.c.Exec(ctx, text, args)
+}
+
+// absent makes a missing row the domain's ErrNotFound.
+func absent(err error) error {
+	if errors.Is(err, sql.ErrNoRows) {
+		return masking.ErrNotFound()
+	}
+	return err
+}
+
+// exactlyOne makes a change that met no row ErrNotFound.
+func exactlyOne(n int64, err error) error {
+	if err == nil && n == 0 {
+		return masking.ErrNotFound()
+	}
+	return err
+}
+
+// inserted translates what an INSERT hit: a taken key is Conflict
+// already_exists, a reference to nothing is ErrNotFound.
+func inserted(what string, err error) error {
+	switch {
+	case errors.Is(err, ErrDuplicate):
+		return &masking.Error{Kind: masking.Conflict, Code: masking.CodeAlreadyExists, Message: what + " exists already"}
+	case errors.Is(err, ErrOrphan):
+		return masking.ErrNotFound()
+	}
+	return err
+}
+
+// marks is "?, ?, ?" with n marks.
+func marks(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return strings.Repeat("?, ", n-1) + "?"
+}
