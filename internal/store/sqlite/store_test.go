@@ -28,10 +28,10 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// openTemp opens a store in a temporary folder and closes it with the test.
 // empty puts a database without a row at a path.
 var empty = storetest.Template(func(path string) (io.Closer, error) { return Open(context.Background(), Options{Path: path}) })
 
+// openTemp opens a store in a temporary folder and closes it with the test.
 func openTemp(t testing.TB, o Options) *Store {
 	t.Helper()
 	if o.Path == "" {
@@ -86,31 +86,11 @@ func (c *statements) add(s *Store) {
 	}
 }
 
-// emptyDatabase is the file of a new store. Under the race detector it takes
-// longer to migrate than most tests of the suite do.
-func emptyDatabase(t *testing.T) []byte {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "tandem.db")
-	s, err := Open(t.Context(), Options{Path: path})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	file, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return file
-}
-
 func TestTheEngineDoesWhatEveryStoreMust(t *testing.T) {
 	seen := &statements{texts: map[string]bool{}}
-	empty := emptyDatabase(t)
 	storetest.Run(t, func(t *testing.T) store.Store {
 		path := filepath.Join(t.TempDir(), "tandem.db")
-		if err := os.WriteFile(path, empty, 0o600); err != nil {
+		if err := empty(path); err != nil {
 			t.Fatal(err)
 		}
 		s, err := Open(t.Context(), Options{Path: path})
