@@ -407,6 +407,7 @@ func (a *App) openUpkeep(context.Context) error {
 			return 0, a.own.reload(ctx)
 		}},
 		upkeep.Job{Name: "old recordings", Every: time.Minute, Batch: sweptAtOnce, Run: a.plane.Recordings.Sweep},
+		upkeep.Job{Name: "old records", Every: time.Minute, Batch: sweptAtOnce, Run: a.plane.Retention.Sweep},
 		upkeep.Job{Name: "erasures", Every: time.Second, Batch: 100, Run: a.plane.Erasures.Sweep},
 		upkeep.Job{Name: "wrong PINs of long ago", Every: time.Minute, Batch: 1000, Run: a.forgetTries},
 		upkeep.Job{Name: "paces of long ago", Every: time.Minute, Batch: 1000, Run: a.forgetPaces},
@@ -416,7 +417,7 @@ func (a *App) openUpkeep(context.Context) error {
 	return nil
 }
 
-// sweptAtOnce is how many old recordings are removed in one go.
+// sweptAtOnce is how many old recordings, and how many old records, are removed in one go.
 const sweptAtOnce = 100
 
 // ReloadTrunks reads the trunks now rather than at the next second.

@@ -34,7 +34,7 @@ func (p *program) settingsCommand() *cobra.Command {
 type ownSettings struct {
 	timezone, country, language               string
 	maxDuration, ring, ringTotal              int64
-	pinLength, retention                      int64
+	pinLength, soundRetention, retention      int64
 	pinFallback, announceRecording            bool
 	strangers, strangersForward, strangersURL string
 	guards                                    guardFlags
@@ -55,7 +55,8 @@ func (f *ownSettings) on(cmd *cobra.Command) {
 	flags.StringVar(&f.strangersURL, "strangers-webhook-url", "", "with webhook: the address to ask")
 	flags.BoolVar(&f.announceRecording, "recording-announcement", false, "say that a call is recorded before it is")
 	f.guards.on(cmd)
-	flags.Int64Var(&f.retention, "recording-retention-days", 0, "how long recordings are kept; 0 is until they are deleted")
+	flags.Int64Var(&f.soundRetention, "recording-retention-days", 0, "how long recordings are kept; 0 is until they are deleted")
+	flags.Int64Var(&f.retention, "retention-days", 0, "how long ended allocations, calls and events are kept; 0 is for good")
 }
 
 // given holds what the command line names.
@@ -65,7 +66,8 @@ func (f *ownSettings) given(cmd *cobra.Command) client.SettingsChange {
 		RingSeconds: changed(cmd, "ring-seconds", &f.ring), RingTotalSeconds: changed(cmd, "ring-total-seconds", &f.ringTotal),
 		PINLength: changed(cmd, "pin-length", &f.pinLength), PINFallback: changed(cmd, "pin-fallback", &f.pinFallback),
 		RecordingAnnouncement:  changed(cmd, "recording-announcement", &f.announceRecording),
-		RecordingRetentionDays: changed(cmd, "recording-retention-days", &f.retention)}
+		RecordingRetentionDays: changed(cmd, "recording-retention-days", &f.soundRetention),
+		RetentionDays:          changed(cmd, "retention-days", &f.retention)}
 	if policy := (client.StrangerPolicy{Action: f.strangers, ForwardTo: f.strangersForward, WebhookURL: f.strangersURL}); policy != (client.StrangerPolicy{}) {
 		change.StrangerPolicy = &policy
 	}

@@ -23,6 +23,7 @@ type Settings struct {
 	StrangerPolicy         StrangerPolicy `json:"stranger_policy"`
 	RecordingAnnouncement  bool           `json:"recording_announcement"`
 	RecordingRetentionDays int64          `json:"recording_retention_days"`
+	RetentionDays          int64          `json:"retention_days"`
 	StrangerWebhookSecret  string         `json:"stranger_webhook_secret"`
 	AllowedPrefixes        []string       `json:"allowed_prefixes"`
 	MaxCallsPerDay         int64          `json:"max_allocation_calls_per_day"`
@@ -73,6 +74,7 @@ type SettingsChange struct {
 	StrangerPolicy         *StrangerPolicy `json:"stranger_policy,omitempty"`
 	RecordingAnnouncement  *bool           `json:"recording_announcement,omitempty"`
 	RecordingRetentionDays *int64          `json:"recording_retention_days,omitempty"`
+	RetentionDays          *int64          `json:"retention_days,omitempty"`
 
 	AllowedPrefixes  *[]string            `json:"allowed_prefixes,omitempty"`
 	MaxCallsPerDay   *int64               `json:"max_allocation_calls_per_day,omitempty"`

@@ -106,6 +106,7 @@ type Plane struct {
 	Blocked     *Blocked
 	Webhooks    *Webhooks
 	Erasures    *Erasures
+	Retention   *Retention
 }
 
 // New makes the use cases. It refuses options that would fail later.
@@ -139,6 +140,7 @@ func New(o Options) (*Plane, error) {
 		Blocked:     &Blocked{c},
 		Webhooks:    &Webhooks{c, o.WebhookSecrets, o.Sender},
 		Erasures:    &Erasures{c, o.TokenKey, &Recordings{c, o.Sounds}},
+		Retention:   &Retention{c},
 	}, nil
 }
 

@@ -146,19 +146,28 @@ func (s *Records) Follow(t masking.TenantID, after int64) *Follower {
 	return &Follower{s, t, after}
 }
 
-// Last is the place of the last event there is; whoever follows from there gets what
-// comes now.
-func (s *Records) Last(ctx context.Context) (last int64, err error) {
+// Last is the place of the last event there is or was; whoever follows from there
+// gets what comes now of the tenant's.
+func (s *Records) Last(ctx context.Context, t masking.TenantID) (last int64, err error) {
 	err = s.view(ctx, "find the last event", func(ctx context.Context, tx store.Reader) error {
-		last, err = tx.LastEvent(ctx)
+		if last, err = tx.LastEvent(ctx); err != nil {
+			return err
+		}
+		gone, err := tx.EventsGone(ctx, t)
+		last = max(last, gone)
 		return err
 	})
 	return last, err
 }
 
+// Reachable refuses with Gone if events of the tenant behind a place have been removed.
+func (s *Records) Reachable(ctx context.Context, t masking.TenantID, after int64) error {
+	return s.view(ctx, "find a place among events", func(ctx context.Context, tx store.Reader) error { return checkPlace(ctx, tx, t, after) })
+}
+
 // Next waits until there are events and gives them, oldest first, at most a page;
 // none if none has come for as long as it may wait. An error is that of ctx, or says
-// that the store cannot answer.
+// that the store cannot answer, or that events were removed before they were read.
 func (f *Follower) Next(ctx context.Context, wait time.Duration) ([]StoredEvent, error) {
 	over := time.NewTimer(wait)
 	defer over.Stop()

@@ -113,8 +113,12 @@ type EventQuery struct {
 type StoredEvent = store.StoredEvent
 
 // Events reads a tenant's events, oldest first; more tells whether others follow.
+// Gone if some behind After have been removed.
 func (s *Records) Events(ctx context.Context, t masking.TenantID, q EventQuery) (page []StoredEvent, more bool, err error) {
 	err = s.view(ctx, "list events", func(ctx context.Context, tx store.Reader) error {
+		if err := checkPlace(ctx, tx, t, q.After); err != nil {
+			return err
+		}
 		page, err = tx.Events(ctx, store.EventFilter{Tenant: t, After: q.After, Since: q.Since, Until: q.Until, Limit: q.Limit + 1})
 		return err
 	})

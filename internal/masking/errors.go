@@ -15,6 +15,7 @@ const (
 	NotFound    Kind = "not_found"   // no such thing, or not yours
 	Conflict    Kind = "conflict"    // breaks a rule that holds now
 	Exhausted   Kind = "exhausted"   // the pool has no usable number left
+	Gone        Kind = "gone"        // was there once, and never will be again
 	Unavailable Kind = "unavailable" // Tandem cannot now; the same again later may succeed
 )
 
@@ -45,6 +46,7 @@ const (
 	CodeNumberInUse            Code = "number_in_use"
 	CodeIdempotencyKeyReused   Code = "idempotency_key_reused"
 	CodeNotFound               Code = "not_found"
+	CodeEventsGone             Code = "events_gone"
 	CodeAlreadyExists          Code = "already_exists"
 	CodeStillInUse             Code = "still_in_use"
 	CodeTooManyWebhooks        Code = "too_many_webhooks"
@@ -82,6 +84,13 @@ func invalid(code Code, field, message string) *Error {
 // to somebody else: it tells a prober nothing (api.md §1).
 func ErrNotFound() *Error {
 	return &Error{Kind: NotFound, Code: CodeNotFound, Message: "no such resource"}
+}
+
+// ErrEventsGone refuses to go on behind an event of so long ago that later ones have
+// been removed: whoever has read to there has missed some.
+func ErrEventsGone() *Error {
+	return &Error{Kind: Gone, Code: CodeEventsGone, Field: "cursor",
+		Message: "events after this place are kept no longer: some have been missed; begin anew without a cursor"}
 }
 
 // ErrUnavailable says that Tandem cannot do this now; internal causes stay in the log.

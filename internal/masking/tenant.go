@@ -49,6 +49,7 @@ type Settings struct {
 	Strangers          StrangerPolicy
 	RecordingNotice    bool          // both sides hear that the call is recorded before it is
 	RecordingRetention time.Duration // how long a recording is kept; 0 = until somebody deletes it
+	Retention          time.Duration // how long ended allocations, calls and events are kept; 0 = as long as the tenant
 
 	Guards Guards
 }
@@ -109,6 +110,11 @@ func (s Settings) Check() error {
 		return invalid(CodeInvalidField, "pin_length", "pin_length must be 4 to 8")
 	case s.RecordingRetention < 0 || s.RecordingRetention > MaxRetention:
 		return invalid(CodeInvalidField, "recording_retention_days", "recording_retention_days must be 0 to 3650")
+	case s.Retention < 0 || s.Retention > MaxRetention:
+		return invalid(CodeInvalidField, "retention_days", "retention_days must be 0 to 3650")
+	case s.Retention > 0 && (s.RecordingRetention == 0 || s.RecordingRetention > s.Retention):
+		return invalid(CodeInvalidField, "recording_retention_days",
+			"recording_retention_days must be 1 to retention_days: a recording goes no later than the record of its call")
 	case s.Strangers.Action == "":
 		return invalid(CodeInvalidField, "stranger_policy", "stranger_policy must name an action")
 	}
@@ -116,6 +122,15 @@ func (s Settings) Check() error {
 		return err
 	}
 	return s.Strangers.Check()
+}
+
+// KeptSince is the time before which nothing is kept of what has ended; zero if all
+// is kept.
+func (s Settings) KeptSince(now time.Time) time.Time {
+	if s.Retention == 0 {
+		return time.Time{}
+	}
+	return now.Add(-s.Retention).Add(time.Millisecond) // due at its last moment, not after it
 }
 
 // twoLetters reports whether s is two letters of the case that first begins.

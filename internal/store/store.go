@@ -58,6 +58,7 @@ type Reader interface {
 	GuardReader
 	WebhookReader
 	ErasureReader
+	RetentionReader
 }
 
 // Tx is what an Update sees and does.
@@ -76,6 +77,7 @@ type Tx interface {
 	GuardWriter
 	WebhookWriter
 	ErasureWriter
+	RetentionWriter
 	Replays
 }
 
@@ -423,7 +425,7 @@ type DeliveryFilter struct {
 }
 
 // WebhookReader reads endpoints and their deliveries. A delivery is read with its
-// event: events stay as long as deliveries of them.
+// event: no event goes before its deliveries.
 type WebhookReader interface {
 	// Webhook is one endpoint of a tenant, ErrNotFound if it is not his.
 	Webhook(ctx context.Context, tenant masking.TenantID, id masking.WebhookID) (masking.Webhook, error)

@@ -10,7 +10,7 @@ import (
 const tenantColumns = `t.id, t.account_sid, t.name, t.zone, t.rate_per_second, t.rate_burst,
 	t.max_duration, t.ring_each, t.ring_total, t.created_at, t.country, t.language, t.pin_length, t.pin_fallback,
 	t.stranger_action, t.stranger_forward, t.stranger_url, t.recording_notice, t.recording_retention,
-	t.ring_strategy, t.max_calls, t.max_allocation_calls, t.max_caller_rate, t.max_call, t.end_with_allocation,
+	t.ring_strategy, t.max_calls, t.max_allocation_calls, t.max_caller_rate, t.max_call, t.end_with_allocation, t.retention,
 	t.permitted_prefixes, t.allowed_prefixes, t.max_day_calls, t.max_day_talk,
 	t.velocity_window, t.velocity_caller, t.velocity_allocation, t.velocity_tenant, t.velocity_block`
 
@@ -23,7 +23,7 @@ func (r *Reader) tenantDest(t *masking.Tenant) []any {
 		actionCol(&s.Strangers.Action), numberCol{&s.Strangers.Forward}, &s.Strangers.URL,
 		&s.RecordingNotice, durationCol{&s.RecordingRetention},
 		wordCol[masking.RingStrategy]{&s.Ring, "ring strategy", masking.RingStrategies},
-		&s.MaxCalls, &s.MaxAllocationCalls, &s.MaxCallerRate, durationCol{&s.MaxCall}, &s.EndWithAllocation}, guardDest(&s.Guards)...)
+		&s.MaxCalls, &s.MaxAllocationCalls, &s.MaxCallerRate, durationCol{&s.MaxCall}, &s.EndWithAllocation, durationCol{&s.Retention}}, guardDest(&s.Guards)...)
 }
 
 // settingsArgs are a tenant's settings without the zone, in the order of the
@@ -33,7 +33,7 @@ func settingsArgs(s masking.Settings) []any {
 		s.MaxDuration.Milliseconds(), s.RingEach.Milliseconds(), s.RingTotal.Milliseconds(),
 		s.Country, s.Language, s.PINLength, s.PINFallback,
 		s.Strangers.Action, s.Strangers.Forward.E164(), s.Strangers.URL, s.RecordingNotice, s.RecordingRetention.Milliseconds(),
-		s.Ring, s.MaxCalls, s.MaxAllocationCalls, s.MaxCallerRate, s.MaxCall.Milliseconds(), s.EndWithAllocation}, guardArgs(s.Guards)...)
+		s.Ring, s.MaxCalls, s.MaxAllocationCalls, s.MaxCallerRate, s.MaxCall.Milliseconds(), s.EndWithAllocation, s.Retention.Milliseconds()}, guardArgs(s.Guards)...)
 }
 
 func actionCol(to *masking.StrangerAction) wordCol[masking.StrangerAction] {
@@ -89,10 +89,10 @@ func (t *Tx) InsertTenant(ctx context.Context, v masking.Tenant) error {
 	_, err = t.exec(ctx, `INSERT INTO tenant (id, account_sid, name, zone, created_at, rate_per_second, rate_burst,
 		max_duration, ring_each, ring_total, country, language, pin_length, pin_fallback,
 		stranger_action, stranger_forward, stranger_url, recording_notice, recording_retention,
-		ring_strategy, max_calls, max_allocation_calls, max_caller_rate, max_call, end_with_allocation,
+		ring_strategy, max_calls, max_allocation_calls, max_caller_rate, max_call, end_with_allocation, retention,
 		permitted_prefixes, allowed_prefixes, max_day_calls, max_day_talk,
 		velocity_window, velocity_caller, velocity_allocation, velocity_tenant, velocity_block)
-		VALUES (`+marks(34)+`)`,
+		VALUES (`+marks(35)+`)`,
 		append([]any{v.ID, v.AccountSID, v.Name, zone, millis(v.CreatedAt)}, settingsArgs(v.Settings)...)...)
 	return inserted("a tenant with this id or account SID", err)
 }
@@ -107,7 +107,7 @@ func (t *Tx) UpdateTenant(ctx context.Context, v masking.Tenant) error {
 	n, err := t.exec(ctx, `UPDATE tenant SET account_sid = ?, name = ?, zone = ?, rate_per_second = ?, rate_burst = ?,
 		max_duration = ?, ring_each = ?, ring_total = ?, country = ?, language = ?, pin_length = ?, pin_fallback = ?,
 		stranger_action = ?, stranger_forward = ?, stranger_url = ?, recording_notice = ?, recording_retention = ?,
-		ring_strategy = ?, max_calls = ?, max_allocation_calls = ?, max_caller_rate = ?, max_call = ?, end_with_allocation = ?,
+		ring_strategy = ?, max_calls = ?, max_allocation_calls = ?, max_caller_rate = ?, max_call = ?, end_with_allocation = ?, retention = ?,
 		permitted_prefixes = ?, allowed_prefixes = ?, max_day_calls = ?, max_day_talk = ?,
 		velocity_window = ?, velocity_caller = ?, velocity_allocation = ?, velocity_tenant = ?, velocity_block = ?
 		WHERE id = ?`, append(args, v.ID)...)

@@ -46,6 +46,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Replays", replayTests()},
 		{"Audit", auditTests()},
 		{"Erasures", erasureTests()},
+		{"Retention", retentionTests()},
 		{"Model", modelTests()},
 	}
 	for _, g := range groups {

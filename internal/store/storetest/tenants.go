@@ -61,7 +61,7 @@ func tenantUpdate(b *bench) {
 		RingEach: 5500 * time.Millisecond, RingTotal: time.Minute, Country: "GB", Language: "hi", PINLength: 8, PINFallback: true,
 		Strangers:       masking.StrangerPolicy{Action: masking.AskWebhook, Forward: Person(1), URL: "https://acme.example/calls?a=1"},
 		RecordingNotice: true, RecordingRetention: 90 * 24 * time.Hour,
-		Ring: masking.StickyLast, MaxCalls: 500, MaxAllocationCalls: 2, MaxCallerRate: 6, MaxCall: 90 * time.Minute, EndWithAllocation: true,
+		Ring: masking.StickyLast, MaxCalls: 500, MaxAllocationCalls: 2, MaxCallerRate: 6, MaxCall: 90 * time.Minute, EndWithAllocation: true, Retention: 200 * 24 * time.Hour,
 		Guards: masking.Guards{Permitted: masking.Prefixes{"+44", "+91"}, Allowed: masking.Prefixes{"+4420"}, DayCalls: 30, DayTalk: 40 * time.Minute,
 			Velocity: masking.Velocity{Window: 5 * time.Minute, Caller: 6, Allocation: 7, Tenant: 8, Block: true}}}
 	b.update(func(ctx context.Context, tx store.Tx) error {

@@ -42,9 +42,9 @@ type Paged struct {
 func operation[I, T any](r *router, op huma.Operation, serve func(context.Context, *I) (control.Answer, error)) {
 	op.MaxBodyBytes, op.BodyReadTimeout = -1, -1 // guarded has read the body, within bounds
 	op.SkipValidateBody = true                   // decode is stricter than a schema can be
-	op.Errors = []int{400, 401, 404, 409, 429, 500, 503}
-	if op.Method == http.MethodGet {
-		op.Errors = []int{400, 401, 404, 429, 500, 503}
+	op.Errors = append(op.Errors, 400, 401, 404, 429, 500, 503)
+	if op.Method != http.MethodGet {
+		op.Errors = append(op.Errors, http.StatusConflict)
 	}
 	s := r.server
 	huma.Register(r, op, func(ctx context.Context, in *I) (*output[T], error) {

@@ -40,6 +40,8 @@ func status(k masking.Kind) int {
 		return http.StatusNotFound
 	case masking.Conflict, masking.Exhausted:
 		return http.StatusConflict
+	case masking.Gone:
+		return http.StatusGone
 	case masking.Unavailable:
 		return http.StatusServiceUnavailable
 	}
@@ -56,7 +58,7 @@ type Problem struct {
 
 // ProblemDetail says what was wrong.
 type ProblemDetail struct {
-	Code      masking.Code `json:"code" doc:"one of a closed list; an application may branch on it" enum:"invalid_body,invalid_field,missing_field,invalid_number,emergency_number,party_is_virtual_number,number_not_allowed,same_party_on_both_sides,duration_too_long,virtual_number_not_in_pool,method_not_allowed,unauthorized,not_found,virtual_number_in_use,party_in_use,no_number_available,allocation_not_active,no_pin_available,invalid_audio,invalid_range,recording_held,recording_not_ready,number_in_use,idempotency_key_reused,already_exists,still_in_use,too_many_webhooks,rate_limited,internal_error,temporarily_unavailable"`
+	Code      masking.Code `json:"code" doc:"one of a closed list; an application may branch on it" enum:"invalid_body,invalid_field,missing_field,invalid_number,emergency_number,party_is_virtual_number,number_not_allowed,same_party_on_both_sides,duration_too_long,virtual_number_not_in_pool,method_not_allowed,unauthorized,not_found,events_gone,virtual_number_in_use,party_in_use,no_number_available,allocation_not_active,no_pin_available,invalid_audio,invalid_range,recording_held,recording_not_ready,number_in_use,idempotency_key_reused,already_exists,still_in_use,too_many_webhooks,rate_limited,internal_error,temporarily_unavailable"`
 	Message   string       `json:"message" doc:"for people; never holds a party's number"`
 	Field     string       `json:"field,omitempty" doc:"the one field to blame, if there is one" example:"caller_id_number"`
 	BlockedBy []string     `json:"blocked_by,omitempty" doc:"identifiers of what stands in the way, at most 100"`

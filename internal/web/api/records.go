@@ -133,7 +133,9 @@ func (r *router) records() {
 	operation[CallsInput, list[CallRecord]](r, tenantOp("GET", "/calls", "calls-list", "List calls, newest first"), r.calls)
 	r.callsTable()
 	operation[CallInput, CallRecord](r, tenantOp("GET", "/calls/{call_sid}", "calls-get", "Get a call with its legs and its SIP ladder"), r.call)
-	operation[EventsInput, list[EventRecord]](r, tenantOp("GET", "/events", "events-list", "Replay events, oldest first"), r.events)
+	replay := tenantOp("GET", "/events", "events-list", "Replay events, oldest first")
+	replay.Errors = []int{http.StatusGone}
+	operation[EventsInput, list[EventRecord]](r, replay, r.events)
 	operation[LiveInput, list[CallRecord]](r, operatorOp("GET", "/calls", "admin-calls-live", "List the calls that are up"), r.live)
 	operation[AnyCallInput, CallRecord](r, operatorOp("GET", "/calls/{call_sid}", "admin-calls-get",
 		"Get a call of any tenant with its SIP ladder, numbers hidden"), r.anyCall)

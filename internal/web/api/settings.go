@@ -30,6 +30,7 @@ type Settings struct {
 	StrangerPolicy         StrangerPolicy `json:"stranger_policy"`
 	RecordingAnnouncement  bool           `json:"recording_announcement" doc:"both sides hear that the call is recorded before it is"`
 	RecordingRetentionDays int64          `json:"recording_retention_days" doc:"how long a recording is kept; 0: until it is deleted"`
+	RetentionDays          int64          `json:"retention_days" doc:"how long ended allocations, calls and events are kept; 0: until you are removed"`
 	GuardSettings
 }
 
@@ -64,6 +65,7 @@ type SettingsBody struct {
 	StrangerPolicy         *StrangerPolicyBody `json:"stranger_policy,omitempty" doc:"replaced as a whole; at first announce"`
 	RecordingAnnouncement  *bool               `json:"recording_announcement,omitempty"`
 	RecordingRetentionDays *int64              `json:"recording_retention_days,omitempty" minimum:"0" maximum:"3650"`
+	RetentionDays          *int64              `json:"retention_days,omitempty" minimum:"0" maximum:"3650" doc:"if not 0, recording_retention_days must be 1 to as much"`
 	GuardSettingsBody
 }
 
@@ -121,7 +123,7 @@ func presentSettings(s masking.Settings) Settings {
 		MaxCallSeconds: int64(s.MaxCall / time.Second), EndCallsWithAllocation: s.EndWithAllocation,
 		MaxAllocationCalls: int64(s.MaxAllocationCalls), MaxCallerRate: int64(s.MaxCallerRate), PINLength: int64(s.PINLength), PINFallback: s.PINFallback,
 		StrangerPolicy: presentStrangers(s.Strangers), RecordingAnnouncement: s.RecordingNotice,
-		RecordingRetentionDays: int64(s.RecordingRetention / day), GuardSettings: presentGuards(s.Guards)}
+		RecordingRetentionDays: int64(s.RecordingRetention / day), RetentionDays: int64(s.Retention / day), GuardSettings: presentGuards(s.Guards)}
 }
 
 func presentStrangers(p masking.StrangerPolicy) StrangerPolicy {
@@ -159,11 +161,8 @@ func (b SettingsBody) adjust(s *masking.Settings) error {
 	setInt(&s.PINLength, b.PINLength)
 	set(&s.PINFallback, b.PINFallback)
 	set(&s.RecordingNotice, b.RecordingAnnouncement)
-	if b.RecordingRetentionDays != nil {
-		days := 0
-		setInt(&days, b.RecordingRetentionDays)
-		s.RecordingRetention = time.Duration(min(days, 1<<14)) * day // no more than overflows, and out of range
-	}
+	setDays(&s.RecordingRetention, b.RecordingRetentionDays)
+	setDays(&s.Retention, b.RetentionDays)
 	return b.GuardSettingsBody.adjust(&s.Guards)
 }
 
@@ -223,6 +222,12 @@ func set[T any](field *T, given *T) {
 func setInt(field *int, given *int64) {
 	if given != nil {
 		*field = int(max(min(*given, 1<<31-1), -1))
+	}
+}
+
+func setDays(field *time.Duration, given *int64) {
+	if given != nil {
+		*field = time.Duration(max(min(*given, 1<<14), -1)) * day // no more than overflows, and out of range
 	}
 }
 

@@ -29,14 +29,14 @@ func (h *harness) take(id masking.AllocationID, pin masking.PIN) {
 
 func TestATenantReadsAndChangesHisSettings(t *testing.T) {
 	h := newHarness(t)
-	const fresh = `{"response":{"timezone":"Asia/Kolkata","country":"IN","language":"en","max_duration":14688000,"ring_seconds":20,"ring_total_seconds":60,"ring_strategy":"sequential","max_call_seconds":14400,"end_calls_with_allocation":false,"max_allocation_calls":0,"max_caller_calls_per_minute":0,"pin_length":4,"pin_fallback":false,"stranger_policy":{"action":"announce"},"recording_announcement":false,"recording_retention_days":0,"allowed_prefixes":[],"max_allocation_calls_per_day":0,"max_allocation_minutes_per_day":0,"velocity_alarm":{"minutes":10,"caller_calls":0,"allocation_calls":0,"tenant_calls":0,"block":false},"stranger_webhook_secret":"whsec_acme"}}`
+	const fresh = `{"response":{"timezone":"Asia/Kolkata","country":"IN","language":"en","max_duration":14688000,"ring_seconds":20,"ring_total_seconds":60,"ring_strategy":"sequential","max_call_seconds":14400,"end_calls_with_allocation":false,"max_allocation_calls":0,"max_caller_calls_per_minute":0,"pin_length":4,"pin_fallback":false,"stranger_policy":{"action":"announce"},"recording_announcement":false,"recording_retention_days":0,"retention_days":0,"allowed_prefixes":[],"max_allocation_calls_per_day":0,"max_allocation_minutes_per_day":0,"velocity_alarm":{"minutes":10,"caller_calls":0,"allocation_calls":0,"tenant_calls":0,"block":false},"stranger_webhook_secret":"whsec_acme"}}`
 	h.own("GET", "/settings", "").want(200).exactly(fresh)
 	h.own("PUT", "/settings", `{}`).want(200).exactly(fresh) // what is omitted keeps its value
-	const changed = `{"response":{"timezone":"Europe/Berlin","country":"DE","language":"hi","max_duration":3600,"ring_seconds":30,"ring_total_seconds":90,"ring_strategy":"round_robin","max_call_seconds":60,"end_calls_with_allocation":true,"max_allocation_calls":2,"max_caller_calls_per_minute":6,"pin_length":6,"pin_fallback":true,"stranger_policy":{"action":"forward","forward_to":"+919900000001"},"recording_announcement":true,"recording_retention_days":90,"allowed_prefixes":["+49","+91"],"max_allocation_calls_per_day":40,"max_allocation_minutes_per_day":120,"velocity_alarm":{"minutes":5,"caller_calls":6,"allocation_calls":7,"tenant_calls":8,"block":true},"stranger_webhook_secret":"whsec_acme"}}`
+	const changed = `{"response":{"timezone":"Europe/Berlin","country":"DE","language":"hi","max_duration":3600,"ring_seconds":30,"ring_total_seconds":90,"ring_strategy":"round_robin","max_call_seconds":60,"end_calls_with_allocation":true,"max_allocation_calls":2,"max_caller_calls_per_minute":6,"pin_length":6,"pin_fallback":true,"stranger_policy":{"action":"forward","forward_to":"+919900000001"},"recording_announcement":true,"recording_retention_days":90,"retention_days":180,"allowed_prefixes":["+49","+91"],"max_allocation_calls_per_day":40,"max_allocation_minutes_per_day":120,"velocity_alarm":{"minutes":5,"caller_calls":6,"allocation_calls":7,"tenant_calls":8,"block":true},"stranger_webhook_secret":"whsec_acme"}}`
 	h.own("PUT", "/settings", `{"timezone":"Europe/Berlin","country":"DE","language":"hi","max_duration":3600,"ring_seconds":30,"ring_total_seconds":90,
 		"ring_strategy":"round_robin","max_call_seconds":60,"end_calls_with_allocation":true,"max_allocation_calls":2,"max_caller_calls_per_minute":6,
 		"pin_length":6,"pin_fallback":true,"stranger_policy":{"action":"forward","forward_to":"+91 99000 00001"},"recording_announcement":true,
-		"recording_retention_days":90,"allowed_prefixes":["+91","+49","+91"],"max_allocation_calls_per_day":40,"max_allocation_minutes_per_day":120,
+		"recording_retention_days":90,"retention_days":180,"allowed_prefixes":["+91","+49","+91"],"max_allocation_calls_per_day":40,"max_allocation_minutes_per_day":120,
 		"velocity_alarm":{"minutes":5,"caller_calls":6,"allocation_calls":7,"tenant_calls":8,"block":true},
 		"stranger_webhook_secret":"mine","rate_limit":{"per_second":1},"max_calls":1,"permitted_prefixes":["+1"]}`, key("k")).want(200).exactly(changed)
 	h.own("PUT", "/settings", `{"recording_announcement":true}`).want(200).exactly(changed)
@@ -90,6 +90,10 @@ func TestSettingsAreRefusedByName(t *testing.T) {
 		{`{"recording_retention_days":-1}`, "invalid_field", "recording_retention_days"},
 		{`{"recording_retention_days":3651}`, "invalid_field", "recording_retention_days"},
 		{`{"recording_retention_days":9223372036854775807}`, "invalid_field", "recording_retention_days"},
+		{`{"retention_days":-1}`, "invalid_field", "retention_days"},
+		{`{"retention_days":3651,"recording_retention_days":1}`, "invalid_field", "retention_days"},
+		{`{"retention_days":90}`, "invalid_field", "recording_retention_days"},
+		{`{"retention_days":90,"recording_retention_days":91}`, "invalid_field", "recording_retention_days"},
 		{`{"stranger_policy":"pin"}`, "invalid_field", "stranger_policy"},
 		{`{"stranger_policy":{}}`, "missing_field", "stranger_policy.action"},
 		{`{"stranger_policy":{"action":""}}`, "invalid_field", "stranger_policy.action"},

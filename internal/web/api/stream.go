@@ -68,7 +68,7 @@ func (s *streams) close(t masking.TenantID) {
 // streamRoutes declares the stream of events.
 func (r *router) streamRoutes() {
 	op := tenantOp("GET", "/events/stream", "events-stream", "Follow events as they are written (server-sent events)")
-	op.Errors = []int{400, 401, 404, 429, 500, 503}
+	op.Errors = []int{400, 401, 404, 410, 429, 500, 503}
 	op.Responses = map[string]*huma.Response{"200": {
 		Description: "Server-sent events: id is a cursor, event the type, data an item of the list of events. Comments are signs of life",
 		Content:     map[string]*huma.MediaType{streamMedia: {Schema: &huma.Schema{Type: huma.TypeString}}}}}
@@ -99,14 +99,15 @@ func (s *server) streamFrom(ctx context.Context, in *StreamInput) (int64, error)
 	if in.LastEventID != "" {
 		from, field = in.LastEventID, "Last-Event-ID"
 	}
+	t := exchangeOf(ctx).tenant.ID
 	if from == "" {
-		return s.Plane.Records.Last(ctx)
+		return s.Plane.Records.Last(ctx, t)
 	}
 	after, err := eventCursor(from)
 	if err != nil {
 		return 0, invalidField(field, field+" is not one that events gave")
 	}
-	return after, nil
+	return after, s.Plane.Records.Reachable(ctx, t, after)
 }
 
 // stream sends events until the client is gone, too slow, or may not have them any
