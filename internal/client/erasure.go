@@ -11,6 +11,7 @@ type Erasure struct {
 	Status     string         `json:"status"` // "running" or "done"
 	Waiting    int            `json:"waiting"`
 	Removed    map[string]int `json:"removed"`
+	Kept       []string       `json:"kept,omitempty"` // where the number stays: "blocked_callers"
 	CreatedAt  string         `json:"created_at"`
 	FinishedAt string         `json:"finished_at"`
 }

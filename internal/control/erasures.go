@@ -39,7 +39,8 @@ type WantedErasure struct {
 
 // Create begins an erasure. Conflict, with what is in the way, while the number
 // stands in active allocations, unless they are to be ended first (their connected
-// calls go on, and are waited for), and while recordings of its calls are held.
+// calls go on, and are waited for), while recordings of its calls are held, and while
+// strangers are forwarded to it.
 func (s *Erasures) Create(ctx context.Context, t masking.Tenant, want WantedErasure, once Once[masking.Erasure]) (Answer, error) {
 	var ended []masking.AllocationID
 	answer, err := change(ctx, s.core, t.ID, "erase a number", once,
@@ -51,6 +52,9 @@ func (s *Erasures) Create(ctx context.Context, t masking.Tenant, want WantedEras
 			}
 			if len(held) > 0 {
 				return masking.Erasure{}, masking.ErrNumberHeld(textsOf(held))
+			}
+			if err := s.checkForwards(ctx, tx, t.ID, want.Number); err != nil {
+				return masking.Erasure{}, err
 			}
 			if ended, err = s.clear(ctx, tx, t, want, now); err != nil {
 				return masking.Erasure{}, err
@@ -69,6 +73,26 @@ func (s *Erasures) Create(ctx context.Context, t masking.Tenant, want WantedEras
 		}
 	}
 	return answer, err
+}
+
+// checkForwards refuses a number that strangers are sent on to.
+func (s *Erasures) checkForwards(ctx context.Context, tx store.Tx, id masking.TenantID, n e164.Number) error {
+	t, err := tx.Tenant(ctx, id)
+	if err != nil {
+		return err
+	}
+	var by []string
+	if t.Settings.Strangers.Forward == n {
+		by = append(by, "stranger_policy")
+	}
+	numbers, err := tx.ForwardsTo(ctx, id, n, blockersTold-len(by))
+	if err != nil || len(by)+len(numbers) == 0 {
+		return err
+	}
+	for _, v := range numbers {
+		by = append(by, v.E164())
+	}
+	return masking.ErrNumberForwardedTo(by)
 }
 
 // clear ends the active allocations that the number stands in, or refuses.
@@ -197,25 +221,26 @@ func (s *Erasures) slice(ctx context.Context, e masking.Erasure) error {
 	if err != nil {
 		return err
 	}
-	return s.advance(ctx, e, next, func(ctx context.Context, tx store.Tx, now time.Time) (masking.Removed, int, error) {
-		return tx.EraseTraces(ctx, traces, keys, now)
+	return s.advance(ctx, e, next, func(ctx context.Context, tx store.Tx, is *masking.Erasure) error {
+		done, waiting, err := tx.EraseTraces(ctx, traces, keys, s.now())
+		is.Removed, is.Waiting = is.Removed.Plus(done), is.Waiting+waiting
+		return err
 	})
 }
 
 // advance runs a slice and writes how far it came: to next, or with "" to the next
 // part. If another node took the slice meanwhile, nothing is done.
 func (s *Erasures) advance(ctx context.Context, e masking.Erasure, next string,
-	fn func(ctx context.Context, tx store.Tx, now time.Time) (masking.Removed, int, error)) error {
+	fn func(ctx context.Context, tx store.Tx, is *masking.Erasure) error) error {
 	err := s.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
 		is, err := tx.Erasure(ctx, e.Tenant, e.ID)
 		if err != nil || is.Part != e.Part || is.Place != e.Place || !is.DueAt.Equal(e.DueAt) {
 			return err
 		}
-		done, waiting, err := fn(ctx, tx, s.now())
-		if err != nil {
+		if err := fn(ctx, tx, &is); err != nil {
 			return err
 		}
-		is.Removed, is.Waiting, is.Place = is.Removed.Plus(done), is.Waiting+waiting, next
+		is.Place = next
 		if next == "" {
 			is.Part = is.Part.Next()
 		}
@@ -240,19 +265,20 @@ func (s *Erasures) eraseAnswers(ctx context.Context, e masking.Erasure, n e164.N
 	if len(kept) == answersAtOnce {
 		next = kept[len(kept)-1].Key
 	}
-	return s.advance(ctx, e, next, func(ctx context.Context, tx store.Tx, _ time.Time) (done masking.Removed, _ int, err error) {
+	return s.advance(ctx, e, next, func(ctx context.Context, tx store.Tx, is *masking.Erasure) error {
 		for _, r := range kept {
 			changed, err := s.eraseAnswer(ctx, tx, r, n)
 			if err != nil {
-				return done, 0, err
+				return err
 			}
-			done.Answers += changed
+			is.Removed.Answers += changed
 		}
 		if next != "" {
-			return done, 0, nil
+			return nil
 		}
-		forgotten, err := tx.ForgetNumber(ctx, e.Tenant, n)
-		return done.Plus(forgotten), 0, err
+		forgotten, blocked, err := tx.ForgetNumber(ctx, e.Tenant, n)
+		is.Removed, is.Blocked = is.Removed.Plus(forgotten), blocked
+		return err
 	})
 }
 

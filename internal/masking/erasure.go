@@ -24,6 +24,7 @@ type Erasure struct {
 	// that are up, recordings under way or under legal hold.
 	Waiting    int
 	Removed    Removed
+	Blocked    bool // it is a blocked caller's, and stays on that list
 	CreatedAt  time.Time
 	DueAt      time.Time // when there is something to do again
 	FinishedAt time.Time
@@ -77,6 +78,14 @@ func (p ErasurePart) Next() ErasurePart {
 func ErrNumberInUse(allocations []string) *Error {
 	return &Error{Kind: Conflict, Code: CodeNumberInUse, BlockedBy: allocations,
 		Message: `the number stands in active allocations: end them, or send "force": true`}
+}
+
+// ErrNumberForwardedTo refuses to erase a number that strangers are sent on to: by the
+// tenant's settings ("stranger_policy") or by those of virtual numbers. What callers
+// get instead, only the tenant can say.
+func ErrNumberForwardedTo(by []string) *Error {
+	return &Error{Kind: Conflict, Code: CodeNumberInUse, BlockedBy: by,
+		Message: "strangers are forwarded to the number: change the stranger_policy first"}
 }
 
 // ErrNumberHeld refuses to erase a number while recordings of its calls are under

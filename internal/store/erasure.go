@@ -37,6 +37,9 @@ type ErasureReader interface {
 	// HeldOf are at most limit calls of the tenant in which the number stands and
 	// whose recordings are under legal hold.
 	HeldOf(ctx context.Context, tenant masking.TenantID, n e164.Number, limit int) ([]masking.CallID, error)
+	// ForwardsTo are at most limit numbers of the tenant's pool whose own policy sends
+	// strangers on to the number, in order.
+	ForwardsTo(ctx context.Context, tenant masking.TenantID, n e164.Number, limit int) ([]e164.Number, error)
 	// FindTraces looks through rows and gives the keys of those that may hold the
 	// number, and the place after the last row; "" when there are no more.
 	FindTraces(ctx context.Context, t Traces) (keys []string, next string, err error)
@@ -56,6 +59,7 @@ type ErasureWriter interface {
 	EraseTraces(ctx context.Context, t Traces, keys []string, now time.Time) (done masking.Removed, waiting int, err error)
 	// ForgetNumber removes what is kept under the number itself on the tenant's
 	// virtual numbers, but for what his active allocations need: wrong PINs, and how
-	// fast the number called of late.
-	ForgetNumber(ctx context.Context, tenant masking.TenantID, n e164.Number) (masking.Removed, error)
+	// fast the number called of late. It is erased from the notes of his blocked
+	// callers; blocked tells that it is one of these itself, which it stays.
+	ForgetNumber(ctx context.Context, tenant masking.TenantID, n e164.Number) (done masking.Removed, blocked bool, err error)
 }

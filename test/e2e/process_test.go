@@ -53,6 +53,7 @@ func TestTheProgramAsAProcess(t *testing.T) {
 		"a recording is whole after the second signal":           recordingOutlivesShutdown,
 		"gossip on one leg reaches nobody on the other":          gossipReachesNobody,
 		"a flood hurts no call and costs no memory":              floodHurtsNobody,
+		"an erasure outlives kills and leaves no byte":           erasureOutlivesKill,
 		"a full disk costs recordings and nothing else":          fullDiskCostsRecordings,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, newSite(t, binary)) })

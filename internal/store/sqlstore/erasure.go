@@ -14,11 +14,11 @@ import (
 	"tandem/internal/store"
 )
 
-const erasureColumns = `id, tenant, digest, number, part, place, waiting, removed, created_at, due_at, finished_at`
+const erasureColumns = `id, tenant, digest, number, part, place, waiting, removed, created_at, due_at, finished_at, blocked`
 
 func scanErasure(_ *Reader, row Scanner) (e masking.Erasure, err error) {
 	return e, row.Scan(&e.ID, &e.Tenant, hashCol{&e.Digest}, blobCol{&e.Number}, &e.Part, &e.Place, &e.Waiting, removedCol{&e.Removed},
-		timeCol{&e.CreatedAt}, timeCol{&e.DueAt}, timeCol{&e.FinishedAt})
+		timeCol{&e.CreatedAt}, timeCol{&e.DueAt}, timeCol{&e.FinishedAt}, &e.Blocked)
 }
 
 // removedCol scans erasure.removed.
@@ -73,17 +73,17 @@ func (r *Reader) DueErasures(ctx context.Context, now time.Time, limit int) ([]m
 
 // InsertErasure writes a new erasure.
 func (t *Tx) InsertErasure(ctx context.Context, e masking.Erasure) error {
-	_, err := t.exec(ctx, `INSERT INTO erasure (`+erasureColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+	_, err := t.exec(ctx, `INSERT INTO erasure (`+erasureColumns+`) VALUES (`+marks(12)+`)`,
 		e.ID, e.Tenant, e.Digest[:], blob(e.Number), e.Part, e.Place, e.Waiting, removedText(e.Removed),
-		millis(e.CreatedAt), millis(e.DueAt), millis(e.FinishedAt))
+		millis(e.CreatedAt), millis(e.DueAt), millis(e.FinishedAt), e.Blocked)
 	return inserted("an erasure with this id", err)
 }
 
 // UpdateErasure writes how far an erasure has come.
 func (t *Tx) UpdateErasure(ctx context.Context, e masking.Erasure) error {
-	return exactlyOne(t.exec(ctx, `UPDATE erasure SET number = ?, part = ?, place = ?, waiting = ?, removed = ?, due_at = ?, finished_at = ?
+	return exactlyOne(t.exec(ctx, `UPDATE erasure SET number = ?, part = ?, place = ?, waiting = ?, removed = ?, due_at = ?, finished_at = ?, blocked = ?
 		WHERE id = ? AND tenant = ?`, blob(e.Number), e.Part, e.Place, e.Waiting, removedText(e.Removed), millis(e.DueAt), millis(e.FinishedAt),
-		e.ID, e.Tenant))
+		e.Blocked, e.ID, e.Tenant))
 }
 
 // HeldOf goes through the tenant's recordings under legal hold, which are few.
@@ -92,6 +92,13 @@ func (r *Reader) HeldOf(ctx context.Context, tenant masking.TenantID, n e164.Num
 		WHERE g.tenant = ? AND g.held = 1 AND g.status <> 'deleted' AND (k.caller = ? OR k.callee = ? OR instr(k.attempts, ?) > 0)
 		ORDER BY g.call LIMIT ?`, []any{tenant, n.E164(), n.E164(), `"` + n.E164() + `"`, most(limit)},
 		func(_ *Reader, row Scanner) (id masking.CallID, err error) { return id, row.Scan(&id) })
+}
+
+// ForwardsTo reads the index of numbers with a policy of their own that forwards.
+func (r *Reader) ForwardsTo(ctx context.Context, tenant masking.TenantID, n e164.Number, limit int) ([]e164.Number, error) {
+	return list(ctx, r, `SELECT number FROM virtual_number WHERE tenant = ? AND stranger_forward = ? AND stranger_forward <> ''
+		ORDER BY number LIMIT ?`, []any{tenant, n.E164(), most(limit)},
+		func(_ *Reader, row Scanner) (v e164.Number, err error) { return v, row.Scan(numberCol{&v}) })
 }
 
 // FindTraces goes along an index and looks into each row.
@@ -305,16 +312,29 @@ func (e *eraser) older(ctx context.Context, call, allocation string) (bool, erro
 	return e.found(ctx, `SELECT 1 FROM allocation WHERE id = ? AND created_at <= ? AND ended_at <> 0`, allocation, millis(e.Until))
 }
 
-// ForgetNumber forgets the wrong PINs of a number, and how fast it called.
-func (t *Tx) ForgetNumber(ctx context.Context, tenant masking.TenantID, n e164.Number) (done masking.Removed, err error) {
+// ForgetNumber forgets the wrong PINs of a number, how fast it called, and what was
+// noted of it.
+func (t *Tx) ForgetNumber(ctx context.Context, tenant masking.TenantID, n e164.Number) (done masking.Removed, blocked bool, err error) {
 	tries, err := t.exec(ctx, `DELETE FROM pin_try WHERE caller = ? AND virtual_number IN (SELECT number FROM virtual_number WHERE tenant = ?)
 		AND NOT EXISTS (SELECT 1 FROM allocation a WHERE a.id = pin_try.allocation AND a.ended_at = 0)`, n.E164(), tenant)
 	if err != nil {
-		return done, err
+		return done, false, err
 	}
 	done.PINTries = int(tries)
-	_, err = t.exec(ctx, `DELETE FROM pace WHERE tenant = ? AND subject = ?`, tenant, n.E164())
-	return done, err
+	if _, err = t.exec(ctx, `DELETE FROM pace WHERE tenant = ? AND subject = ?`, tenant, n.E164()); err != nil {
+		return done, false, err
+	}
+	callers, err := t.BlockedCallers(ctx, tenant, "", 0)
+	for _, c := range callers {
+		blocked = blocked || c.Number == n
+		note := n.EraseFrom(c.Note)
+		if note == c.Note || err != nil {
+			continue
+		}
+		c.Note = note
+		err = t.BlockCaller(ctx, c)
+	}
+	return done, blocked, err
 }
 
 // ReplaysAfter are kept answers by key.

@@ -16,6 +16,8 @@ func erasureTests() []test {
 		{"TracesOfANumberAreFoundInSlicesAndErased", tracesErased},
 		{"WhatHasToWaitIsLeftAsItIs", tracesWait},
 		{"AnActiveAllocationKeepsItsParties", tracesActive},
+		{"AnErasedNumberIsForgottenButForABlock", numberForgotten},
+		{"NumbersThatForwardToSomebodyAreFound", forwardsFound},
 		{"AKeptAnswerIsRewrittenInPlace", replayRewritten},
 		{"ScrubIsRefusedWhileSomebodyReadsWhatWas", scrubWaits},
 	}
@@ -50,6 +52,7 @@ func erasureRoundTrip(b *bench) {
 	equal(b, due(Start()), []masking.Erasure{first})
 	equal(b, due(second.DueAt), []masking.Erasure{first, second})
 	first.Number, first.Part, first.Place, first.Waiting, first.FinishedAt = nil, masking.EraseFiles, "x", 3, Start().Add(time.Hour)
+	first.Blocked = true
 	first.Removed = masking.Removed{Allocations: 1, Calls: 2, Events: 3, Ladders: 4, Recordings: 5, PINTries: 6, Answers: 7}
 	b.update(func(ctx context.Context, tx store.Tx) error { return tx.UpdateErasure(ctx, first) })
 	one := func(tenant masking.TenantID) func(context.Context, store.Reader) (masking.Erasure, error) {
@@ -203,6 +206,72 @@ func tracesActive(b *bench) {
 	_, waiting, _ = b.erase(masking.EraseAllocations, Person(1), Start().Add(2*time.Hour)) // over, and not yet written
 	equal(b, waiting, 1)
 	equal(b, b.allocation(a.ID).From, a.From)
+}
+
+func numberForgotten(b *bench) {
+	b.acme()
+	b.tenant("other")
+	of := func(tenant masking.TenantID, i int, note string) store.BlockedCaller {
+		return store.BlockedCaller{Tenant: tenant, Number: Person(i), Note: note, CreatedAt: Start()}
+	}
+	list := []store.BlockedCaller{of("acme", 1, "rude"), of("acme", 2, "friend of "+Person(1).E164()), of("acme", 3, ""), of("other", 1, "as "+Person(1).E164())}
+	pace := masking.Pace{Tenant: "acme", Scope: masking.OfCaller, Subject: Person(1).E164(), Most: 1}
+	tries := []masking.TriesOf{{VirtualNumber: Virtual(2), Caller: Person(1)}, {VirtualNumber: Virtual(2), Caller: Person(2)}}
+	b.update(func(ctx context.Context, tx store.Tx) error {
+		for _, c := range list {
+			if err := tx.BlockCaller(ctx, c); err != nil {
+				return err
+			}
+		}
+		if _, err := tx.CountPace(ctx, pace, time.Hour, Start()); err != nil {
+			return err
+		}
+		return tx.CountWrong(ctx, tries, Start())
+	})
+	forget := func(i int) (done masking.Removed, blocked bool) {
+		b.update(func(ctx context.Context, tx store.Tx) (err error) {
+			done, blocked, err = tx.ForgetNumber(ctx, "acme", Person(i))
+			return err
+		})
+		return done, blocked
+	}
+	done, blocked := forget(1)
+	equal(b, []any{done, blocked}, []any{masking.Removed{PINTries: 1}, true})
+	done, blocked = forget(4)
+	equal(b, []any{done, blocked}, []any{masking.Removed{}, false})
+	list[1].Note = "friend of erased"
+	callers := func(tenant masking.TenantID) []store.BlockedCaller {
+		return get(b, func(ctx context.Context, tx store.Reader) ([]store.BlockedCaller, error) {
+			return tx.BlockedCallers(ctx, tenant, "", 9)
+		})
+	}
+	equal(b, callers("acme"), list[:3])
+	equal(b, callers("other"), list[3:])
+	equal(b, get(b, func(ctx context.Context, tx store.Reader) (int, error) {
+		return tx.Pace(ctx, pace, time.Hour, Start().Add(time.Second))
+	}), 0)
+}
+
+func forwardsFound(b *bench) {
+	b.acme()
+	b.tenant("other")
+	forwarding := func(tenant masking.TenantID, i, to int) {
+		n := Number(tenant, Virtual(i), masking.Shared)
+		n.Strangers = masking.StrangerPolicy{Action: masking.Forward, Forward: Person(to)}
+		b.update(func(ctx context.Context, tx store.Tx) error { return tx.InsertNumber(ctx, n, Start()) })
+	}
+	forwarding("acme", 5, 1)
+	forwarding("acme", 3, 1)
+	forwarding("acme", 4, 2)
+	forwarding("other", 6, 1)
+	of := func(i, limit int) []e164.Number {
+		return get(b, func(ctx context.Context, tx store.Reader) ([]e164.Number, error) {
+			return tx.ForwardsTo(ctx, "acme", Person(i), limit)
+		})
+	}
+	equal(b, of(1, 9), []e164.Number{Virtual(3), Virtual(5)})
+	equal(b, of(1, 1), []e164.Number{Virtual(3)})
+	equal(b, len(of(3, 9)), 0)
 }
 
 func replayRewritten(b *bench) {

@@ -17,6 +17,7 @@ type Erasure struct {
 	Status     string            `json:"status" enum:"running,done"`
 	Waiting    int               `json:"waiting,omitempty" doc:"records that cannot be erased yet: of calls that are up or just over, recordings under way or under legal hold; they are tried again every minute"`
 	Removed    ErasureRemoved    `json:"removed"`
+	Kept       []string          `json:"kept,omitempty" enum:"blocked_callers" doc:"where the number stays because you decided so: it is a blocked caller's until you let him through again"`
 	CreatedAt  string            `json:"created_at" format:"date-time" doc:"what is covered is what there was then"`
 	FinishedAt string            `json:"finished_at,omitempty" format:"date-time"`
 }
@@ -76,6 +77,9 @@ func presentErasure(zone *time.Location) func(masking.Erasure) Erasure {
 			CreatedAt: masking.Stamp(e.CreatedAt, zone), FinishedAt: optionalStamp(e.FinishedAt, zone)}
 		if !e.FinishedAt.IsZero() {
 			v.Status = "done"
+		}
+		if e.Blocked {
+			v.Kept = []string{"blocked_callers"}
 		}
 		return v
 	}

@@ -219,6 +219,55 @@ func TestANumberInActiveAllocationsIsErasedByForceAlone(t *testing.T) {
 	})
 }
 
+// A block is against the one whom it keeps out: it is not his to lift.
+func TestABlockedCallerStaysBlockedWhenHisNumberIsErased(t *testing.T) {
+	h := newHarness(t)
+	h.lived()
+	h.own("POST", "/blocked-callers", `{"numbers":["`+erin+`"],"note":"rude"}`).want(201)
+	h.own("POST", "/blocked-callers", `{"numbers":["`+dave+`"],"note":"calls for `+erin+`"}`).want(201)
+	id := h.own("POST", "/erasures", `{"number":"`+erin+`"}`).want(201).text("erasure_id")
+	h.sweep()
+	done := h.own("GET", "/erasures/"+id, "").want(200)
+	if done.text("status") != "done" || !strings.Contains(done.body, `"calls":3`) || !strings.Contains(done.body, `"kept":["blocked_callers"]`) {
+		t.Errorf("the receipt is %s", done.body)
+	}
+	if list := h.own("GET", "/blocked-callers", "").body; strings.Count(list, erin) != 1 || !strings.Contains(list, `"note":"calls for erased"`) {
+		t.Errorf("blocked are %s", list)
+	}
+	// Once he is let through again nothing of him is left.
+	h.own("DELETE", "/blocked-callers/"+erin, "").want(200)
+	again := h.own("POST", "/erasures", `{"number":"`+erin+`"}`).want(201).text("erasure_id")
+	h.sweep()
+	if done := h.own("GET", "/erasures/"+again, "").want(200); done.text("status") != "done" || strings.Contains(done.body, "kept") {
+		t.Errorf("the receipt is %s", done.body)
+	}
+	h.nowhere(erin)
+}
+
+// What strangers get instead only the tenant can say, so no force erases it.
+func TestANumberThatStrangersAreForwardedToIsNotErasedBeforeThatIsChanged(t *testing.T) {
+	h := newHarness(t)
+	const one = "/v1/admin/tenants/acme/numbers/" + shared1
+	h.own("PUT", "/settings", `{"stranger_policy":{"action":"forward","forward_to":"`+erin+`"}}`).want(200)
+	h.admin("PUT", one, `{"stranger_policy":{"action":"forward","forward_to":"`+erin+`"}}`).want(200)
+	active := h.create(vn1, erin, bob)
+	for _, body := range []string{`{"number":"` + erin + `"}`, `{"number":"` + erin + `","force":true}`} {
+		a := h.own("POST", "/erasures", body).refused(409, "number_in_use", "")
+		if got := fmt.Sprint(a.fields["blocked_by"]); got != "[stranger_policy "+shared1+"]" || strings.Contains(a.body, erin) {
+			t.Errorf("%s: %s", body, a.body)
+		}
+	}
+	h.own("PUT", "/settings", `{"stranger_policy":{"action":"announce"}}`).want(200)
+	h.own("POST", "/erasures", `{"number":"`+erin+`","force":true}`).refused(409, "number_in_use", "")
+	if got := h.own("GET", "/greenvn/"+active, "").text("status"); got != "active" {
+		t.Errorf("a refused erasure left an allocation %s", got)
+	}
+	h.admin("PUT", one, `{"stranger_policy":{"action":"tenant"}}`).want(200)
+	h.own("POST", "/erasures", `{"number":"`+erin+`","force":true}`).want(201)
+	h.sweep()
+	h.nowhere(erin)
+}
+
 func TestALegalHoldKeepsAPersonsRecordings(t *testing.T) {
 	h := newHarness(t)
 	_, _, calls := h.lived()
