@@ -53,14 +53,50 @@ func (f *exchange) sidesOf(s Side) (leg, other *fakeLeg, own, others string) {
 	return f.b(1), f.caller, answerOfB, offerOfA
 }
 
+// offered fails unless the last offer to a leg has a direction.
+func (f *exchange) offered(l *fakeLeg, want sdp.Direction) {
+	f.t.Helper()
+	if got := last(f.t, l.offers).Direction; got != want {
+		f.t.Errorf("%s is offered %s, want %s: %v", l.name, got, want, f.trace.all())
+	}
+}
+
+// answered fails unless the last answer to a leg has a direction.
+func (f *exchange) answered(l *fakeLeg, want sdp.Direction) {
+	f.t.Helper()
+	if got := last(f.t, l.answers).Direction; got != want {
+		f.t.Errorf("%s is answered %s, want %s: %v", l.name, got, want, f.trace.all())
+	}
+}
+
+// talking runs a test in a call whose sides talk, and hangs up.
+func talking(t *testing.T, test func(t *testing.T, f *exchange)) {
+	t.Helper()
+	inACall(t, (*exchange).connect, test)
+}
+
+// talkingBySRTP does so in one whose sides both have keys.
+func talkingBySRTP(t *testing.T, test func(t *testing.T, f *exchange)) {
+	t.Helper()
+	inACall(t, (*exchange).connectKeyed, test)
+}
+
+func inACall(t *testing.T, connect func(*exchange), test func(t *testing.T, f *exchange)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		f := newExchange(t, bob)
+		connect(f)
+		test(t, f)
+		f.hangsUp()
+	})
+}
+
 func TestAHoldIsCarriedToTheOtherSideAndSoIsItsResume(t *testing.T) {
 	for _, side := range []Side{A, B} {
 		for _, hold := range []struct{ offer, answer string }{
 			{"sendonly", "recvonly"}, {"inactive", "inactive"}, {"recvonly", "sendonly"},
 		} {
-			synctest.Test(t, func(t *testing.T) {
-				f := newExchange(t, bob)
-				f.connect()
+			talking(t, func(t *testing.T, f *exchange) {
 				leg, other, own, others := f.sidesOf(side)
 				answers := len(leg.answers)
 				f.offer(leg, with(own, hold.offer))
@@ -84,7 +120,6 @@ func TestAHoldIsCarriedToTheOtherSideAndSoIsItsResume(t *testing.T) {
 					t.Errorf("resume answered %s", got)
 				}
 				f.flows("after the resume", true, true, true, true)
-				f.hangsUp()
 			})
 		}
 	}
@@ -93,44 +128,31 @@ func TestAHoldIsCarriedToTheOtherSideAndSoIsItsResume(t *testing.T) {
 // calls.md §8.11. The answers are those of phones that keep their own hold.
 func TestBothHoldAndResumeInEitherOrder(t *testing.T) {
 	for _, first := range []Side{A, B} {
-		synctest.Test(t, func(t *testing.T) {
-			f := newExchange(t, bob)
-			f.connect()
+		talking(t, func(t *testing.T, f *exchange) {
 			a, b, ofA, ofB := f.sidesOf(A)
 			f.offer(b, with(ofB, "sendonly"))
 			f.agree(a, with(ofA, "recvonly"))
 			f.offer(a, with(ofA, "sendonly"))
-			if got := last(t, b.offers).Direction; got != sdp.SendOnly {
-				t.Errorf("B, who holds, is offered %s", got)
-			}
+			f.offered(b, sdp.SendOnly)
 			f.agree(b, with(ofB, "inactive"))
-			if got := last(t, a.answers).Direction; got != sdp.Inactive {
-				t.Errorf("A is answered %s", got)
-			}
+			f.answered(a, sdp.Inactive)
 			f.flows("both hold", false, true, false, false)
 
 			leg, other, own, others := f.sidesOf(first)
 			f.offer(leg, own)
 			f.agree(other, with(others, "sendonly")) // still holds
-			if got := last(t, leg.answers).Direction; got != sdp.SendOnly {
-				t.Errorf("who resumes first is answered %s", got)
-			}
+			f.answered(leg, sdp.SendOnly)
 			f.offer(other, others)
 			f.agree(leg, own)
-			if got := last(t, other.answers).Direction; got != sdp.SendRecv {
-				t.Errorf("who resumes last is answered %s", got)
-			}
+			f.answered(other, sdp.SendRecv)
 			f.flows("both have resumed", true, true, true, true)
-			f.hangsUp()
 		})
 	}
 }
 
 // RFC 6337 §5.3: many a phone that is on hold offers what was agreed on last.
 func TestARefreshByWhoIsOnHoldIsNoHoldOfItsOwn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newExchange(t, bob)
-		f.connect()
+	talking(t, func(t *testing.T, f *exchange) {
 		f.offer(f.caller, with(offerOfA, "sendonly"))
 		f.agree(f.b(1), with(answerOfB, "recvonly"))
 		f.offer(f.b(1), with(strings.Replace(answerOfB, "50000", "50200", 1), "recvonly"))
@@ -138,19 +160,14 @@ func TestARefreshByWhoIsOnHoldIsNoHoldOfItsOwn(t *testing.T) {
 			t.Errorf("the refresh was carried: %v", f.trace.all())
 		}
 		f.offer(f.caller, offerOfA)
-		if got := last(t, f.b(1).offers).Direction; got != sdp.SendRecv {
-			t.Fatalf("the resume is carried as %s", got)
-		}
+		f.offered(f.b(1), sdp.SendRecv)
 		f.agree(f.b(1), answerOfB)
 		f.flows("after the resume", true, true, true, true)
-		f.hangsUp()
 	})
 }
 
 func TestAHoldThatTheOtherSideRefusesHoldsTheRelayAlone(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newExchange(t, bob)
-		f.connect()
+	talking(t, func(t *testing.T, f *exchange) {
 		f.offer(f.caller, with(offerOfA, "sendonly"))
 		f.tell(f.b(1), Event{Kind: EvDeclined})
 		if got := last(t, f.caller.answers).Direction; got != sdp.RecvOnly || f.caller.refused != 0 {
@@ -162,7 +179,6 @@ func TestAHoldThatTheOtherSideRefusesHoldsTheRelayAlone(t *testing.T) {
 			t.Error("the resume was carried")
 		}
 		f.flows("resumed", true, true, true, true)
-		f.hangsUp()
 	})
 }
 
@@ -179,24 +195,19 @@ func TestWhatIsBetweenASideAndUsIsNotCarried(t *testing.T) {
 		"a codec nobody knows first": strings.Replace(offerOfA, "AVP 8", "AVP 99 8", 1) + "a=rtpmap:99 SILK/24000\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				f := newExchange(t, bob)
-				f.connect()
+			talking(t, func(t *testing.T, f *exchange) {
 				f.offer(f.caller, body)
 				if len(f.b(1).offers) != 0 || len(f.caller.answers) != 2 {
 					t.Errorf("%v", f.trace.all())
 				}
 				f.flows("now", true, true, true, true)
-				f.hangsUp()
 			})
 		})
 	}
 }
 
 func TestACodecThatTheOtherSideLacksIsCarried(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newExchange(t, bob)
-		f.connect()
+	talking(t, func(t *testing.T, f *exchange) {
 		f.offer(f.caller, offerOfWords)
 		m := last(t, f.b(1).offers)
 		if got := codecsOf(m); !slices.Equal(got, []string{"G722"}) || len(f.caller.answers) != 1 {
@@ -209,7 +220,6 @@ func TestACodecThatTheOtherSideLacksIsCarried(t *testing.T) {
 		if a, b := f.session().peer(A), f.session().peer(B); a.Payloads[9] != 9 || b.Payloads[9] != 9 {
 			t.Error("the codec is not relayed")
 		}
-		f.hangsUp()
 	})
 }
 
@@ -232,9 +242,7 @@ func TestACodecThatIsTakenAwayIsTakenFromTheOtherSideToo(t *testing.T) {
 }
 
 func TestARefusedCodecLeavesTheCallAsItWas(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newExchange(t, bob)
-		f.connect()
+	talking(t, func(t *testing.T, f *exchange) {
 		f.offer(f.caller, offerOfWords)
 		f.tell(f.b(1), Event{Kind: EvDeclined})
 		if f.caller.refused != 1 || len(f.caller.answers) != 1 {
@@ -243,14 +251,11 @@ func TestARefusedCodecLeavesTheCallAsItWas(t *testing.T) {
 		if a, b := f.session().peer(A), f.session().peer(B); a.Payloads[8] != 8 || b.Payloads[8] != 8 || a.RTP.Port() != 40000 {
 			t.Error("the relay has changed")
 		}
-		f.hangsUp()
 	})
 }
 
 func TestOffersThatCrossAreAnsweredWithEachOther(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newExchange(t, bob)
-		f.connect()
+	talking(t, func(t *testing.T, f *exchange) {
 		f.offer(f.caller, with(offerOfA, "sendonly"))
 		f.offer(f.b(1), with(strings.Replace(answerOfB, "50000", "50200", 1), "sendonly")) // ours met it and got 491
 		for _, l := range []*fakeLeg{f.caller, f.b(1)} {
@@ -267,44 +272,33 @@ func TestOffersThatCrossAreAnsweredWithEachOther(t *testing.T) {
 		f.offer(f.b(1), answerOfB)
 		f.agree(f.caller, offerOfA)
 		f.flows("both have resumed", true, true, true, true)
-		f.hangsUp()
 	})
 }
 
 func TestAnOfferThatCrossesOursAndCannotBeReadLosesNobodysOffer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newExchange(t, bob)
-		f.connect()
+	talking(t, func(t *testing.T, f *exchange) {
 		f.offer(f.caller, with(offerOfA, "sendonly"))
 		f.offer(f.b(1), "?")
 		if got := last(t, f.caller.answers).Direction; got != sdp.RecvOnly || f.b(1).refused != 1 {
 			t.Errorf("the hold is answered %s: %v", got, f.trace.all())
 		}
-		f.hangsUp()
 	})
 }
 
 func TestAReinviteWithoutOfferThatCrossesOursIsGivenOurs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newExchange(t, bob)
-		f.connect()
+	talking(t, func(t *testing.T, f *exchange) {
 		f.offer(f.caller, with(offerOfA, "sendonly"))
 		f.offer(f.b(1), "")
 		if f.b(1).answers[0] != f.b(1).offers[0] || len(f.caller.answers) != 1 {
 			t.Errorf("%v", f.trace.all())
 		}
 		f.agree(f.b(1), with(answerOfB, "recvonly")) // in its ACK
-		if got := last(t, f.caller.answers).Direction; got != sdp.RecvOnly {
-			t.Errorf("the hold is answered %s", got)
-		}
-		f.hangsUp()
+		f.answered(f.caller, sdp.RecvOnly)
 	})
 }
 
 func TestAnOfferThatIsTakenBackIsUndoneOnTheOtherSide(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newExchange(t, bob)
-		f.connect()
+	talking(t, func(t *testing.T, f *exchange) {
 		f.offer(f.caller, with(offerOfA, "sendonly"))
 		f.tell(f.caller, Event{Kind: EvWithdrawn})
 		if f.caller.refused != 0 {
@@ -319,14 +313,11 @@ func TestAnOfferThatIsTakenBackIsUndoneOnTheOtherSide(t *testing.T) {
 		if len(f.caller.answers) != 1 {
 			t.Error("what was taken back was answered")
 		}
-		f.hangsUp()
 	})
 }
 
 func TestAnOfferWaitsForOneThatIsOut(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newExchange(t, bob)
-		f.connect()
+	talking(t, func(t *testing.T, f *exchange) {
 		f.offer(f.caller, "")                         // he is made an offer
 		f.agree(f.caller, with(offerOfA, "sendonly")) // and holds with its answer, of which B is told now
 		f.offer(f.caller, offerOfA)
@@ -334,21 +325,14 @@ func TestAnOfferWaitsForOneThatIsOut(t *testing.T) {
 			t.Fatalf("%v", f.trace.all())
 		}
 		f.agree(f.b(1), with(answerOfB, "recvonly"))
-		if got := last(t, f.b(1).offers).Direction; got != sdp.SendRecv {
-			t.Errorf("B is offered %s", got)
-		}
+		f.offered(f.b(1), sdp.SendRecv)
 		f.agree(f.b(1), answerOfB)
-		if got := last(t, f.caller.answers).Direction; got != sdp.SendRecv {
-			t.Errorf("the caller is answered %s", got)
-		}
-		f.hangsUp()
+		f.answered(f.caller, sdp.SendRecv)
 	})
 }
 
 func TestAWaitingOfferThatIsTakenBackIsForgotten(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newExchange(t, bob)
-		f.connect()
+	talking(t, func(t *testing.T, f *exchange) {
 		f.offer(f.caller, "")
 		f.agree(f.caller, with(offerOfA, "sendonly"))
 		f.offer(f.caller, offerOfA)
@@ -357,7 +341,6 @@ func TestAWaitingOfferThatIsTakenBackIsForgotten(t *testing.T) {
 		if len(f.b(1).offers) != 1 || len(f.caller.answers) != 2 || f.caller.refused != 1 {
 			t.Errorf("%v", f.trace.all())
 		}
-		f.hangsUp()
 	})
 }
 
@@ -456,21 +439,15 @@ func TestAnOfferOfTheCalleeBeforeTheDelayedAnswerIsAnsweredOrWaitsForIt(t *testi
 			t.Fatalf("%v", f.trace.all())
 		}
 		f.agree(f.caller, offerOfA) // the ACK
-		if got := last(t, f.caller.offers).Direction; got != sdp.SendOnly {
-			t.Errorf("the caller is offered %s", got)
-		}
+		f.offered(f.caller, sdp.SendOnly)
 		f.agree(f.caller, with(offerOfA, "recvonly"))
-		if got := last(t, f.b(1).answers).Direction; got != sdp.RecvOnly {
-			t.Errorf("B is answered %s", got)
-		}
+		f.answered(f.b(1), sdp.RecvOnly)
 		f.hangsUp()
 	})
 }
 
 func TestAReinviteWithoutOfferGetsAllThatTheOtherSideHas(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newExchange(t, bob)
-		f.connect()
+	talking(t, func(t *testing.T, f *exchange) {
 		f.offer(f.caller, with(offerOfA, "sendonly"))
 		f.agree(f.b(1), with(answerOfB, "recvonly"))
 		f.offer(f.caller, "")
@@ -481,15 +458,12 @@ func TestAReinviteWithoutOfferGetsAllThatTheOtherSideHas(t *testing.T) {
 			t.Error("the other side was asked")
 		}
 		f.agree(f.caller, offerOfA) // which is a resume
-		if got := last(t, f.b(1).offers).Direction; got != sdp.SendRecv {
-			t.Errorf("the other side is offered %s", got)
-		}
+		f.offered(f.b(1), sdp.SendRecv)
 		f.agree(f.b(1), answerOfB)
 		f.flows("after the resume", true, true, true, true)
 		f.offer(f.caller, "")
 		f.tell(f.caller, Event{Kind: EvDeclined}) // an ACK that owes its answer changes nothing
 		f.flows("after a wrong ACK", true, true, true, true)
-		f.hangsUp()
 	})
 }
 
@@ -520,9 +494,7 @@ func TestACallThatIsBoundToG711IsNotTakenFromIt(t *testing.T) {
 
 // RFC 3264 §8. What was offered and refused has used its version, too.
 func TestTheVersionOfAnOfferRisesWhenAndOnlyWhenTheDescriptionChanges(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newExchange(t, bob)
-		f.connect()
+	talking(t, func(t *testing.T, f *exchange) {
 		b := f.b(1)
 		f.offer(f.caller, with(offerOfA, "sendonly"))                                       // 1 to B
 		f.agree(b, with(answerOfB, "recvonly"))                                             // 1 to A
@@ -552,16 +524,13 @@ func TestTheVersionOfAnOfferRisesWhenAndOnlyWhenTheDescriptionChanges(t *testing
 				t.Errorf("%s have versions %s, want %s", said.what, got, said.want)
 			}
 		}
-		f.hangsUp()
 	})
 }
 
 // RFC 3264 §8.3.2: a payload number means the same as long as the session lasts,
 // and a description has as many streams as the one before.
 func TestAnOfferKeepsTheNumbersAndStreamsOfTheSideItGoesTo(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newExchange(t, bob)
-		f.connect()
+	talking(t, func(t *testing.T, f *exchange) {
 		b := f.b(1)
 		f.offer(b, strings.ReplaceAll(answerOfB, "101", "96")+"m=video 50002 RTP/AVP 97\r\na=rtpmap:97 H264/90000\r\n")
 		f.offer(f.caller, "v=0\r\no=alice 7 8 IN IP4 198.51.100.10\r\ns=-\r\nc=IN IP4 198.51.100.10\r\nt=0 0\r\n"+
@@ -578,6 +547,5 @@ func TestAnOfferKeepsTheNumbersAndStreamsOfTheSideItGoesTo(t *testing.T) {
 			t.Errorf("offered %d streams", len(d.Media))
 		}
 		f.agree(b, answerOfB)
-		f.hangsUp()
 	})
 }

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 
 	"tandem/internal/masking"
 	"tandem/internal/voice/sdp"
@@ -33,38 +32,30 @@ func (f *exchange) connectKeyed() {
 }
 
 func TestAnOfferWithinACallNamesTheSuiteInUseAndItsKey(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newExchange(t, bob)
-		f.connectKeyed()
+	talkingBySRTP(t, func(t *testing.T, f *exchange) {
 		used := f.session().peer(B).Keys
 		f.offer(f.caller, keyed(with(offerOfA, "sendonly"), 'a'))
 		if got := last(t, f.b(1).offers).Crypto; len(got) != 1 || got[0].Suite != used.Suite || !slices.Equal(got[0].Key, used.Out) {
 			t.Errorf("the callee is offered %d keys", len(got))
 		}
 		f.agree(f.b(1), keyed(with(answerOfB, "recvonly"), 'b'))
-		f.hangsUp()
 	})
 }
 
 func TestAnOfferOfSRTPAloneWithoutAKeyIsRefusedAndTheCallGoesOn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newExchange(t, bob)
-		f.connectKeyed()
+	talkingBySRTP(t, func(t *testing.T, f *exchange) {
 		before := f.session().peer(A)
 		f.offer(f.caller, strings.Replace(with(offerOfA, "sendonly"), "RTP/AVP", "RTP/SAVP", 1))
 		if f.caller.refused != 1 || len(f.b(1).offers) != 0 || !reflect.DeepEqual(f.session().peer(A), before) {
 			t.Errorf("%v", f.trace.all())
 		}
-		f.hangsUp()
 	})
 }
 
 // With the same keys the packets of a stream would be counted from the beginning again
 // under a key stream that has been used.
 func TestWhoLeavesSRTPAndComesBackGetsNewKeys(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newExchange(t, bob)
-		f.connectKeyed()
+	talkingBySRTP(t, func(t *testing.T, f *exchange) {
 		used := f.session().peer(B).Keys.Out
 		f.offer(f.caller, keyed(with(offerOfA, "sendonly"), 'a'))
 		f.agree(f.b(1), with(answerOfB, "recvonly"))
@@ -81,14 +72,11 @@ func TestWhoLeavesSRTPAndComesBackGetsNewKeys(t *testing.T) {
 		if k := f.session().peer(B).Keys; k == nil || slices.Equal(k.Out, used) {
 			t.Errorf("the callee is sent media with the key of before, or in plain")
 		}
-		f.hangsUp()
 	})
 }
 
 func TestTheStateOfACallHoldsTheKeysOfBothSides(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newExchange(t, bob)
-		f.connectKeyed()
+	talkingBySRTP(t, func(t *testing.T, f *exchange) {
 		wait(0) // until the state is kept
 		_, state := f.talked()
 		st, err := ReadState(state)
@@ -108,6 +96,5 @@ func TestTheStateOfACallHoldsTheKeysOfBothSides(t *testing.T) {
 				t.Errorf("side %d: other keys than before, %v", s, err)
 			}
 		}
-		f.hangsUp()
 	})
 }

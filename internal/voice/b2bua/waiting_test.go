@@ -22,9 +22,7 @@ func elsewhere(body string) string {
 
 func TestAnOfferThatIsTakenBackAsItIsAnsweredChangesNothing(t *testing.T) {
 	for _, side := range []Side{A, B} {
-		synctest.Test(t, func(t *testing.T) {
-			f := newExchange(t, bob)
-			f.connect()
+		talking(t, func(t *testing.T, f *exchange) {
 			leg, other, own, others := f.sidesOf(side)
 			before := f.session().peer(side).RTP
 			f.offer(leg, elsewhere(own))
@@ -50,16 +48,13 @@ func TestAnOfferThatIsTakenBackAsItIsAnsweredChangesNothing(t *testing.T) {
 			if len(other.offers) != 2 || len(leg.offers) != 0 {
 				t.Errorf("%v", f.trace.all())
 			}
-			f.hangsUp()
 		})
 	}
 }
 
 func TestAReinviteWithoutOfferThatIsTakenBackWaitsForNoACK(t *testing.T) {
 	for _, side := range []Side{A, B} {
-		synctest.Test(t, func(t *testing.T) {
-			f := newExchange(t, bob)
-			f.connect()
+		talking(t, func(t *testing.T, f *exchange) {
 			leg, other, own, others := f.sidesOf(side)
 			f.offer(leg, "")
 			f.offer(other, with(others, "sendonly")) // waits for the ACK
@@ -67,22 +62,15 @@ func TestAReinviteWithoutOfferThatIsTakenBackWaitsForNoACK(t *testing.T) {
 				t.Fatalf("an offer in another: %v", f.trace.all())
 			}
 			f.unsay(leg)
-			if got := last(t, leg.offers).Direction; got != sdp.SendOnly {
-				t.Errorf("offered %s", got)
-			}
+			f.offered(leg, sdp.SendOnly)
 			f.agree(leg, with(own, "recvonly"))
-			if got := last(t, other.answers).Direction; got != sdp.RecvOnly {
-				t.Errorf("answered %s", got)
-			}
-			f.hangsUp()
+			f.answered(other, sdp.RecvOnly)
 		})
 	}
 }
 
 func TestAnOfferThatWaitsForAnACKMayBeTakenBack(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newExchange(t, bob)
-		f.connect()
+	talking(t, func(t *testing.T, f *exchange) {
 		f.offer(f.caller, "")
 		f.offer(f.b(1), with(answerOfB, "sendonly"))
 		f.unsay(f.b(1))
@@ -90,14 +78,11 @@ func TestAnOfferThatWaitsForAnACKMayBeTakenBack(t *testing.T) {
 		if len(f.caller.offers)+len(f.b(1).offers) != 0 || f.b(1).refused != 1 {
 			t.Errorf("%v", f.trace.all())
 		}
-		f.hangsUp()
 	})
 }
 
 func TestAnOfferThatWaitsIsTakenUpBeforeWhatAnACKChanges(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newExchange(t, bob)
-		f.connect()
+	talking(t, func(t *testing.T, f *exchange) {
 		f.offer(f.caller, "")
 		f.offer(f.b(1), with(answerOfB, "sendonly"))
 		f.agree(f.caller, with(offerOfA, "sendonly")) // he holds, too
@@ -105,17 +90,12 @@ func TestAnOfferThatWaitsIsTakenUpBeforeWhatAnACKChanges(t *testing.T) {
 			t.Fatalf("the caller is offered %s: %v", got, f.trace.all())
 		}
 		f.agree(f.caller, with(offerOfA, "inactive"))
-		if got := last(t, f.b(1).answers).Direction; got != sdp.Inactive {
-			t.Errorf("B is answered %s", got)
-		}
-		f.hangsUp()
+		f.answered(f.b(1), sdp.Inactive)
 	})
 }
 
 func TestTwoOffersThatWaitAreAnsweredWithEachOther(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newExchange(t, bob)
-		f.connect()
+	talking(t, func(t *testing.T, f *exchange) {
 		f.offer(f.caller, "")
 		f.offer(f.b(1), with(answerOfB, "sendonly"))
 		f.offer(f.caller, with(offerOfA, "sendonly")) // before the ACK is told
@@ -125,15 +105,12 @@ func TestTwoOffersThatWaitAreAnsweredWithEachOther(t *testing.T) {
 				t.Errorf("%s is answered %s: %v", l.name, got, f.trace.all())
 			}
 		}
-		f.hangsUp()
 	})
 }
 
 func TestAReinviteThatWasGivenOursAndIsTakenBackIsMadeOursByItself(t *testing.T) {
 	for _, both := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
-			f := newExchange(t, bob)
-			f.connect()
+		talking(t, func(t *testing.T, f *exchange) {
 			b := f.b(1)
 			f.offer(f.caller, with(offerOfA, "sendonly"))
 			f.offer(b, "")
@@ -151,18 +128,13 @@ func TestAReinviteThatWasGivenOursAndIsTakenBackIsMadeOursByItself(t *testing.T)
 				t.Fatalf("B is offered %s: %v", got, f.trace.all())
 			}
 			f.agree(b, with(answerOfB, "recvonly"))
-			if got := last(t, f.caller.answers).Direction; got != sdp.RecvOnly {
-				t.Errorf("the hold is answered %s", got)
-			}
-			f.hangsUp()
+			f.answered(f.caller, sdp.RecvOnly)
 		})
 	}
 }
 
 func TestWhatASideTakesBackIsItsOwnOffer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newExchange(t, bob)
-		f.connect()
+	talking(t, func(t *testing.T, f *exchange) {
 		b := f.b(1)
 		f.offer(b, elsewhere(answerOfB))
 		f.offer(f.caller, with(offerOfA, "sendonly"))
@@ -175,28 +147,20 @@ func TestWhatASideTakesBackIsItsOwnOffer(t *testing.T) {
 			t.Errorf("the hold is answered %s: %v", got, f.trace.all())
 		}
 		f.flows("held", false, true, true, false)
-		f.hangsUp()
 	})
 }
 
 func TestAnOfferThatCrossedOursAndIsTakenBackLeavesOursToBeMade(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newExchange(t, bob)
-		f.connect()
+	talking(t, func(t *testing.T, f *exchange) {
 		b := f.b(1)
 		f.offer(f.caller, with(offerOfA, "sendonly"))
 		f.offer(b, with(answerOfB, "sendonly"))
 		f.unsay(b)
-		if got := last(t, f.caller.offers).Direction; got != sdp.SendRecv {
-			t.Errorf("the caller is offered %s", got)
-		}
+		f.offered(f.caller, sdp.SendRecv)
 		f.agree(f.caller, with(offerOfA, "sendonly"))
-		if got := last(t, b.offers).Direction; got != sdp.SendOnly {
-			t.Errorf("B is offered %s", got)
-		}
+		f.offered(b, sdp.SendOnly)
 		f.agree(b, with(answerOfB, "recvonly"))
 		f.flows("held by the caller", false, true, true, false)
-		f.hangsUp()
 	})
 }
 
@@ -204,9 +168,7 @@ func TestAnOfferThatCrossedOursAndIsTakenBackLeavesOursToBeMade(t *testing.T) {
 // without is another thing.
 func TestAnOfferThatIsTakenBackWhileOursIsOpenLeavesOursAsItIs(t *testing.T) {
 	for _, declined := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
-			f := newExchange(t, bob)
-			f.connect()
+		talking(t, func(t *testing.T, f *exchange) {
 			b := f.b(1)
 			f.offer(b, strings.Replace(answerOfB, "AVP 8 101", "AVP 8", 1)) // and no keys any more
 			f.offer(f.caller, with(offerOfA, "sendonly"))
@@ -224,15 +186,12 @@ func TestAnOfferThatIsTakenBackWhileOursIsOpenLeavesOursAsItIs(t *testing.T) {
 			if _, after := origin(t, b.offers[1]); after <= before {
 				t.Errorf("after an offer of version %s comes one of %s", before, after)
 			}
-			f.hangsUp()
 		})
 	}
 }
 
 func TestAPayloadNumberOfAnOfferThatIsTakenBackMeansNothingElse(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newExchange(t, bob)
-		f.connect()
+	talking(t, func(t *testing.T, f *exchange) {
 		f.offer(f.b(1), strings.ReplaceAll(answerOfB, "101", "96"))
 		f.unsay(f.b(1))
 		f.offer(f.caller, "v=0\r\no=alice 7 8 IN IP4 198.51.100.10\r\ns=-\r\nc=IN IP4 198.51.100.10\r\nt=0 0\r\n"+
@@ -240,22 +199,18 @@ func TestAPayloadNumberOfAnOfferThatIsTakenBackMeansNothingElse(t *testing.T) {
 		if m := last(t, f.b(1).offers); m.Formats[0].Codec != "opus" || m.Formats[0].Payload != 97 {
 			t.Errorf("offered %v", m.Formats)
 		}
-		f.hangsUp()
 	})
 }
 
 // An ACK is older than the offer that overtakes it.
 func TestAnOfferThatOvertakesAnACKIsTakenUpAfterIt(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newExchange(t, bob)
-		f.connect()
+	talking(t, func(t *testing.T, f *exchange) {
 		f.offer(f.caller, "")
 		f.offer(f.caller, elsewhere(offerOfA))
 		f.agree(f.caller, offerOfA)
 		if got := f.session().peer(A).RTP.Port(); got != 41000 || len(f.caller.answers) != 3 {
 			t.Errorf("the relay sends to port %d: %v", got, f.trace.all())
 		}
-		f.hangsUp()
 	})
 }
 
@@ -283,9 +238,7 @@ func TestAfterARestartNobodyIsAskedBeforeAnACKHasCome(t *testing.T) {
 			t.Fatalf("%v", g.trace.all())
 		}
 		g.agree(g.caller, with(offerOfA, "sendonly"))
-		if got := last(t, g.callee.offers).Direction; got != sdp.SendOnly {
-			t.Errorf("the callee is offered %s", got)
-		}
+		f.offered(g.callee, sdp.SendOnly)
 		g.agree(g.callee, with(answerOfB, "recvonly"))
 		g.flows("held", false, true, true, false)
 		g.tell(g.caller, Event{Kind: EvHungUp})
@@ -327,9 +280,7 @@ func TestACallerWhoIsAskedMayTakeAnOfferBack(t *testing.T) {
 // The packets under the new keys were counted from the beginning, and so would those
 // be under the keys of before.
 func TestNewKeysThatAreTakenBackAreFollowedByOthers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newExchange(t, bob)
-		f.connectKeyed()
+	talkingBySRTP(t, func(t *testing.T, f *exchange) {
 		first := f.session().peer(A).Keys.Out
 		f.offer(f.caller, keyed(offerOfA, 'c'))
 		second := f.session().peer(A).Keys.Out
@@ -347,7 +298,6 @@ func TestNewKeysThatAreTakenBackAreFollowedByOthers(t *testing.T) {
 		if slices.Equal(k.Out, first) || slices.Equal(k.Out, second) || len(f.caller.offers) != 1 {
 			t.Error("a key is in use twice")
 		}
-		f.hangsUp()
 	})
 }
 
