@@ -147,13 +147,25 @@ type call struct {
 	a, b *phone
 }
 
-func newCall(t testing.TB, e *Engine) call {
+// opened is a session of which neither side is described yet.
+func opened(t testing.TB, e *Engine) *Session {
 	t.Helper()
 	s, err := e.Open()
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := call{s, newPhone(t, "127.0.0.1"), newPhone(t, "127.0.0.1")}
+	return s
+}
+
+// newSilent is a call in it between two phones.
+func newSilent(t testing.TB, e *Engine) call {
+	t.Helper()
+	return call{opened(t, e), newPhone(t, "127.0.0.1"), newPhone(t, "127.0.0.1")}
+}
+
+func newCall(t testing.TB, e *Engine) call {
+	t.Helper()
+	c := newSilent(t, e)
 	c.connect(A, c.a.remote())
 	c.connect(B, c.b.remote())
 	return c

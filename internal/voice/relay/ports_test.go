@@ -16,10 +16,7 @@ func TestLatePacketsOfADeadCallNeverReachANewOne(t *testing.T) {
 		now := newClock()
 		low, high := portRange(t, 2) // one call's worth: the next call must use the same ports
 		e := engine(t, Options{Engine: kind, MinPort: low, MaxPort: high, Now: now.Now})
-		s, err := e.Open()
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := opened(t, e)
 		old := call{s, newPhone(t, "127.0.0.2"), newPhone(t, "127.0.0.2")}
 		old.connect(A, old.a.remote())
 		old.connect(B, old.b.remote())
@@ -73,10 +70,7 @@ func TestPortsRunOutAndComeBack(t *testing.T) {
 		var open []*Session
 		used := map[uint16]bool{}
 		for range 3 {
-			s, err := e.Open()
-			if err != nil {
-				t.Fatal(err)
-			}
+			s := opened(t, e)
 			for _, side := range []Side{A, B} {
 				p := s.Local(side).Port()
 				if used[p] || p%2 == 1 || p < low || p > high {
@@ -157,10 +151,7 @@ func TestAPortThatAnotherProgramHoldsIsPassedOver(t *testing.T) {
 		}
 		now := newClock()
 		e := engine(t, Options{Engine: kind, MinPort: low, MaxPort: high, Now: now.Now})
-		s, err := e.Open()
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := opened(t, e)
 		if s.Local(A).Port() < low+4 || s.Local(B).Port() < low+4 {
 			t.Errorf("got %v and %v", s.Local(A), s.Local(B))
 		}
@@ -202,10 +193,7 @@ func TestKernelChosenPortsArePairsAndRestToo(t *testing.T) {
 	withEachEngine(t, func(t *testing.T, kind string) {
 		now := newClock()
 		e := engine(t, Options{Engine: kind, Now: now.Now})
-		s, err := e.Open()
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := opened(t, e)
 		port := s.Local(A).Port()
 		if port%2 != 0 || s.Local(B).Port()%2 != 0 || port == s.Local(B).Port() {
 			t.Errorf("%v and %v", s.Local(A), s.Local(B))

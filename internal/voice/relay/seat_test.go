@@ -18,10 +18,7 @@ func TestASideThatIsTakenAnewKnowsNothingOfItsPeerAndTheOtherNoticesNothing(t *t
 	withEachEngine(t, func(t *testing.T, kind string) {
 		now := newClock()
 		e := engine(t, Options{Engine: kind, Now: now.Now})
-		s, err := e.Open()
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := opened(t, e)
 		first, second := newPhone(t, "127.0.0.2"), newPhone(t, "127.0.0.3")
 		c := call{s, newPhone(t, "127.0.0.1"), first}
 		c.connect(A, c.a.remote())

@@ -398,10 +398,7 @@ func TestConnectRefusesAddressesThatNoPhoneCanHave(t *testing.T) {
 func TestMediaFlowsOverIPv6(t *testing.T) {
 	withEachEngine(t, func(t *testing.T, kind string) {
 		e := engine(t, Options{Engine: kind, IP: netip.IPv6Loopback()})
-		s, err := e.Open()
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := opened(t, e)
 		peer, err := e.Open() // its sockets stand for the phones'
 		if err != nil {
 			t.Fatal(err)

@@ -213,10 +213,7 @@ func TestCallsAreSpreadOverShardsOnceOneIsFull(t *testing.T) {
 	}
 	var open []call
 	for range fillFirst + 3 {
-		s, err := e.Open()
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := opened(t, e)
 		open = append(open, call{Session: s})
 	}
 	if got := count(); !slices.Equal(got, []int{fillFirst, 3}) {
@@ -276,10 +273,7 @@ func TestAThousandCallsUnderLoadLeaveNoDescriptor(t *testing.T) {
 		for range 1000 / atOnce {
 			var open []*Session
 			for range atOnce {
-				s, err := e.Open()
-				if err != nil {
-					t.Fatal(err)
-				}
+				s := opened(t, e)
 				open = append(open, s)
 				c := call{s, a, b}
 				c.connect(A, a.remote())

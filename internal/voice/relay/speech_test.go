@@ -104,11 +104,7 @@ func TestSpeechAndTalkAreOneStream(t *testing.T) {
 func TestASideThatIsAloneIsSpokenTo(t *testing.T) {
 	withEachEngine(t, func(t *testing.T, kind string) {
 		e, now := speaking(t, kind)
-		s, err := e.Open()
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := call{s, newPhone(t, "127.0.0.1"), newPhone(t, "127.0.0.1")}
+		c := newSilent(t, e)
 		c.connect(A, c.a.remote())
 		c.Play(A, Speech{Payload: 8, Audio: phrase("xy")})
 		first, _ := c.a.media()
@@ -160,10 +156,7 @@ func TestASideThatIsHeldMissesWhatIsSaidMeanwhile(t *testing.T) {
 func TestASideWithoutAnAddressIsSpokenToInVain(t *testing.T) {
 	withEachEngine(t, func(t *testing.T, kind string) {
 		e, now := speaking(t, kind)
-		s, err := e.Open()
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := opened(t, e)
 		c := call{Session: s, a: newPhone(t, "127.0.0.1")}
 		done := make(chan struct{}, 1)
 		c.Play(A, Speech{Payload: 8, Audio: phrase("a"), Done: func() { done <- struct{}{} }})

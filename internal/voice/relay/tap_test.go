@@ -36,11 +36,7 @@ func TestAListenerIsShownAllThatItsPeerSends(t *testing.T) {
 	withEachEngine(t, func(t *testing.T, kind string) {
 		now := newClock()
 		e := engine(t, Options{Engine: kind, Now: now.Now})
-		s, err := e.Open()
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := call{s, newPhone(t, "127.0.0.1"), newPhone(t, "127.0.0.1")}
+		c := newSilent(t, e)
 		var a, b notes
 		c.Listen(A, hearing{&a})
 		c.Listen(B, hearing{&b})
@@ -298,11 +294,7 @@ func (d deaf) Hear(p *Packet) bool { return p.Payload == uint8(d) }
 func TestWhatAnEarKeepsReachesNobodyAndLeavesNoGap(t *testing.T) {
 	withEachEngine(t, func(t *testing.T, kind string) {
 		e := engine(t, Options{Engine: kind})
-		s, err := e.Open()
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := call{s, newPhone(t, "127.0.0.1"), newPhone(t, "127.0.0.1")}
+		c := newSilent(t, e)
 		var kept notes
 		c.connect(A, c.a.remote())
 		c.connect(B, c.b.remote())
