@@ -187,9 +187,46 @@ func TestPacketsInAnyOrderAreHeardInTheOrderOfTheirTimestamps(t *testing.T) {
 				lost++
 			}
 		}
-		got, h := e.listen()
+		got, h := hear(e)
 		if !slices.Equal(got, said[first*perFrame:(last+1)*perFrame]) || h.Lost != lost {
 			t.Fatalf("heard %d samples of %d, %d lost, want %d", len(got), (last-first+1)*perFrame, h.Lost, lost)
+		}
+	})
+}
+
+// hear is all that is heard so far.
+func hear(e *ear) (pcm []int16, h Hearing) {
+	h = e.listen(func(heard []int16) { pcm = slices.Clone(heard) })
+	return pcm, h
+}
+
+// Who listens after every packet hears what he hears who listens once, also what came
+// before a description gave it a sender or a meaning.
+func TestListeningInBetweenChangesNothingOfWhatIsHeard(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		places := []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:4000"), netip.MustParseAddrPort("127.0.0.2:4000")}
+		now, later := newEar(), newEar()
+		for i := range rapid.IntRange(1, 20).Draw(t, "steps") {
+			both := func(do func(*ear)) { do(now); do(later) }
+			switch rapid.IntRange(0, 9).Draw(t, "what") {
+			case 0:
+				from := rapid.SampledFrom(places).Draw(t, "named")
+				both(func(e *ear) { e.expect(from) })
+			case 1:
+				f := format{payload: 8, name: rapid.SampledFrom([]string{"PCMU", telephoneEvent, "PCMA"}).Draw(t, "means"), clock: 8000}
+				both(func(e *ear) { e.learn(f) })
+			default:
+				from := rapid.SampledFrom(places).Draw(t, "from")
+				p := packet{payload: rapid.SampledFrom([]uint8{0, 8, 99}).Draw(t, "payload"), sequence: rapid.Uint16Max(9).Draw(t, "sequence"),
+					timestamp: 160 * rapid.Uint32Max(9).Draw(t, "timestamp"), ssrc: rapid.Uint32Max(1).Draw(t, "ssrc"), body: []byte{byte(i), 0, 1}}
+				both(func(e *ear) { e.take(from, p) })
+			}
+			hear(now)
+		}
+		a, ha := hear(now)
+		b, hb := hear(later)
+		if !slices.Equal(a, b) || ha != hb {
+			t.Fatalf("%d samples and %+v, or %d and %+v", len(a), ha, len(b), hb)
 		}
 	})
 }
@@ -211,7 +248,7 @@ func TestASecondStreamIsHeardAfterTheFirst(t *testing.T) {
 	for i, ssrc := range []uint32{1, 1, 2, 2} {
 		e.take(from, packet{payload: 0, sequence: uint16(i), timestamp: uint32(1e9*int(ssrc) + 160*i), ssrc: ssrc, body: bytes.Repeat([]byte{byte(i)}, 160)})
 	}
-	got, h := e.listen()
+	got, h := hear(e)
 	if len(got) != 640 || got[0] != g711.ULaw.Values()[0] || got[639] != g711.ULaw.Values()[3] || h.Streams != 2 || h.Lost != 0 {
 		t.Errorf("%d samples, %+v", len(got), h)
 	}
@@ -224,7 +261,7 @@ func TestATimestampThatJumpsFarDoesNotFillTheMemoryWithSilence(t *testing.T) {
 	for i := range uint32(8) {
 		e.take(from, packet{payload: 8, sequence: uint16(i), timestamp: i << 30, ssrc: 1, body: make([]byte, 160)})
 	}
-	if got, _ := e.listen(); len(got) != 8*160 {
+	if got, _ := hear(e); len(got) != 8*160 {
 		t.Errorf("%d samples", len(got))
 	}
 }

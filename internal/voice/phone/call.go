@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/emiago/sipgo/sip"
@@ -201,25 +202,25 @@ func (c *Call) Seen() Seen {
 // Heard is what this side has heard so far: 8 kHz PCM in the order of the RTP
 // timestamps, what is missing as silence. Packets from an address that the far side
 // has not named are not heard.
-func (c *Call) Heard() []int16 {
-	pcm, _ := c.listen()
+func (c *Call) Heard() (pcm []int16) {
+	c.listen(func(heard []int16) { pcm = slices.Clone(heard) })
 	return pcm
 }
 
 // Hearing counts the RTP received so far.
 func (c *Call) Hearing() Hearing {
-	_, h := c.listen()
-	return h
+	return c.listen(func([]int16) {})
 }
 
-func (c *Call) listen() ([]int16, Hearing) {
+// listen lends look what is heard so far.
+func (c *Call) listen(look func(pcm []int16)) Hearing {
 	c.mu.Lock()
 	v := c.voice
 	c.mu.Unlock()
 	if v == nil {
-		return nil, Hearing{}
+		return Hearing{}
 	}
-	return v.ear.listen()
+	return v.ear.listen(look)
 }
 
 // HearsTone waits until a second of what is heard, the latest, is a tone of hz

@@ -23,6 +23,10 @@ type ear struct {
 	from    map[netip.AddrPort]bool // senders that a description has named
 	codecs  [128]string             // what payload numbers mean to us
 	clocks  [128]int
+	meaning int // rises when a description changes what packets that are here sound like
+
+	listening sync.Mutex // before mu
+	sound     sound
 }
 
 type heard struct {
@@ -75,9 +79,9 @@ func (e *ear) next() (<-chan struct{}, int) {
 
 // hears waits until enough of what is heard says so. It looks at every fifth packet.
 func (c *Call) hears(ctx context.Context, enough func([]int16) bool) error {
-	return c.arrives(ctx, 5, func(e *ear) bool {
-		pcm, _ := e.listen()
-		return enough(pcm)
+	return c.arrives(ctx, 5, func(e *ear) (ok bool) {
+		e.listen(func(pcm []int16) { ok = enough(pcm) })
+		return ok
 	})
 }
 
@@ -130,19 +134,23 @@ func (c *Call) arrives(ctx context.Context, every int, enough func(*ear) bool) e
 
 func (e *ear) expect(from netip.AddrPort) {
 	e.mu.Lock()
-	e.from[from] = true
-	e.mu.Unlock()
+	defer e.mu.Unlock()
+	if !e.from[from] {
+		e.from[from] = true
+		e.meaning++
+	}
 }
 
 // learn says what payload numbers mean that the far side has chosen.
 func (e *ear) learn(formats ...format) {
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	for _, f := range formats {
-		if f.clock > 0 {
+		if f.clock > 0 && (e.codecs[f.payload] != f.name || e.clocks[f.payload] != f.clock) {
 			e.codecs[f.payload], e.clocks[f.payload] = f.name, f.clock
+			e.meaning++
 		}
 	}
-	e.mu.Unlock()
 }
 
 // A Hearing counts the RTP that a call has received.
@@ -153,6 +161,16 @@ type Hearing struct {
 	Streams int // SSRCs
 }
 
+// A sound is what packets sound like, as far as it has been worked out.
+type sound struct {
+	meaning int // by which it was
+	packets int // which it is made of
+	pcm     []int16
+	heard   Hearing
+	streams map[uint32]*stream // the last of each SSRC
+	all     []*stream
+}
+
 // A stream is one SSRC: where it begins in what is heard, and the timestamp and
 // sequence number that unwrap the next ones.
 type stream struct {
@@ -161,48 +179,61 @@ type stream struct {
 	last           uint32
 	lowestSeq      int64
 	highestSeq     int64
-	seen           map[int64]bool
+	seen           map[int64]uint64 // numbers, 64 in a word
+	distinct       int
 }
 
-// listen puts all packets in order. Each stream begins where the one before ends.
-func (e *ear) listen() (pcm []int16, h Hearing) {
+// listen works out what has come since somebody listened last, and lends look all that is
+// heard. Each stream begins where the one before ends.
+func (e *ear) listen(look func(pcm []int16)) Hearing {
+	e.listening.Lock()
+	defer e.listening.Unlock()
 	e.mu.Lock()
-	packets, from, codecs, clocks := e.packets, maps.Clone(e.from), e.codecs, e.clocks
+	packets, from, codecs, clocks, meaning := e.packets, maps.Clone(e.from), e.codecs, e.clocks, e.meaning
 	e.mu.Unlock()
 
-	streams := make(map[uint32]*stream)
-	var all []*stream
-	for _, p := range packets {
-		if !from[p.from] {
-			h.Strays++
-			continue
-		}
-		h.Packets++
-		clock := int64(clocks[p.payload])
-		s := streams[p.ssrc]
-		if clock == 0 || codecs[p.payload] == telephoneEvent {
-			if s != nil {
-				s.count(p.sequence) // its numbers are those of the speech (RFC 4733 §2.2)
+	s := &e.sound
+	if s.meaning != meaning || s.streams == nil {
+		*s = sound{meaning: meaning, streams: make(map[uint32]*stream)}
+	}
+	for _, p := range packets[s.packets:] {
+		switch clock := int64(clocks[p.payload]); {
+		case !from[p.from]:
+			s.heard.Strays++
+		case clock == 0, codecs[p.payload] == telephoneEvent:
+			s.heard.Packets++
+			if t := s.streams[p.ssrc]; t != nil {
+				t.count(p.sequence) // its numbers are those of the speech (RFC 4733 §2.2)
 			}
-			continue
+		default:
+			s.heard.Packets++
+			s.take(p.packet, clock, codecs[p.payload])
 		}
-		if s == nil || jump(s.last, p.timestamp)*Rate/clock > maxGap || jump(s.last, p.timestamp)*Rate/clock < -maxGap {
-			s = &stream{start: len(pcm), first: int64(p.timestamp), highest: int64(p.timestamp), last: p.timestamp,
-				lowestSeq: int64(p.sequence), highestSeq: int64(p.sequence), seen: make(map[int64]bool)}
-			streams[p.ssrc], all = s, append(all, s)
-		}
-		at := s.highest + jump(s.last, p.timestamp)
-		if at > s.highest {
-			s.highest, s.last = at, p.timestamp
-		}
-		s.count(p.sequence)
-		pcm = place(pcm, s, int((at-s.first)*Rate/clock), decode(codecs[p.payload], p.body))
 	}
-	h.Streams = len(streams)
-	for _, s := range all {
-		h.Lost += int(s.highestSeq-s.lowestSeq) + 1 - len(s.seen)
+	s.packets = len(packets)
+	h := s.heard
+	h.Streams = len(s.streams)
+	for _, t := range s.all {
+		h.Lost += int(t.highestSeq-t.lowestSeq) + 1 - t.distinct
 	}
-	return pcm, h
+	look(s.pcm)
+	return h
+}
+
+// take puts a packet of speech into its place.
+func (s *sound) take(p packet, clock int64, codec string) {
+	t := s.streams[p.ssrc]
+	if t == nil || jump(t.last, p.timestamp)*Rate/clock > maxGap || jump(t.last, p.timestamp)*Rate/clock < -maxGap {
+		t = &stream{start: len(s.pcm), first: int64(p.timestamp), highest: int64(p.timestamp), last: p.timestamp,
+			lowestSeq: int64(p.sequence), highestSeq: int64(p.sequence), seen: make(map[int64]uint64)}
+		s.streams[p.ssrc], s.all = t, append(s.all, t)
+	}
+	at := t.highest + jump(t.last, p.timestamp)
+	if at > t.highest {
+		t.highest, t.last = at, p.timestamp
+	}
+	t.count(p.sequence)
+	s.pcm = place(s.pcm, t, int((at-t.first)*Rate/clock), decode(codec, p.body))
 }
 
 // digits lists what was pressed, in the order in which the first packet of each, or the
@@ -237,7 +268,11 @@ func jump(from, to uint32) int64 { return int64(int32(to - from)) }
 func (s *stream) count(sequence uint16) {
 	n := s.highestSeq + int64(int16(sequence-uint16(s.highestSeq)))
 	s.highestSeq, s.lowestSeq = max(s.highestSeq, n), min(s.lowestSeq, n)
-	s.seen[n] = true
+	word, bit := n>>6, uint64(1)<<(n&63)
+	if s.seen[word]&bit == 0 {
+		s.seen[word] |= bit
+		s.distinct++
+	}
 }
 
 // place writes samples at an offset from the start of a stream. What precedes the

@@ -26,19 +26,37 @@ func (silence) Read(pcm []int16) int {
 }
 
 // Sine returns an endless tone of the given frequency in Hz and peak amplitude.
-func Sine(hz float64, amplitude int16) Source { return &sine{hz: hz, amplitude: float64(amplitude)} }
+func Sine(hz float64, amplitude int16) Source {
+	s := &sine{hz: hz, amplitude: float64(amplitude)}
+	if hz == math.Trunc(hz) {
+		s.second = make([]int16, 0, Rate)
+	}
+	return s
+}
 
 type sine struct {
 	hz, amplitude float64
 	n             int
+	second        []int16 // what was said in the first second, where all others are like it; else nil
 }
 
 func (s *sine) Read(pcm []int16) int {
 	for i := range pcm {
-		pcm[i] = int16(math.Round(s.amplitude * math.Sin(2*math.Pi*s.hz*float64(s.n)/Rate)))
+		pcm[i] = s.at(s.n)
 		s.n++
 	}
 	return len(pcm)
+}
+
+func (s *sine) at(n int) int16 {
+	if s.second != nil && n >= Rate {
+		return s.second[n%Rate]
+	}
+	v := int16(math.Round(s.amplitude * math.Sin(2*math.Pi*s.hz*float64(n)/Rate)))
+	if s.second != nil {
+		s.second = append(s.second, v)
+	}
+	return v
 }
 
 // Samples returns a source that says pcm once. It does not copy pcm.
