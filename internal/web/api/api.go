@@ -106,11 +106,7 @@ func New(o Options) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	doc, err := s.routes().document()
-	if err != nil {
-		return nil, err
-	}
-	s.docs(doc)
+	s.docs(s.routes().document)
 	return s, nil
 }
 
