@@ -21,12 +21,12 @@ demo: build ## two calls through a virtual number on loopback (DEMO_FLAGS=--once
 	bin/tandem demo $(DEMO_FLAGS)
 
 # The tests of whole calls run in real time: one package after the other, so that none
-# starves another.
+# starves another. In a package those that mostly wait (t.Parallel) run beside each other.
 test: ## every test, after installing what they drive (TESTFLAGS: -run …)
 	@scripts/install-test-tools
 	@failed=0; \
 	go test -timeout 40m $(TESTFLAGS) $$(go list ./... | grep -v /test/) || failed=1; \
-	go test -p 1 -timeout 40m $(TESTFLAGS) ./test/... || failed=1; \
+	go test -p 1 -parallel 5 -timeout 40m $(TESTFLAGS) ./test/... || failed=1; \
 	exit $$failed
 
 check: ## format, vet, staticcheck, generated files
@@ -62,4 +62,4 @@ gen: build ## write the generated files anew
 	mv docs/settings.md.new docs/settings.md
 
 e2e: ## the whole program in process, calls and all
-	go test -count 1 -timeout 20m $(TESTFLAGS) ./test/e2e/...
+	go test -count 1 -parallel 5 -timeout 20m $(TESTFLAGS) ./test/e2e/...

@@ -43,6 +43,7 @@ func (st *stage) byCaller() map[string]world.Call {
 }
 
 func TestWhereAllRingAtOnceTheFirstToAnswerTalksAndTheOthersStop(t *testing.T) {
+	t.Parallel()
 	for _, pin := range []bool{false, true} {
 		st := newStage(t, setting{})
 		st.settings(map[string]any{"ring_strategy": "simultaneous"})
@@ -86,6 +87,7 @@ func TestWhereAllRingAtOnceTheFirstToAnswerTalksAndTheOthersStop(t *testing.T) {
 // Two answers cross in the same moment: one talks, and the other is acknowledged
 // and hung up (RFC 3261 §13.2.2.4, and §15 for one that crossed our CANCEL).
 func TestOfTwoWhoAnswerAtOnceOneTalksAndTheOtherIsHungUp(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	st.settings(map[string]any{"ring_strategy": "simultaneous"})
 	_, err := st.Allocate("acme", virtual, []string{alice}, []string{bob, carol}, nil)
@@ -110,6 +112,7 @@ func TestOfTwoWhoAnswerAtOnceOneTalksAndTheOtherIsHungUp(t *testing.T) {
 }
 
 func TestNumbersTakeTurnsAndWhoAnsweredLastIsRungFirst(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	_, err := st.Allocate("acme", virtual, []string{alice}, []string{bob, carol, dave}, nil)
 	st.must(err)
@@ -138,6 +141,7 @@ func TestNumbersTakeTurnsAndWhoAnsweredLastIsRungFirst(t *testing.T) {
 }
 
 func TestTwoWhoCallEachOtherTalk(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	st.allocate(nil)
 	a := st.dial(st.in, alice, func(in *phone.Invite) { in.Audio = phone.Sine(440, 8000) })
@@ -208,6 +212,7 @@ func (st *stage) forwards(from string) *phone.Call {
 }
 
 func TestAPhoneThatForwardsToTheVirtualNumberFindsALoop(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	_, err := st.Allocate("acme", virtual, []string{alice}, []string{bob, carol}, nil)
 	st.must(err)
@@ -240,6 +245,7 @@ func TestAPhoneThatForwardsToTheVirtualNumberFindsALoop(t *testing.T) {
 }
 
 func TestCallsBeyondABoundGet480(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	st.settings(map[string]any{"max_allocation_calls": 1})
 	_, err := st.Allocate("acme", virtual, []string{alice, carol}, []string{bob}, nil)
@@ -266,6 +272,7 @@ func TestCallsBeyondABoundGet480(t *testing.T) {
 }
 
 func TestATalkIsWarnedAndEndsWithItsAllocation(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{patience: 2 * time.Minute})
 	st.settings(map[string]any{"end_calls_with_allocation": true})
 	st.allocate(map[string]any{"duration": 12})

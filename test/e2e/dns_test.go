@@ -89,6 +89,7 @@ func at(addr netip.AddrPort, host string, records ...string) (zone []string) {
 }
 
 func TestACallGoesToTheSecondServerOfANameWhenTheFirstIsDead(t *testing.T) {
+	t.Parallel()
 	st, _ := byName(t, setting{edit: impatient}, map[string]any{"transport": "dns"}, func(out netip.AddrPort) []string {
 		zone := at(out, "two.carrier.example", `carrier.example. 60 IN NAPTR 10 10 "s" "SIP+D2U" "" _sip._udp.carrier.example.`,
 			`carrier.example. 60 IN NAPTR 5 10 "s" "SIPS+D2T" "" _sips._tcp.carrier.example.`, // we listen on no TLS
@@ -127,6 +128,7 @@ func TestACallGoesToTheSecondServerOfANameWhenTheFirstIsDead(t *testing.T) {
 }
 
 func TestNewCallsFollowDNSWhileARunningCallStaysWhereItIs(t *testing.T) {
+	t.Parallel()
 	zone := func(out netip.AddrPort) []string {
 		return at(out, "edge.carrier.example", `_sip._udp.carrier.example. 0 IN SRV 1 0 PORT edge.carrier.example.`)
 	}
@@ -163,6 +165,7 @@ func TestNewCallsFollowDNSWhileARunningCallStaysWhereItIs(t *testing.T) {
 }
 
 func TestTheCertificateOfAServerMustBearTheNameThatWasWritten(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		issued []string
 		taken  bool

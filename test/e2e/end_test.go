@@ -8,6 +8,7 @@ import (
 )
 
 func TestDeletingAnAllocationCancelsWhatRingsAndLeavesWhatTalks(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{sharing: "shared"})
 	ringing := st.allocate(nil)
 	a := st.dial(st.in, alice)
@@ -39,6 +40,7 @@ func TestDeletingAnAllocationCancelsWhatRingsAndLeavesWhatTalks(t *testing.T) {
 }
 
 func TestPartiesUpdatedWhileRingingCountFromTheNextCall(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	al := st.allocate(nil)
 	a := st.dial(st.in, alice)
@@ -62,6 +64,7 @@ func TestPartiesUpdatedWhileRingingCountFromTheNextCall(t *testing.T) {
 }
 
 func TestTheCallerMayGiveUpAtAnyMoment(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	st.allocate(nil)
 	t.Run("before anything rings", func(t *testing.T) {
@@ -120,6 +123,7 @@ func TestTheCallerMayGiveUpAtAnyMoment(t *testing.T) {
 }
 
 func TestEitherSideMayHangUpBeforeTheOtherHasNoticedTheAnswer(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	st.allocate(nil)
 	for range 10 {
@@ -134,6 +138,7 @@ func TestEitherSideMayHangUpBeforeTheOtherHasNoticedTheAnswer(t *testing.T) {
 }
 
 func TestACallThatIsLeftAloneEndsByItself(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{edit: impatient})
 	st.allocate(nil)
 	_, b := st.talk(alice, nil, nil)
@@ -147,6 +152,7 @@ func TestACallThatIsLeftAloneEndsByItself(t *testing.T) {
 }
 
 func TestAnAllocationThatExpiresWhileItRingsEndsTheCallUnlessItWasExtended(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	al := st.allocate(map[string]any{"duration": 2})
 	a := st.dial(st.in, alice)

@@ -16,6 +16,7 @@ func (st *stage) explain(caller string) (e client.RouteExplanation) {
 }
 
 func TestWhatIsExplainedIsWhatACallThenGets(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	a, err := st.Allocate("acme", virtual, []string{alice}, []string{bob, dave}, map[string]any{"usage": "oneway"})
 	st.must(err)
@@ -80,6 +81,7 @@ func TestWhatIsExplainedIsWhatACallThenGets(t *testing.T) {
 }
 
 func TestAnotherTenantsNumberIsExplainedAsOneThatIsInNoPool(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	st.allocate(nil)
 	_, err := st.NewTenant("zeta", "exclusive")
@@ -98,6 +100,7 @@ func TestAnotherTenantsNumberIsExplainedAsOneThatIsInNoPool(t *testing.T) {
 }
 
 func TestAPINIsExplainedAndNotCounted(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	pin := st.pin(alice, bob, nil)
 	ask := func(entered string) (e client.RouteExplanation) {

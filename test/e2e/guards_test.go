@@ -51,6 +51,7 @@ func (st *stage) short(from string) {
 }
 
 func TestEachGuardRefusesTheCallBeyondItAndSaysWhy(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	st.allocate(nil)
 	st.short(alice)
@@ -82,6 +83,7 @@ func TestEachGuardRefusesTheCallBeyondItAndSaysWhy(t *testing.T) {
 }
 
 func TestABlockedCallerHearsWhatAStrangerHears(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	st.allocate(nil)
 	st.must(st.Do("acme", "POST", "/v1/tenants/acme/blocked-callers", map[string]any{"numbers": []string{alice}}, nil))
@@ -96,6 +98,7 @@ func TestABlockedCallerHearsWhatAStrangerHears(t *testing.T) {
 }
 
 func TestATalkEndsWhenTheDayHasNoMinutesLeft(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{patience: 2 * time.Minute})
 	st.settings(map[string]any{"max_allocation_minutes_per_day": 1})
 	st.allocate(nil)

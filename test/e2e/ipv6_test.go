@@ -12,6 +12,7 @@ import (
 // All of IPv6's loopback is one address, so one trunk is both carriers here: it
 // leads to the out phone.
 func TestWholeCallsGoOverIPv6(t *testing.T) {
+	t.Parallel()
 	for _, network := range []string{"udp", "tcp", "tls"} {
 		t.Run(network, func(t *testing.T) {
 			s := newSecrets(t)

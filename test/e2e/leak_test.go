@@ -14,6 +14,7 @@ func hidden(number string) *testkit.LeakDetector { return testkit.NewLeakDetecto
 // Both carriers put the real number of their party into every header, parameter,
 // body and packet that has room for one. Nothing of it may reach the other leg.
 func TestNothingThatACarrierTellsReachesTheOtherLeg(t *testing.T) {
+	t.Parallel()
 	for _, network := range []string{"udp", "tcp"} {
 		t.Run(network, func(t *testing.T) {
 			ofAlice, ofBob := testkit.Leaky(alice), testkit.Leaky(bob)
@@ -62,6 +63,7 @@ func midDialog(st *stage, c *phone.Call, of testkit.LeakyCarrier) {
 
 // Refusals and what follows them are told in our own words as well.
 func TestNothingLeaksWhenTheCallIsNotAnswered(t *testing.T) {
+	t.Parallel()
 	ofAlice, ofBob := testkit.Leaky(alice), testkit.Leaky(bob)
 	for _, status := range []int{302, 404, 480, 486, 500, 503, 603} {
 		st := newStage(t, setting{in: ofAlice.Apply, out: ofBob.Apply})
@@ -80,6 +82,7 @@ func TestNothingLeaksWhenTheCallIsNotAnswered(t *testing.T) {
 }
 
 func TestACancelledCallTellsNothingEither(t *testing.T) {
+	t.Parallel()
 	ofAlice := testkit.Leaky(alice)
 	st := newStage(t, setting{in: ofAlice.Apply})
 	st.allocate(nil)

@@ -12,18 +12,11 @@ import (
 // The caller has only A-law, the callee only µ-law, and each has numbers of its own
 // for what both know: what arrives is turned and renumbered for each direction.
 func TestPayloadAsymmetryEachLegHasItsOwnLawAndNumbers(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{in: func(o *phone.Options) { o.Numbers = map[string]uint8{"telephone-event": 96} },
 		out: func(o *phone.Options) { o.Numbers = map[string]uint8{"telephone-event": 110} }})
 	st.allocate(nil)
-	forth, back := phone.Noise(1, 2*phone.Rate), phone.Noise(2, 2*phone.Rate)
-	a := st.dial(st.in, alice, func(in *phone.Invite) {
-		in.Audio, in.Codecs = phone.Samples(forth), []string{"PCMA", "telephone-event"}
-	})
-	b := st.called()
-	st.must(b.Answer(phone.Reply{Audio: phone.Samples(back), Codecs: []string{"PCMU", "telephone-event"}}))
-	st.must(a.Answered(st.ctx))
-	hearsAll(st, b, phone.Through("PCMU", phone.Through("PCMA", forth)))
-	hearsAll(st, a, phone.Through("PCMA", phone.Through("PCMU", back)))
+	a, b := talkThrough(st, "PCMA", "PCMU")
 	for _, c := range []struct {
 		from, to *phone.Call
 		keys     string
@@ -42,6 +35,7 @@ func TestPayloadAsymmetryEachLegHasItsOwnLawAndNumbers(t *testing.T) {
 // A phone that tells a key in the media and by INFO, on a network that doubles its
 // packets, has pressed it once.
 func TestDTMFDoublesAreOnePress(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	st.allocate(nil)
 	a, b := st.talk(alice, phone.Sine(440, 8000), phone.Sine(880, 8000))
@@ -62,6 +56,7 @@ func TestDTMFDoublesAreOnePress(t *testing.T) {
 // RTP bleed: somebody who has found the port of a call is neither heard nor sent
 // anything, and is counted.
 func TestRTPBleedFromAStrangerIsDroppedAndCounted(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	st.allocate(nil)
 	a, b := st.talk(alice, phone.Sine(440, 8000), phone.Sine(880, 8000))

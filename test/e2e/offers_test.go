@@ -33,6 +33,7 @@ func (st *stage) hungUp(a, b *phone.Call) {
 
 // calls.md §8.11.
 func TestTheOtherSideIsOnHoldTooAndBothHearEachOtherAfterTheLastResume(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	st.allocate(nil)
 	a, b := st.talk(alice, nil, nil)
@@ -61,6 +62,7 @@ func TestTheOtherSideIsOnHoldTooAndBothHearEachOtherAfterTheLastResume(t *testin
 }
 
 func TestBothSidesHoldAtOnceAndAreAnsweredWithEachOther(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	st.allocate(nil)
 	a, b := st.talk(alice, nil, nil)
@@ -109,6 +111,7 @@ func (st *stage) acked(calls ...*phone.Call) {
 }
 
 func Test491ToAnOfferIsFollowedByTheSameOffer(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	st.allocate(nil)
 	a, b := st.talk(alice, nil, nil)
@@ -123,6 +126,7 @@ func Test491ToAnOfferIsFollowedByTheSameOffer(t *testing.T) {
 }
 
 func TestAHoldThatTheOtherPhoneRefusesHoldsAllTheSame(t *testing.T) {
+	t.Parallel()
 	for _, status := range []int{488, 405, 501} {
 		st := newStage(t, setting{})
 		st.allocate(nil)
@@ -141,6 +145,7 @@ func TestAHoldThatTheOtherPhoneRefusesHoldsAllTheSame(t *testing.T) {
 }
 
 func TestAChangeOfCodecIsCarriedToTheOtherSide(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	st.allocate(nil)
 	wide := []string{"PCMA", "G722", "telephone-event"}
@@ -162,6 +167,7 @@ func TestAChangeOfCodecIsCarriedToTheOtherSide(t *testing.T) {
 }
 
 func TestADelayedOfferIsACallInWhichBothAreHeard(t *testing.T) {
+	t.Parallel()
 	for _, codec := range []string{"PCMA", "PCMU"} {
 		t.Run(codec, func(t *testing.T) {
 			st := newStage(t, setting{})
@@ -185,6 +191,7 @@ func TestADelayedOfferIsACallInWhichBothAreHeard(t *testing.T) {
 }
 
 func TestADelayedOfferOfACallerWithAPIN(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	p, err := st.OpenPin("acme", virtual, []string{alice}, []string{bob}, nil)
 	st.must(err)
@@ -198,6 +205,7 @@ func TestADelayedOfferOfACallerWithAPIN(t *testing.T) {
 // The waits for media are a second here; a call in which nothing is heard shows that
 // they have run out.
 func TestAHeldCallOutlivesTheWaitsForMedia(t *testing.T) {
+	t.Parallel()
 	var deaf atomic.Bool
 	lose := func(o *phone.Options) { o.Lose = func([]byte) bool { return deaf.Load() } }
 	st := newStage(t, setting{in: lose, out: lose, edit: func(o *app.Options) {

@@ -73,6 +73,7 @@ func (st *stage) secret(pin string, calls ...*phone.Call) {
 }
 
 func TestAPINOpensThePairItBelongsTo(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		press  phone.Press
 		codecs []string
@@ -123,6 +124,7 @@ func wrong(pins ...world.Pin) string {
 }
 
 func TestWrongPINsAreAskedAgainAndThenEndTheCall(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	mine := st.pin(alice, bob, nil)
 	a := st.asked(st.in, alice)
@@ -178,6 +180,7 @@ func TestWrongPINsAreAskedAgainAndThenEndTheCall(t *testing.T) {
 }
 
 func TestACallerWhoEntersNothingIsAskedTwiceAndLeft(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	st.pin(alice, bob, nil)
 	a := st.asked(st.in, alice)
@@ -248,6 +251,7 @@ func TestStrangersWhoHammerPINsKeepNoPartyOut(t *testing.T) {
 }
 
 func TestAPartyWhoCallsFromAnotherPhoneEntersThePINOfHisSide(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	st.must(st.Do("acme", "PUT", "/v1/tenants/acme/settings", map[string]any{"pin_fallback": true}, nil))
 	var made struct {

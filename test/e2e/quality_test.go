@@ -10,6 +10,7 @@ import (
 // The caller's network loses every tenth packet on the way to us; nothing is lost
 // on the callee's leg. The phones report on what they get as soon as they speak.
 func TestTheRecordTellsHowTheMediaOfEachLegWas(t *testing.T) {
+	t.Parallel()
 	var sent, lost atomic.Int64
 	st := newStage(t, setting{in: func(o *phone.Options) {
 		o.Lose = func([]byte) bool {

@@ -40,6 +40,7 @@ func (st *stage) sweep() {
 }
 
 func TestARecordingIsKeptAsLongAsItsTenantSays(t *testing.T) {
+	t.Parallel()
 	var later atomic.Int64
 	st := newStage(t, setting{edit: func(o *app.Options) {
 		o.Clock = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
@@ -87,6 +88,7 @@ func TestARecordingIsKeptAsLongAsItsTenantSays(t *testing.T) {
 }
 
 func TestARecordingIsNobodyElsesBusiness(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	_, err := st.NewTenant("other", "exclusive", "+914000000009")
 	st.must(err)
@@ -115,6 +117,7 @@ func TestARecordingIsNobodyElsesBusiness(t *testing.T) {
 }
 
 func TestARecordingThatRunsIsNotReady(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	st.allocate(recorded)
 	a, b := st.talk(alice, phone.Sine(440, 8000), phone.Sine(880, 8000))
@@ -137,6 +140,7 @@ func TestARecordingThatRunsIsNotReady(t *testing.T) {
 }
 
 func TestACallThatEndsDuringTheNoticeIsNotRecorded(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	st.must(st.Do("acme", "PUT", "/v1/tenants/acme/settings", map[string]any{"recording_announcement": true}, nil))
 	st.allocate(recorded)

@@ -44,6 +44,7 @@ func spoolSize(dir string) (sum int64) {
 }
 
 func TestARecordingHoldsTheCallerLeftAndTheCalleeRight(t *testing.T) {
+	t.Parallel()
 	said := tape{phone.Noise(1, 5*phone.Rate), phone.Noise(2, 5*phone.Rate)}
 	for name, c := range map[string]struct {
 		codec string
@@ -102,6 +103,7 @@ func TestARecordingHoldsTheCallerLeftAndTheCalleeRight(t *testing.T) {
 }
 
 func TestARecordingIsGivenOutInPartsAndByItsTag(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	st.allocate(recorded)
 	a, b := st.talk(alice, phone.Samples(phone.Noise(1, 8*phone.Rate)), phone.Sine(880, 8000))
@@ -137,6 +139,7 @@ func TestARecordingIsGivenOutInPartsAndByItsTag(t *testing.T) {
 }
 
 func TestACallIsNotRecordedThatShallNotBe(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	st.allocate(nil)
 	a, b := st.talk(alice, phone.Sine(440, 8000), phone.Sine(880, 8000))
@@ -187,6 +190,7 @@ func keys(channel []int16) string {
 }
 
 func TestNoToneOfAPINIsRecorded(t *testing.T) {
+	t.Parallel()
 	for name, how := range map[string]phone.Press{
 		"in-band":                       {How: phone.Inband},
 		"in-band, held for long":        {How: phone.Inband, On: 900 * time.Millisecond},
@@ -227,6 +231,7 @@ func TestNoToneOfAPINIsRecorded(t *testing.T) {
 }
 
 func TestBothHearTheNoticeBeforeEachOtherAndItIsNotRecorded(t *testing.T) {
+	t.Parallel()
 	said := tape{phone.Noise(3, 14*phone.Rate), phone.Noise(4, 14*phone.Rate)}
 	st := newStage(t, setting{})
 	st.must(st.Do("acme", "PUT", "/v1/tenants/acme/settings", map[string]any{"recording_announcement": true}, nil))

@@ -14,6 +14,7 @@ import (
 )
 
 func TestWhoMayNotPassHearsTheSameWordsAndRingsNobody(t *testing.T) {
+	t.Parallel()
 	var ahead atomic.Int64
 	st := newStage(t, setting{edit: func(o *app.Options) {
 		o.Clock = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
@@ -53,6 +54,7 @@ func TestWhoMayNotPassHearsTheSameWordsAndRingsNobody(t *testing.T) {
 }
 
 func TestAStrangersSourceGetsNothing(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	st.allocate(nil)
 	nobody := st.newPhone(phone.Options{IP: netip.MustParseAddr("127.0.0.77")})
@@ -65,6 +67,7 @@ func TestAStrangersSourceGetsNothing(t *testing.T) {
 }
 
 func TestOnewayRefusesTheCallBackAndTellsOfIt(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	st.allocate(map[string]any{"usage": "oneway"})
 	a, b := st.talk(alice, nil, nil)
@@ -89,6 +92,7 @@ func TestOnewayRefusesTheCallBackAndTellsOfIt(t *testing.T) {
 }
 
 func TestACallerHasOneCallAtATime(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	st.allocate(nil)
 	a, b := st.talk(alice, nil, nil)
@@ -107,6 +111,7 @@ func TestACallerHasOneCallAtATime(t *testing.T) {
 }
 
 func TestTheHuntGoesOnUntilSomebodyAnswers(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	st.must(st.Do("", "PUT", "/v1/admin/tenants/acme", map[string]any{"ring_seconds": 5, "ring_total_seconds": 60}, nil))
 	_, err := st.Allocate("acme", virtual, []string{alice}, []string{bob, carol, dave}, nil)
@@ -138,6 +143,7 @@ func TestTheHuntGoesOnUntilSomebodyAnswers(t *testing.T) {
 }
 
 func TestWhenNobodyAnswersTheCallerIsToldWhatTellsMost(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		statuses [2]int
 		want     int
@@ -159,6 +165,7 @@ func TestWhenNobodyAnswersTheCallerIsToldWhatTellsMost(t *testing.T) {
 }
 
 func TestTheNextTrunkIsTriedWhenOneIsDead(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{edit: impatient})
 	dead := st.newPhone(phone.Options{IP: netip.MustParseAddr("127.0.0.4")})
 	addr := dead.Addr().String()
@@ -177,6 +184,7 @@ func TestTheNextTrunkIsTriedWhenOneIsDead(t *testing.T) {
 }
 
 func TestATrunkShowsOnlyTheCallerIDsItMay(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	st.must(st.Do("", "PUT", "/v1/admin/trunks/carrier-out", map[string]any{"caller_ids": []string{second}}, nil))
 	st.must(st.App.ReloadTrunks(st.ctx))

@@ -53,6 +53,7 @@ func inOrder(t *testing.T, l world.Ladder, want map[string]string) {
 }
 
 func TestTheLadderOfACallIsKeptWithItsRecord(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	st.allocate(nil)
 	a, b := st.talk(alice, nil, nil)
@@ -96,6 +97,7 @@ func TestTheLadderOfACallIsKeptWithItsRecord(t *testing.T) {
 }
 
 func TestTheLadderShowsEachAttemptAndWhatEndedIt(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	_, err := st.Allocate("acme", virtual, []string{alice}, []string{bob, carol}, nil)
 	st.must(err)
@@ -121,6 +123,7 @@ func TestTheLadderShowsEachAttemptAndWhatEndedIt(t *testing.T) {
 }
 
 func TestTheLadderOfACallThatWasNeverRoutedIsKept(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	st.allocate(nil)
 	if got := st.refused(st.dial(st.in, carol)); got != 403 {
@@ -132,6 +135,7 @@ func TestTheLadderOfACallThatWasNeverRoutedIsKept(t *testing.T) {
 
 // Which keys make up a PIN is in no ladder, however it was entered.
 func TestNoDigitOfAPINStandsInALadder(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	p := st.pin(alice, bob, nil)
 	a := st.asked(st.in, alice)
@@ -185,6 +189,7 @@ func noNumberExported(st *stage, homer *world.Collector) {
 }
 
 func TestBothLegsOfACallAreExportedAsOne(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	st.allocate(nil)
 	a, b := st.talk(alice, nil, nil)
@@ -214,6 +219,7 @@ func TestBothLegsOfACallAreExportedAsOne(t *testing.T) {
 }
 
 func TestCallsAreCountedByCauseByAttemptAndByMessage(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	_, err := st.Allocate("acme", virtual, []string{alice}, []string{bob, carol}, nil)
 	st.must(err)

@@ -33,6 +33,7 @@ func (st *stage) requests(c *phone.Call, method string, n int) {
 }
 
 func TestBothLegsAreKeptAliveEachInItsOwnTime(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{edit: swift})
 	st.allocate(nil)
 	a := st.dial(st.in, alice, func(in *phone.Invite) { in.Headers = expires("100;refresher=uas") })
@@ -49,6 +50,7 @@ func TestBothLegsAreKeptAliveEachInItsOwnTime(t *testing.T) {
 }
 
 func TestASessionThatASideDoesNotRefreshEndsBothLegsAndTheRecordSaysSo(t *testing.T) {
+	t.Parallel()
 	for name, edit := range map[string]func(a *phone.Invite, b *phone.Reply){
 		"the caller does not": func(a *phone.Invite, _ *phone.Reply) { a.Headers = expires("90;refresher=uac") },
 		"the callee does not": func(_ *phone.Invite, b *phone.Reply) { b.Headers = expires("90;refresher=uas") },

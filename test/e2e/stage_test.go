@@ -29,7 +29,9 @@ const (
 )
 
 // stage is a server between two carriers: one that only calls in, and one that
-// is called and calls back. Each is a phone on a loopback address of its own.
+// is called and calls back. Each is a phone on a loopback address of its own. A test
+// with few calls shares the machine with others (t.Parallel); one with a crowd, or that
+// measures how far apart things are heard, has it to itself.
 type stage struct {
 	*world.World
 	t        *testing.T

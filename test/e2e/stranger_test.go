@@ -27,6 +27,7 @@ func (st *stage) policy(number string, policy map[string]any) {
 }
 
 func TestAStrangerHearsWordsAndIsRefused(t *testing.T) {
+	t.Parallel()
 	for language, least := range map[string]time.Duration{"en": 3 * time.Second, "hi": 3 * time.Second} {
 		t.Run(language, func(t *testing.T) {
 			st := newStage(t, setting{})
@@ -48,6 +49,7 @@ func TestAStrangerHearsWordsAndIsRefused(t *testing.T) {
 }
 
 func TestAStrangerWhoCallsAgainAndAgainIsRefusedInSilence(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	st.allocate(nil)
 	for i := range 8 {
@@ -104,6 +106,7 @@ func (s *tenantServer) questions() int {
 }
 
 func TestEachPolicyDoesWithAStrangerWhatItSays(t *testing.T) {
+	t.Parallel()
 	server := newTenantServer(t)
 	st := newStage(t, setting{environ: []string{"TANDEM_WEBHOOK_ALLOW_PRIVATE=true"}})
 	st.allocate(nil)
@@ -179,6 +182,7 @@ func (st *stage) upload(language, name string, file []byte) int {
 }
 
 func TestATenantsOwnAnnouncementIsHeardInPlaceOfOurs(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	st.allocate(nil)
 	tone := make([]int16, 2*phone.Rate)

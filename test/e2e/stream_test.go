@@ -12,6 +12,7 @@ import (
 )
 
 func TestAStreamTellsOfACallAndEndsWhenTheServerStops(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	st.allocate(nil)
 	acme := st.Tenant("acme")

@@ -10,6 +10,7 @@ import (
 )
 
 func TestEitherSideCallsAndSeesOnlyTheVirtualNumber(t *testing.T) {
+	t.Parallel()
 	for _, network := range []string{"udp", "tcp"} {
 		t.Run(network, func(t *testing.T) {
 			st := newStage(t, setting{network: network})
@@ -45,24 +46,12 @@ func TestEitherSideCallsAndSeesOnlyTheVirtualNumber(t *testing.T) {
 }
 
 func TestAudioCrossesSampleBySample(t *testing.T) {
+	t.Parallel()
 	for _, codec := range []string{"PCMA", "PCMU"} {
 		t.Run(codec, func(t *testing.T) {
 			st := newStage(t, setting{})
 			st.allocate(nil)
-			forth, back := phone.Noise(1, 3*phone.Rate), phone.Noise(2, 3*phone.Rate)
-			a := st.dial(st.in, alice, func(in *phone.Invite) {
-				in.Audio, in.Codecs = phone.Samples(forth), []string{codec, "telephone-event"}
-			})
-			b := st.called()
-			st.must(b.Answer(phone.Reply{Audio: phone.Samples(back)}))
-			st.must(a.Answered(st.ctx))
-			for _, c := range []struct {
-				call *phone.Call
-				said []int16
-			}{{b, forth}, {a, back}} {
-				want := phone.Through(codec, c.said)
-				waitFor(t, st.ctx, func() bool { return contains(c.call.Heard(), want) }, "what the other said, sample by sample")
-			}
+			a, b := talkThrough(st, codec, codec)
 			st.must(b.Hangup(st.ctx))
 			st.over(a, b)
 			if r := st.record(); r.Cause != "callee_hung_up" {
@@ -97,6 +86,7 @@ func waitFor(t *testing.T, ctx context.Context, holds func() bool, what string) 
 }
 
 func TestHoldResumeAndANewPortAreAnsweredAndAudioComesBack(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	st.allocate(nil)
 	a, b := st.talk(alice, phone.Sine(440, 8000), phone.Sine(880, 8000))
@@ -119,6 +109,7 @@ func TestHoldResumeAndANewPortAreAnsweredAndAudioComesBack(t *testing.T) {
 }
 
 func TestACodecThatTheOtherSideLacksIsRefusedAndTheCallGoesOn(t *testing.T) {
+	t.Parallel()
 	st := newStage(t, setting{})
 	st.allocate(nil)
 	a, b := st.talk(alice, phone.Sine(440, 8000), phone.Sine(880, 8000))

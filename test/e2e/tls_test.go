@@ -56,6 +56,7 @@ func (s *secrets) over(networkOut string) setting {
 }
 
 func TestCallsGoOverTLSBothWaysAndFromTLSToTheOthers(t *testing.T) {
+	t.Parallel()
 	for _, out := range []string{"tls", "tcp", "udp"} {
 		t.Run("to "+out, func(t *testing.T) {
 			st := newStage(t, newSecrets(t).over(out))
@@ -89,6 +90,7 @@ func TestCallsGoOverTLSBothWaysAndFromTLSToTheOthers(t *testing.T) {
 }
 
 func TestATalkingCallOutlivesTheCertificateItBeganWith(t *testing.T) {
+	t.Parallel()
 	s := newSecrets(t)
 	st := newStage(t, s.over("tls"))
 	st.allocate(nil)
@@ -116,6 +118,7 @@ func TestATalkingCallOutlivesTheCertificateItBeganWith(t *testing.T) {
 }
 
 func TestACarrierWhoseCertificateIsAnothersIsNotCalled(t *testing.T) {
+	t.Parallel()
 	s := newSecrets(t)
 	stage := s.over("tls")
 	stage.out = func(o *phone.Options) { o.Credentials = s.shown("127.0.0.9", s.Authority) }

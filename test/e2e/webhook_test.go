@@ -47,6 +47,7 @@ func hooks(t *testing.T, secret func() string) (url string, got chan hook) {
 }
 
 func TestWhatHappensArrivesSignedAndInOrder(t *testing.T) {
+	t.Parallel()
 	w, err := world.Start(world.Options{Environ: []string{"TANDEM_WEBHOOK_ALLOW_PRIVATE=true"}})
 	if err != nil {
 		t.Fatal(err)
