@@ -24,6 +24,7 @@ import (
 	"tandem/internal/obs"
 	"tandem/internal/seal"
 	"tandem/internal/store"
+	"tandem/internal/store/postgres"
 	"tandem/internal/store/sqlite"
 	"tandem/internal/upkeep"
 	"tandem/internal/voice/b2bua"
@@ -201,13 +202,21 @@ func (a *App) openFolder(context.Context) error {
 }
 
 func (a *App) openStore(ctx context.Context) error {
-	s, err := sqlite.Open(ctx, sqlite.Options{Path: a.o.Config.SQLitePath(), Log: a.log})
+	s, err := openEngine(ctx, a.o.Config, a.log)
 	if err != nil {
 		return fmt.Errorf("database: %w", err)
 	}
 	a.store = s
 	a.onStop(func(context.Context) error { return s.Close() })
 	return nil
+}
+
+// openEngine opens the engine that the settings name.
+func openEngine(ctx context.Context, c config.Config, log *slog.Logger) (store.Store, error) {
+	if path := c.SQLitePath(); path != "" {
+		return sqlite.Open(ctx, sqlite.Options{Path: path, Log: log})
+	}
+	return postgres.Open(ctx, postgres.Options{URL: c.PostgresURL().Reveal(), Log: log})
 }
 
 // openVoice starts the voice plane: records first, sockets last, so that the

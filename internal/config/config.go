@@ -10,6 +10,7 @@ package config
 import (
 	"log/slog"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,7 +22,9 @@ import (
 // Config is not usable.
 type Config struct {
 	DataDir             string            // folder of the database, recordings and keys
-	DatabaseURL         string            // "sqlite:PATH", PATH never empty after Load
+	DatabaseURL         string            // "sqlite:PATH", PATH never empty after Load; or "postgres://…" without a password
+	DatabasePassword    Secret            // for PostgreSQL; see PostgresURL
+	passwordOfURL       Secret            // that database_url had
 	BlobURL             string            // "file:PATH", PATH empty for the data folder; or "s3://…"
 	HTTPListen          string            // host:port of the API; port 0 takes a free one
 	OpsListen           string            // host:port of health, metrics and profiles
@@ -49,8 +52,31 @@ type TLS struct {
 	ClientCertsNeeded bool   // whoever connects must show one
 }
 
-// SQLitePath is the database file that DatabaseURL names.
-func (c Config) SQLitePath() string { return strings.TrimPrefix(c.DatabaseURL, sqliteScheme) }
+// SQLitePath is the database file that DatabaseURL names; of PostgreSQL "".
+func (c Config) SQLitePath() string {
+	path, _ := strings.CutPrefix(c.DatabaseURL, sqliteScheme)
+	if path == c.DatabaseURL {
+		return ""
+	}
+	return path
+}
+
+// PostgresURL is the database of PostgreSQL that DatabaseURL names, with the password;
+// of SQLite nothing.
+func (c Config) PostgresURL() Secret {
+	u, err := url.Parse(c.DatabaseURL)
+	if err != nil || c.SQLitePath() != "" {
+		return Secret{}
+	}
+	password := c.DatabasePassword
+	if password.Empty() {
+		password = c.passwordOfURL
+	}
+	if !password.Empty() {
+		u.User = url.UserPassword(u.User.Username(), password.Reveal())
+	}
+	return NewSecret(u.String())
+}
 
 // AdvertisedSIP is the address that Contact and Via name on the first SIP listener:
 // that of sip_advertise of its address family, else its own. Load has refused a

@@ -159,8 +159,9 @@ func TestAFaultInAnOverriddenSourceIsStillReported(t *testing.T) {
 func TestWrongValuesAreRefusedWithWhatWouldBeRight(t *testing.T) {
 	for _, c := range []struct{ key, value, says string }{
 		{"data_dir", "a\nb", "without control characters"},
-		{"database_url", "postgres://tandem:hunter2@db/tandem", "PostgreSQL is not in this build; use sqlite:PATH"},
-		{"database_url", "postgresql://tandem:hunter2@db/tandem", "PostgreSQL is not in this build"},
+		{"database_url", "postgres:tandem:hunter2@db/tandem", "wants postgres://USER@HOST"},
+		{"database_url", "postgresql://tandem:hunter2@db", "wants postgres://USER@HOST"},
+		{"database_url", "postgres://tandem@db/tandem?password=hunter2", "use database_password"},
 		{"database_url", "mysql://root:hunter2@db/x", "wants sqlite:PATH"},
 		{"database_url", "/var/lib/tandem.db", "wants sqlite:PATH"},
 		{"database_url", "sqlite:///var/lib/tandem.db", "without //"},
@@ -407,7 +408,7 @@ func TestTheNamesThatOthersScriptsUseExist(t *testing.T) {
 	for _, f := range config.Fields() {
 		names = append(names, f.Env)
 	}
-	want := []string{"TANDEM_DATA_DIR", "TANDEM_DATABASE_URL", "TANDEM_BLOB_URL", "TANDEM_HTTP_LISTEN", "TANDEM_OPS_LISTEN", "TANDEM_SIP_LISTEN",
+	want := []string{"TANDEM_DATA_DIR", "TANDEM_DATABASE_URL", "TANDEM_DATABASE_PASSWORD", "TANDEM_DATABASE_PASSWORD_FILE", "TANDEM_BLOB_URL", "TANDEM_HTTP_LISTEN", "TANDEM_OPS_LISTEN", "TANDEM_SIP_LISTEN",
 		"TANDEM_SIP_ADVERTISE", "TANDEM_DNS_SERVERS", "TANDEM_MEDIA_IP", "TANDEM_MEDIA_PORTS", "TANDEM_SIP_TLS_CERT", "TANDEM_SIP_TLS_KEY",
 		"TANDEM_SIP_TLS_CA", "TANDEM_SIP_TLS_CLIENT_CERTS", "TANDEM_ADMIN_TOKEN", "TANDEM_ADMIN_TOKEN_FILE",
 		"TANDEM_DRAIN_SECONDS", "TANDEM_WEBHOOK_ALLOW_PRIVATE", "TANDEM_HEP_TARGET", "TANDEM_HEP_CAPTURE_ID",
@@ -442,5 +443,32 @@ func TestEachFamilyIsAdvertisedByItsOwnAddress(t *testing.T) {
 	}
 	if got := faults(t, config.Sources{Environ: []string{listen, "TANDEM_SIP_ADVERTISE=192.0.2.1"}}); len(got) != 1 || !strings.Contains(got[0], "udp://[::]:5060 listens on every address") {
 		t.Errorf("%q", got)
+	}
+}
+
+func TestThePasswordOfADatabaseIsNeverShown(t *testing.T) {
+	for name, environ := range map[string][]string{
+		"in the URL": {"TANDEM_DATABASE_URL=postgres://tandem:hunter2@db:5433/tandem?sslmode=require"},
+		"apart":      {"TANDEM_DATABASE_URL=postgres://tandem@db:5433/tandem?sslmode=require", "TANDEM_DATABASE_PASSWORD=hunter2"},
+		"both":       {"TANDEM_DATABASE_URL=postgres://tandem:old@db:5433/tandem?sslmode=require", "TANDEM_DATABASE_PASSWORD=hunter2"},
+	} {
+		c, err := config.Load(config.Sources{Environ: environ})
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if got, want := c.PostgresURL().Reveal(), "postgres://tandem:hunter2@db:5433/tandem?sslmode=require"; got != want {
+			t.Errorf("%s: got %s, want %s", name, got, want)
+		}
+		if c.SQLitePath() != "" {
+			t.Errorf("%s: a file of SQLite as well: %s", name, c.SQLitePath())
+		}
+		var shown strings.Builder
+		if err := c.Print(&shown); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&shown, "%v %+v", c.PostgresURL(), c.DatabaseURL)
+		if strings.Contains(shown.String(), "hunter2") || !strings.Contains(shown.String(), "postgres://tandem@db:5433/tandem") {
+			t.Errorf("%s: shown as\n%s", name, shown.String())
+		}
 	}
 }

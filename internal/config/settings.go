@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -117,9 +118,18 @@ func storage() []setting {
 		},
 		{
 			Field: Field{Key: "database_url", Default: sqliteScheme,
-				Doc: "`sqlite:PATH`; without a path, `tandem.db` in the data folder."},
+				Doc: "`sqlite:PATH`, without a path `tandem.db` in the data folder, for one node; or `postgres://USER@HOST:PORT/DATABASE?sslmode=verify-full` for one node or several."},
 			set: setDatabaseURL,
 			get: func(c Config) string { return c.DatabaseURL },
+		},
+		{
+			Field: Field{Key: "database_password", Secret: true,
+				Doc: "For PostgreSQL, in place of one in `database_url`."},
+			set: func(c *Config, v string) error {
+				c.DatabasePassword = NewSecret(v)
+				return nil
+			},
+			get: func(c Config) string { return c.DatabasePassword.String() },
 		},
 		{
 			Field: Field{Key: "blob_url", Default: blobScheme,
@@ -277,16 +287,16 @@ func conduct() []setting {
 	}
 }
 
-// setDatabaseURL takes the URLs of the engines that are built in. It never
-// repeats the value: a URL of another engine may hold a password.
+// setDatabaseURL takes the URLs of the engines. It never repeats the value, and keeps a
+// password apart from what is shown.
 func setDatabaseURL(c *Config, v string) error {
 	if scheme, _, _ := strings.Cut(v, ":"); scheme == "postgres" || scheme == "postgresql" {
-		return errors.New("PostgreSQL is not in this build; use sqlite:PATH")
+		return setPostgresURL(c, v)
 	}
 	path, ok := strings.CutPrefix(v, sqliteScheme)
 	switch {
 	case !ok:
-		return errors.New("wants sqlite:PATH")
+		return errors.New("wants sqlite:PATH or postgres://USER@HOST:PORT/DATABASE")
 	case path == "":
 		c.DatabaseURL = sqliteScheme
 		return nil
@@ -299,6 +309,22 @@ func setDatabaseURL(c *Config, v string) error {
 		return err
 	}
 	c.DatabaseURL = sqliteScheme + path
+	return nil
+}
+
+func setPostgresURL(c *Config, v string) error {
+	u, err := url.Parse(v)
+	if err != nil || u.Host == "" || len(u.Path) < 2 || u.Fragment != "" {
+		return errors.New("wants postgres://USER@HOST:PORT/DATABASE")
+	}
+	if u.Query().Has("password") {
+		return errors.New("wants no password among the parameters: use database_password or database_password_file")
+	}
+	if password, ok := u.User.Password(); ok {
+		c.passwordOfURL = NewSecret(password)
+		u.User = url.User(u.User.Username())
+	}
+	c.DatabaseURL = u.String()
 	return nil
 }
 

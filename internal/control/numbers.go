@@ -33,7 +33,7 @@ func (s *Numbers) Add(ctx context.Context, t masking.TenantID, numbers []masking
 				added[i] = n
 			}
 			for i, n := range added { // now that all of them are in the pool
-				if err := checkStrangers(ctx, tx, tenant.Settings.Guards, n.Strangers); err != nil {
+				if err := checkStrangers(ctx, tx, tenant.ID, tenant.Settings.Guards, n.Strangers); err != nil {
 					return nil, Within(err, fmt.Sprintf("numbers[%d].", i))
 				}
 			}
@@ -64,11 +64,11 @@ func Within(err error, place string) error {
 }
 
 // checkStrangers refuses a treatment of strangers that cannot be carried out.
-func checkStrangers(ctx context.Context, tx store.Tx, g masking.Guards, p masking.StrangerPolicy) error {
+func checkStrangers(ctx context.Context, tx store.Tx, tenant masking.TenantID, g masking.Guards, p masking.StrangerPolicy) error {
 	if err := p.Check(); err != nil {
 		return err
 	}
-	return checkForward(ctx, tx, g, p.Forward)
+	return checkForward(ctx, tx, tenant, g, p.Forward)
 }
 
 // countedPINs bounds what is counted of PINs: more than a number ever has.
@@ -146,7 +146,7 @@ func (s *Numbers) Update(ctx context.Context, t masking.TenantID, n e164.Number,
 				if err != nil {
 					return vn, err
 				}
-				if err := checkStrangers(ctx, tx, tenant.Settings.Guards, vn.Strangers); err != nil {
+				if err := checkStrangers(ctx, tx, tenant.ID, tenant.Settings.Guards, vn.Strangers); err != nil {
 					return vn, err
 				}
 			}

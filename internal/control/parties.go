@@ -45,12 +45,12 @@ func parseNumber(field, place, text string) (e164.Number, error) {
 // checkParties refuses parties that are in any tenant's pool: a call to one
 // would come back to us. They must be sides as masking made them.
 func checkParties(ctx context.Context, tx store.NumberReader, a masking.Allocation) error {
-	virtual, err := tx.AnyVirtual(ctx, a.Parties())
+	virtual, err := tx.AnyVirtual(ctx, a.Tenant, a.Parties())
 	if err != nil || !virtual {
 		return err
 	}
 	field := "to"
-	if inFrom, err := tx.AnyVirtual(ctx, a.From); err != nil {
+	if inFrom, err := tx.AnyVirtual(ctx, a.Tenant, a.From); err != nil {
 		return err
 	} else if inFrom {
 		field = "from"

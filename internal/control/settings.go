@@ -50,7 +50,7 @@ func (s *Settings) Update(ctx context.Context, id masking.TenantID, edit func(*m
 			if err != nil {
 				return Configured{}, err
 			}
-			if t.Settings, err = s.adjust(ctx, tx, t.Settings, edit); err != nil {
+			if t.Settings, err = s.adjust(ctx, tx, t.ID, t.Settings, edit); err != nil {
 				return Configured{}, err
 			}
 			return s.configured(t), tx.UpdateTenant(ctx, t)
@@ -59,7 +59,7 @@ func (s *Settings) Update(ctx context.Context, id masking.TenantID, edit func(*m
 
 // adjust changes settings and refuses what no tenant may have. What is in force
 // already is not judged again: an old value must not keep others from changing.
-func (c *core) adjust(ctx context.Context, tx store.Tx, had masking.Settings, edit func(*masking.Settings) error) (masking.Settings, error) {
+func (c *core) adjust(ctx context.Context, tx store.Tx, tenant masking.TenantID, had masking.Settings, edit func(*masking.Settings) error) (masking.Settings, error) {
 	want := had
 	if edit != nil {
 		if err := edit(&want); err != nil {
@@ -74,21 +74,21 @@ func (c *core) adjust(ctx context.Context, tx store.Tx, had masking.Settings, ed
 			Message: "language must be one that this server speaks: " + strings.Join(c.languages, ", ")}
 	}
 	if want.Strangers.Forward != had.Strangers.Forward {
-		return want, checkForward(ctx, tx, want.Guards, want.Strangers.Forward)
+		return want, checkForward(ctx, tx, tenant, want.Guards, want.Strangers.Forward)
 	}
 	return want, nil
 }
 
 // checkForward refuses to send strangers to a number that may not be rung, and to
 // one that is in any tenant's pool: the call would come back to us.
-func checkForward(ctx context.Context, tx store.Tx, g masking.Guards, to e164.Number) error {
+func checkForward(ctx context.Context, tx store.Tx, tenant masking.TenantID, g masking.Guards, to e164.Number) error {
 	if to.IsZero() {
 		return nil
 	}
 	if !g.Permits(to) {
 		return masking.ErrNotPermitted("stranger_policy.forward_to")
 	}
-	virtual, err := tx.AnyVirtual(ctx, []e164.Number{to})
+	virtual, err := tx.AnyVirtual(ctx, tenant, []e164.Number{to})
 	if err != nil || !virtual {
 		return err
 	}

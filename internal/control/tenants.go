@@ -38,7 +38,7 @@ func (s *Tenants) Create(ctx context.Context, want NewTenant, once Once[Founded]
 	return change(ctx, s.core, operators, "make a tenant", once,
 		func(ctx context.Context, tx store.Tx, now time.Time) (Founded, error) {
 			t := masking.Tenant{ID: want.ID, Name: want.Name, Settings: masking.DefaultSettings(zone), CreatedAt: now}
-			if t.Settings, err = s.adjust(ctx, tx, t.Settings, want.Adjust); err != nil {
+			if t.Settings, err = s.adjust(ctx, tx, t.ID, t.Settings, want.Adjust); err != nil {
 				return Founded{}, err
 			}
 			sid, err := s.newID(masking.PrefixAccount, now)
@@ -93,7 +93,7 @@ func (s *Tenants) Update(ctx context.Context, id masking.TenantID, want TenantCh
 			if want.Name != nil {
 				t.Name = *want.Name
 			}
-			if t.Settings, err = s.adjust(ctx, tx, t.Settings, want.Adjust); err != nil {
+			if t.Settings, err = s.adjust(ctx, tx, t.ID, t.Settings, want.Adjust); err != nil {
 				return t, err
 			}
 			return t, tx.UpdateTenant(ctx, t)

@@ -118,10 +118,12 @@ type TenantWriter interface {
 // NumberReader reads the pools.
 type NumberReader interface {
 	// Number is one number of a tenant's pool, ErrNotFound if it is not his.
+	// Within an Update it is locked until the end of the transaction.
 	Number(ctx context.Context, tenant masking.TenantID, n e164.Number) (masking.VirtualNumber, error)
 	Numbers(ctx context.Context, tenant masking.TenantID, after string, limit int) ([]masking.VirtualNumber, error)
-	// AnyVirtual tells whether one of the numbers is in any tenant's pool.
-	AnyVirtual(ctx context.Context, numbers []e164.Number) (bool, error)
+	// AnyVirtual tells whether one of the numbers is in any tenant's pool. Within an
+	// Update, of the given tenant, none enters one until the end of the transaction.
+	AnyVirtual(ctx context.Context, tenant masking.TenantID, numbers []e164.Number) (bool, error)
 	// Usable are at most limit numbers of the tenant that answer the pick and
 	// that can carry these parties in an allocation by numbers: an exclusive one
 	// that no live claim closes, for any caller or of a PIN; a shared one on which

@@ -160,6 +160,12 @@ func (t *transaction) Exec(ctx context.Context, text string, args []any) (int64,
 	return n, t.note(err)
 }
 
+// Lock has nothing to do: there is one writer.
+func (t *transaction) Lock(sqlstore.Strength, string, ...any) {}
+
+// Ordered has nothing to do: events are numbered as they are written, by the one writer.
+func (t *transaction) Ordered(context.Context) error { return nil }
+
 // Try runs fn in a savepoint.
 func (t *transaction) Try(ctx context.Context, fn func() error) error {
 	if _, err := t.Exec(ctx, `SAVEPOINT try`, nil); err != nil {

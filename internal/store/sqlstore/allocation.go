@@ -33,8 +33,9 @@ func scanAllocation(_ *Reader, row Scanner) (a masking.Allocation, err error) {
 	return a, row.Scan(allocationDest(&a)...)
 }
 
-// Allocation reads one allocation of the tenant. The single writer is the lock.
+// Allocation reads one allocation of the tenant.
 func (r *Reader) Allocation(ctx context.Context, tenant masking.TenantID, id masking.AllocationID) (a masking.Allocation, err error) {
+	r.c.Lock(ForUpdate, `allocation WHERE id = ? AND tenant = ?`, id, tenant)
 	err = r.row(ctx, `SELECT `+allocationColumns+` FROM allocation a WHERE a.id = ? AND a.tenant = ?`,
 		[]any{id, tenant}, allocationDest(&a)...)
 	return a, absent(err)

@@ -12,9 +12,9 @@ func (r *Reader) AuditHead(ctx context.Context) (h masking.AuditHead, err error)
 	return h, r.row(ctx, `SELECT sequence, hash FROM audit_head WHERE id = 1`, nil, &h.Sequence, hashCol{&h.Hash})
 }
 
-// AppendAudit writes the entry after the last one. There is one writer, so
-// nothing comes between the read and the writes.
+// AppendAudit writes the entry after the last one.
 func (t *Tx) AppendAudit(ctx context.Context, e masking.AuditEntry) error {
+	t.c.Lock(ForUpdate, `audit_head WHERE id = 1`)
 	head, err := t.AuditHead(ctx)
 	if err != nil {
 		return err

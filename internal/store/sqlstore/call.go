@@ -210,10 +210,10 @@ func callQuery(f store.CallFilter, before time.Time) (text string, args []any) {
 		and(`(k.caller = ? OR k.callee = ?)`, f.Party.E164(), f.Party.E164())
 	}
 	if f.Answered != nil {
-		and(`(k.answered_at <> 0) = ?`, *f.Answered)
+		and(`(CASE WHEN k.answered_at <> 0 THEN 1 ELSE 0 END) = ?`, *f.Answered)
 	}
 	if f.Recorded != nil {
-		and(`(k.recorded <> 0) = ?`, *f.Recorded)
+		and(`k.recorded = ?`, *f.Recorded)
 	}
 	if f.Before != "" {
 		and(`(k.started_at, k.id) < (?, ?)`, millis(before), f.Before)
@@ -282,8 +282,8 @@ func (t *Tx) countCall(ctx context.Context, c masking.Call) error {
 	}
 	if c.Day != 0 && c.Refusal == "" { // one that is written late may be of a day before
 		text += `, day_calls = CASE WHEN day = ? THEN day_calls + 1 WHEN day < ? THEN 1 ELSE day_calls END,
-			day_talk_seconds = CASE WHEN day < ? THEN 0 ELSE day_talk_seconds END, day = MAX(day, ?)`
-		args = append(args, c.Day, c.Day, c.Day, c.Day)
+			day_talk_seconds = CASE WHEN day < ? THEN 0 ELSE day_talk_seconds END, day = CASE WHEN day < ? THEN ? ELSE day END`
+		args = append(args, c.Day, c.Day, c.Day, c.Day, c.Day)
 	}
 	_, err := t.exec(ctx, text+` WHERE id = ?`, append(args, c.Allocation)...)
 	return err
@@ -323,7 +323,7 @@ func (t *Tx) AnswerCall(ctx context.Context, c masking.Call) (changed bool, err 
 	}
 	var allocation masking.AllocationID
 	err = t.row(ctx, `UPDATE call SET callee = ?, direction = ?, answered_at = ?, ring_time = ?, attempts = ?,
-		recorded = MAX(recorded, ?) WHERE id = ? AND tenant = ? AND answered_at = 0 AND ended_at = 0 RETURNING allocation`,
+		recorded = recorded | ? WHERE id = ? AND tenant = ? AND answered_at = 0 AND ended_at = 0 RETURNING allocation`,
 		[]any{c.Callee.E164(), c.Direction, millis(c.AnsweredAt), c.RingTime.Milliseconds(), attempts,
 			c.Recorded, c.ID, c.Tenant}, &allocation)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -371,7 +371,7 @@ func (t *Tx) writeEnd(ctx context.Context, c masking.Call) (allocation masking.A
 		return "", err
 	}
 	err = t.row(ctx, `UPDATE call SET callee = ?, direction = ?, ended_at = ?, ring_time = ?, talk_time = ?, cause = ?, refusal = ?, attempts = ?,
-		recorded = MAX(recorded, ?), quality = ?, ladder = ? WHERE id = ? AND tenant = ? AND ended_at = 0 AND (answered_at <> 0 OR ? = 0) RETURNING allocation`,
+		recorded = recorded | ?, quality = ?, ladder = ? WHERE id = ? AND tenant = ? AND ended_at = 0 AND (answered_at <> 0 OR CAST(? AS BIGINT) = 0) RETURNING allocation`,
 		[]any{c.Callee.E164(), c.Direction, millis(c.EndedAt), c.RingTime.Milliseconds(), c.TalkTime.Milliseconds(),
 			c.Cause, c.Refusal, attempts, c.Recorded, qualityText(c.Quality), blobOf(c.Ladder), c.ID, c.Tenant, millis(c.AnsweredAt)}, &allocation)
 	return allocation, err
@@ -403,19 +403,26 @@ func (t *Tx) checkCall(ctx context.Context, c masking.Call) error {
 // AppendEvent writes an event to the outbox, once.
 func (t *Tx) AppendEvent(ctx context.Context, e masking.Event) error {
 	_, err := t.exec(ctx, `INSERT INTO event (id, type, tenant, allocation, call, at, reached, data)
-		VALUES (?, ?, ?, ?, ?, ?, MAX(?, COALESCE((SELECT MAX(reached) FROM event WHERE tenant = ?), 0)), ?) ON CONFLICT (id) DO NOTHING`,
+		VALUES (?, ?, ?, ?, ?, ?, (SELECT MAX(r.at) FROM (SELECT CAST(? AS BIGINT) AS at UNION ALL SELECT MAX(reached) FROM event WHERE tenant = ?) r), ?)
+		ON CONFLICT (id) DO NOTHING`,
 		e.ID, e.Type, e.Tenant, e.Allocation, e.Call, millis(e.At), millis(e.At), e.Tenant, string(e.Data))
 	return inserted("an event", err)
 }
 
 // Events are a page of the outbox, oldest first.
 func (r *Reader) Events(ctx context.Context, f store.EventFilter) ([]store.StoredEvent, error) {
+	if err := r.c.Ordered(ctx); err != nil {
+		return nil, err
+	}
 	text, args := eventQuery(f)
 	return list(ctx, r, text, args, scanEvent)
 }
 
 // LastEvent is the greatest cursor.
 func (r *Reader) LastEvent(ctx context.Context) (cursor int64, err error) {
+	if err := r.c.Ordered(ctx); err != nil {
+		return 0, err
+	}
 	return cursor, r.row(ctx, `SELECT COALESCE(MAX(cursor), 0) FROM event`, nil, &cursor)
 }
 
@@ -432,8 +439,8 @@ func eventQuery(f store.EventFilter) (text string, args []any) {
 	} else {
 		// No event before the first that reached since is as late; where none
 		// reached it, the bound is NULL and nothing is above it.
-		and(`e.cursor >= MAX(? + 1, (SELECT s.cursor FROM event s WHERE s.tenant = ? AND s.reached >= ?
-			ORDER BY s.reached, s.cursor LIMIT 1))`, f.After, f.Tenant, millis(f.Since))
+		and(`e.cursor > ? AND e.cursor >= (SELECT s.cursor FROM event s WHERE s.tenant = ? AND s.reached >= ?
+			ORDER BY s.reached, s.cursor LIMIT 1)`, f.After, f.Tenant, millis(f.Since))
 	}
 	if !f.Since.IsZero() {
 		and(`e.at >= ?`, millis(f.Since))

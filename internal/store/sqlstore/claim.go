@@ -64,6 +64,7 @@ func (t *Tx) Hold(ctx context.Context, a masking.Allocation, sharing masking.Sha
 // hold is Hold without the way back.
 func (t *Tx) hold(ctx context.Context, a masking.Allocation, sharing masking.Sharing, now time.Time) error {
 	claims := a.Claims(sharing)
+	t.c.Lock(ForUpdate, `virtual_number WHERE number = ?`, a.VirtualNumber.E164())
 	if t.unclaimed != a.ID {
 		if err := t.releaseOthers(ctx, a.ID, claims); err != nil {
 			return err
@@ -115,7 +116,7 @@ func (t *Tx) hold(ctx context.Context, a masking.Allocation, sharing masking.Sha
 
 // checkOther refuses where an exclusive number would carry an allocation by
 // numbers and another one with PINs: their claims have no key in common.
-// There is one writer, so nobody comes between this and the claims.
+// The number is locked, so nobody comes between this and the claims.
 func (t *Tx) checkOther(ctx context.Context, a masking.Allocation, now time.Time) error {
 	text := `SELECT 1 FROM claim WHERE virtual_number = ? AND caller = '` + masking.AnyCaller + `' AND expires_at > ? AND allocation <> ?`
 	if a.Product() == masking.GreenVN {
@@ -132,7 +133,7 @@ func (t *Tx) checkOther(ctx context.Context, a masking.Allocation, now time.Time
 // checkSilent refuses where a number would stand in a and in another live
 // allocation on a shared number, and could call in one of the two. Two that may
 // call are left to the key of claim, as PINs are, by which nobody meets anybody
-// else. There is one writer, so nobody comes between this and the claims.
+// else. The number is locked, so nobody comes between this and the claims.
 func (t *Tx) checkSilent(ctx context.Context, a masking.Allocation, now time.Time) error {
 	if a.Product() == masking.GreenPin {
 		return nil
@@ -156,11 +157,11 @@ func (t *Tx) checkSilent(ctx context.Context, a masking.Allocation, now time.Tim
 // it to an allocation by numbers, where the automatic choice looks: that for any
 // caller, or that of a PIN. The latest PIN is looked up for each length.
 func (t *Tx) noteBusy(ctx context.Context, virtual string) error {
-	_, err := t.exec(ctx, `UPDATE virtual_number SET busy_until = MAX(
-		COALESCE((SELECT expires_at FROM claim WHERE virtual_number = ? AND caller = '`+masking.AnyCaller+`'), 0),
-		COALESCE((SELECT MAX((SELECT MAX(expires_at) FROM claim INDEXED BY claim_pin
-			WHERE virtual_number = ? AND length(caller) = k.column1 AND `+pinClaims+`))
-			FROM (VALUES `+pinKeyRows+`) k), 0))
+	_, err := t.exec(ctx, `UPDATE virtual_number SET busy_until = COALESCE((SELECT MAX(until.at) FROM (
+		SELECT expires_at AS at FROM claim WHERE virtual_number = ? AND caller = '`+masking.AnyCaller+`' UNION ALL
+		SELECT (SELECT MAX(expires_at) FROM claim INDEXED BY claim_pin
+			WHERE virtual_number = ? AND length(caller) = k.column1 AND `+pinClaims+`)
+			FROM (VALUES `+pinKeyRows+`) k) until), 0)
 		WHERE number = ? AND sharing = '`+string(masking.Exclusive)+`'`, virtual, virtual, virtual)
 	return err
 }

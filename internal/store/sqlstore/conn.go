@@ -23,9 +23,9 @@ type Scanner interface{ Scan(dest ...any) error }
 
 // Conn runs the statements of one transaction, for one goroutine.
 //
-// After an error that is neither a broken key (ErrDuplicate, ErrOrphan) nor
-// sql.ErrNoRows the transaction is lost: every further statement gives that error
-// again, and it does not commit.
+// After an error that is not sql.ErrNoRows the transaction may be lost: every further
+// statement gives that error again, and it does not commit. What breaks a key
+// (ErrDuplicate, ErrOrphan) within Try loses no more than Try undoes.
 type Conn interface {
 	// Row scans the one row of a query; sql.ErrNoRows if there is none.
 	Row(ctx context.Context, text string, args []any, dest ...any) error
@@ -33,6 +33,13 @@ type Conn interface {
 	Query(ctx context.Context, text string, args []any, scan func(Scanner) error) error
 	// Exec tells how many rows a statement has changed.
 	Exec(ctx context.Context, text string, args []any) (int64, error)
+	// Lock locks rows, a table and its condition, to the end of an Update and within
+	// it before the next statement. An engine with one writer has nothing to do, and
+	// there is nothing to do in a View.
+	Lock(strength Strength, rows string, args ...any)
+	// Ordered comes before statements that read events: all that have been committed
+	// have their cursors then.
+	Ordered(ctx context.Context) error
 	// Try runs fn in a savepoint and goes back to it if fn gives an error.
 	Try(ctx context.Context, fn func() error) error
 	// Zones are the store's time zones.
@@ -45,6 +52,15 @@ var (
 	ErrOrphan    = errors.New("store: a row refers to one that is not there")
 )
 
+// Strength is how rows are locked.
+type Strength string
+
+// The locks of rows: against everybody, and against those who lock ForUpdate.
+const (
+	ForUpdate   Strength = "FOR UPDATE"
+	ForKeyShare Strength = "FOR KEY SHARE"
+)
+
 // Reader answers a View.
 type Reader struct{ c Conn }
 
@@ -52,6 +68,7 @@ type Reader struct{ c Conn }
 type Tx struct {
 	Reader
 	unclaimed masking.AllocationID // inserted by this closure, and holding nothing yet
+	entering  bool                 // numbers enter pools: nobody who checks parties comes between
 }
 
 var (
@@ -102,6 +119,15 @@ func list[T any](ctx context.Context, r *Reader, text string, args []any, scan f
 // exec runs a statement and tells how many rows it changed.
 func (t *Tx) exec(ctx context.Context, text string, args ...any) (int64, error) {
 	return t.c.Exec(ctx, text, args)
+}
+
+// insert runs an INSERT that may meet a taken key: a refusal, after which the
+// transaction goes on.
+func (t *Tx) insert(ctx context.Context, what, text string, args ...any) error {
+	return t.c.Try(ctx, func() error {
+		_, err := t.exec(ctx, text, args...)
+		return inserted(what, err)
+	})
 }
 
 // absent makes a missing row the domain's ErrNotFound.

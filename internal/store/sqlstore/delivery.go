@@ -67,7 +67,7 @@ func (t *Tx) FinishAttempt(ctx context.Context, d masking.Delivery) (changed boo
 	}
 	// One that let an earlier event go first while it was under way waits on.
 	ended := d.Status == masking.DeliveryDelivered || d.Status == masking.DeliveryDead
-	n, err := t.exec(ctx, `UPDATE delivery SET status = CASE WHEN ? THEN ? ELSE status END, due_at = ?, tries = ?, finished_at = ?, attempts = ?
+	n, err := t.exec(ctx, `UPDATE delivery SET status = CASE WHEN ? = 1 THEN ? ELSE status END, due_at = ?, tries = ?, finished_at = ?, attempts = ?
 		WHERE webhook = ? AND event = ? AND status IN ('pending', 'queued')`,
 		ended, d.Status, millis(d.Due), d.Tries, millis(d.FinishedAt), text, d.Webhook, d.Cursor)
 	if err != nil || n == 0 || !ended {
@@ -78,7 +78,7 @@ func (t *Tx) FinishAttempt(ctx context.Context, d masking.Delivery) (changed boo
 
 // ForgetDeliveries removes what has been known long enough.
 func (t *Tx) ForgetDeliveries(ctx context.Context, s masking.DeliveryStatus, before time.Time, limit int) (int, error) {
-	n, err := t.exec(ctx, `DELETE FROM delivery WHERE rowid IN (SELECT rowid FROM delivery
+	n, err := t.exec(ctx, `DELETE FROM delivery WHERE (webhook, event) IN (SELECT webhook, event FROM delivery
 		WHERE status = ? AND finished_at <> 0 AND finished_at < ? ORDER BY finished_at LIMIT ?)`, s, millis(before), limit)
 	return int(n), err
 }

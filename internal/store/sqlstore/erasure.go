@@ -73,10 +73,9 @@ func (r *Reader) DueErasures(ctx context.Context, now time.Time, limit int) ([]m
 
 // InsertErasure writes a new erasure.
 func (t *Tx) InsertErasure(ctx context.Context, e masking.Erasure) error {
-	_, err := t.exec(ctx, `INSERT INTO erasure (`+erasureColumns+`) VALUES (`+marks(12)+`)`,
+	return t.insert(ctx, "an erasure with this id", `INSERT INTO erasure (`+erasureColumns+`) VALUES (`+marks(12)+`)`,
 		e.ID, e.Tenant, e.Digest[:], blob(e.Number), e.Part, e.Place, e.Waiting, removedText(e.Removed),
 		millis(e.CreatedAt), millis(e.DueAt), millis(e.FinishedAt), e.Blocked)
-	return inserted("an erasure with this id", err)
 }
 
 // UpdateErasure writes how far an erasure has come.
@@ -89,8 +88,8 @@ func (t *Tx) UpdateErasure(ctx context.Context, e masking.Erasure) error {
 // HeldOf goes through the tenant's recordings under legal hold, which are few.
 func (r *Reader) HeldOf(ctx context.Context, tenant masking.TenantID, n e164.Number, limit int) ([]masking.CallID, error) {
 	return list(ctx, r, `SELECT g.call FROM recording g JOIN call k ON k.id = g.call
-		WHERE g.tenant = ? AND g.held = 1 AND g.status <> 'deleted' AND (k.caller = ? OR k.callee = ? OR instr(k.attempts, ?) > 0)
-		ORDER BY g.call LIMIT ?`, []any{tenant, n.E164(), n.E164(), `"` + n.E164() + `"`, most(limit)},
+		WHERE g.tenant = ? AND g.held = 1 AND g.status <> 'deleted' AND (k.caller = ? OR k.callee = ? OR k.attempts LIKE ?)
+		ORDER BY g.call LIMIT ?`, []any{tenant, n.E164(), n.E164(), `%"` + n.E164() + `"%`, most(limit)},
 		func(_ *Reader, row Scanner) (id masking.CallID, err error) { return id, row.Scan(&id) })
 }
 
@@ -103,6 +102,9 @@ func (r *Reader) ForwardsTo(ctx context.Context, tenant masking.TenantID, n e164
 
 // FindTraces goes along an index and looks into each row.
 func (r *Reader) FindTraces(ctx context.Context, t store.Traces) (keys []string, next string, err error) {
+	if err := r.c.Ordered(ctx); err != nil {
+		return nil, "", err
+	}
 	text, args, err := tracesQuery(t)
 	if err != nil {
 		return nil, "", err
@@ -128,21 +130,21 @@ func (r *Reader) FindTraces(ctx context.Context, t store.Traces) (keys []string,
 // tracesQuery writes the query of a part: key, place and whether the row has the
 // digits of the number somewhere.
 func tracesQuery(t store.Traces) (text string, args []any, err error) {
-	digits, until := t.Number.Digits(), millis(t.Until)
+	digits, until := `%`+t.Number.Digits()+`%`, millis(t.Until)
 	switch t.Part {
 	case masking.EraseAllocations:
-		return `SELECT id, id, instr(from_numbers || ' ' || to_numbers || ' ' || to_began || ' ' || to_answered || ' ' || from_began || ' ' ||
-			from_answered || ' ' || custom_field, ?) > 0 FROM allocation
+		return `SELECT id, id, from_numbers || ' ' || to_numbers || ' ' || to_began || ' ' || to_answered || ' ' || from_began || ' ' ||
+			from_answered || ' ' || custom_field LIKE ? FROM allocation
 			WHERE tenant = ? AND id > ? AND created_at <= ? ORDER BY id LIMIT ?`, []any{digits, t.Tenant, t.After, until}, nil
 	case masking.EraseCalls:
 		started, id, _ := strings.Cut(t.After, " ")
 		ms, _ := strconv.ParseInt(started, 10, 64) // no place is the first
-		return `SELECT id, started_at || ' ' || id, instr(caller || ' ' || callee || ' ' || attempts || ' ' || custom_field, ?) > 0 FROM call
+		return `SELECT id, started_at || ' ' || id, caller || ' ' || callee || ' ' || attempts || ' ' || custom_field LIKE ? FROM call
 			WHERE tenant = ? AND (started_at, id) > (?, ?) AND started_at <= ? ORDER BY started_at, id LIMIT ?`,
 			[]any{digits, t.Tenant, ms, id, until}, nil
 	case masking.EraseEvents:
 		cursor, _ := strconv.ParseInt(t.After, 10, 64)
-		return `SELECT CAST(cursor AS TEXT), CAST(cursor AS TEXT), instr(data, ?) > 0 FROM event
+		return `SELECT CAST(cursor AS TEXT), CAST(cursor AS TEXT), data LIKE ? FROM event
 			WHERE tenant = ? AND cursor > ? ORDER BY cursor LIMIT ?`, []any{digits, t.Tenant, cursor}, nil
 	}
 	return "", nil, fmt.Errorf("store: there are no traces in %q", t.Part)
@@ -285,7 +287,11 @@ func (e *eraser) event(ctx context.Context, key string) error {
 		call, allocation, data string
 		at                     time.Time
 	)
-	err := e.row(ctx, `SELECT call, allocation, at, data FROM event WHERE cursor = ? AND tenant = ?`, []any{key, e.Tenant},
+	cursor, err := strconv.ParseInt(key, 10, 64)
+	if err != nil {
+		return fmt.Errorf("store: an event has no key %q", key)
+	}
+	err = e.row(ctx, `SELECT call, allocation, at, data FROM event WHERE cursor = ? AND tenant = ?`, []any{cursor, e.Tenant},
 		&call, &allocation, timeCol{&at}, &data)
 	if err != nil {
 		return absent(err)
@@ -300,7 +306,7 @@ func (e *eraser) event(ctx context.Context, key string) error {
 		}
 	}
 	e.done.Events++
-	return exactlyOne(e.exec(ctx, `UPDATE event SET data = ? WHERE cursor = ?`, erased, key))
+	return exactlyOne(e.exec(ctx, `UPDATE event SET data = ? WHERE cursor = ?`, erased, cursor))
 }
 
 // older tells whether a later event is about a call or an allocation that the

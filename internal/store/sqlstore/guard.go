@@ -76,9 +76,8 @@ func (r *Reader) BlockedCallers(ctx context.Context, tenant masking.TenantID, af
 
 // BlockCaller puts a caller on the list, or changes his note.
 func (t *Tx) BlockCaller(ctx context.Context, b store.BlockedCaller) error {
-	_, err := t.exec(ctx, `INSERT INTO blocked_caller (tenant, number, note, created_at) VALUES (?, ?, ?, ?)
+	return t.insert(ctx, "a blocked caller", `INSERT INTO blocked_caller (tenant, number, note, created_at) VALUES (?, ?, ?, ?)
 		ON CONFLICT (tenant, number) DO UPDATE SET note = excluded.note`, b.Tenant, b.Number.E164(), b.Note, millis(b.CreatedAt))
-	return inserted("a blocked caller", err)
 }
 
 // UnblockCaller takes a caller off the list.

@@ -45,6 +45,7 @@ func texts(args []any, numbers []e164.Number) []any {
 
 // Number reads one number of the tenant's pool.
 func (r *Reader) Number(ctx context.Context, tenant masking.TenantID, n e164.Number) (v masking.VirtualNumber, err error) {
+	r.c.Lock(ForUpdate, `virtual_number WHERE number = ? AND tenant = ?`, n.E164(), tenant)
 	err = r.row(ctx, `SELECT `+numberColumns+` FROM virtual_number n WHERE n.number = ? AND n.tenant = ?`,
 		[]any{n.E164(), tenant}, numberDest(&v)...)
 	return v, absent(err)
@@ -56,11 +57,13 @@ func (r *Reader) Numbers(ctx context.Context, tenant masking.TenantID, after str
 		WHERE n.tenant = ? AND n.number > ? ORDER BY n.number LIMIT ?`, []any{tenant, after, most(limit)}, scanNumber)
 }
 
-// AnyVirtual tells whether one of the numbers is in any pool.
-func (r *Reader) AnyVirtual(ctx context.Context, numbers []e164.Number) (bool, error) {
+// AnyVirtual tells whether one of the numbers is in any pool. Within an Update the
+// row of the tenant is locked, for which InsertNumber waits.
+func (r *Reader) AnyVirtual(ctx context.Context, tenant masking.TenantID, numbers []e164.Number) (bool, error) {
 	if len(numbers) == 0 {
 		return false, nil
 	}
+	r.c.Lock(ForKeyShare, `tenant WHERE id = ?`, tenant)
 	return r.found(ctx, `SELECT 1 FROM virtual_number WHERE number IN (`+marks(len(numbers))+`) LIMIT 1`, texts(nil, numbers)...)
 }
 
@@ -138,6 +141,10 @@ func (r *Reader) EarliestRelease(ctx context.Context, tenant masking.TenantID, p
 
 // InsertNumber puts a number into a pool.
 func (t *Tx) InsertNumber(ctx context.Context, n masking.VirtualNumber, now time.Time) error {
+	if !t.entering {
+		t.c.Lock(ForUpdate, `tenant WHERE id <> '' ORDER BY id`)
+		t.entering = true
+	}
 	party, err := t.found(ctx, `SELECT 1 FROM party WHERE number = ? AND until > ? LIMIT 1`, n.Number.E164(), millis(now))
 	if err != nil {
 		return err
@@ -145,11 +152,10 @@ func (t *Tx) InsertNumber(ctx context.Context, n masking.VirtualNumber, now time
 	if party {
 		return stillInUse("the number is a party of an active allocation")
 	}
-	_, err = t.exec(ctx, `INSERT INTO virtual_number (number, tenant, sharing, region, type, load, rested_at, busy_until, created_at,
+	return t.insert(ctx, "the number in a pool", `INSERT INTO virtual_number (number, tenant, sharing, region, type, load, rested_at, busy_until, created_at,
 		stranger_action, stranger_forward, stranger_url) VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?)`,
 		n.Number.E164(), n.Tenant, n.Sharing, n.Region, n.Type, n.Load, millis(n.RestedAt), millis(n.CreatedAt),
 		n.Strangers.Action, n.Strangers.Forward.E164(), n.Strangers.URL)
-	return inserted("the number in a pool", err)
 }
 
 // UpdateNumber writes region, type, sharing and what strangers get.
@@ -187,8 +193,7 @@ func (t *Tx) DeleteNumber(ctx context.Context, tenant masking.TenantID, n e164.N
 	return exactlyOne(t.exec(ctx, `DELETE FROM virtual_number WHERE number = ? AND tenant = ?`, n.E164(), tenant))
 }
 
-// checkIdle refuses while an allocation on the number is active. There is one
-// writer, so none can come between this and the change.
+// checkIdle refuses while an allocation on the number, which is locked, is active.
 func (t *Tx) checkIdle(ctx context.Context, n e164.Number, now time.Time) error {
 	active, err := t.found(ctx, `SELECT 1 FROM allocation WHERE virtual_number = ? AND ended_at = 0 AND expires_at > ? LIMIT 1`,
 		n.E164(), millis(now))

@@ -62,7 +62,7 @@ func (r *Reader) PINLengths(ctx context.Context, virtual e164.Number, now time.T
 // PINCount counts live PINs of one length, which lie together.
 func (r *Reader) PINCount(ctx context.Context, virtual e164.Number, length int, now time.Time, limit int) (n int, err error) {
 	err = r.row(ctx, `SELECT COUNT(*) FROM (SELECT 1 FROM claim INDEXED BY claim_pin
-		WHERE virtual_number = ? AND length(caller) = ? AND expires_at > ? AND `+pinClaims+` LIMIT ?)`,
+		WHERE virtual_number = ? AND length(caller) = ? AND expires_at > ? AND `+pinClaims+` LIMIT ?) counted`,
 		[]any{virtual.E164(), length + 1, millis(now), most(limit)}, &n)
 	return n, err
 }
@@ -71,6 +71,7 @@ func (r *Reader) PINCount(ctx context.Context, virtual e164.Number, length int, 
 // begins with it: that comes after its own key and before the one that ends in
 // ':', which comes after '9'.
 func (r *Reader) PINFree(ctx context.Context, virtual e164.Number, pin masking.PIN, now time.Time) (bool, error) {
+	r.c.Lock(ForUpdate, `virtual_number WHERE number = ?`, virtual.E164())
 	key := pin.Claimant()
 	args := []any{virtual.E164(), millis(now)}
 	for n := masking.MinPINLength + 1; n <= len(key); n++ {
@@ -92,7 +93,7 @@ func (t *Tx) CountWrong(ctx context.Context, whose []masking.TriesOf, now time.T
 	for _, k := range whose {
 		_, err := t.exec(ctx, `INSERT INTO pin_try (virtual_number, allocation, caller, wrong, last_at) VALUES (?, ?, ?, 1, ?)
 			ON CONFLICT (virtual_number, allocation, caller) DO UPDATE SET
-			wrong = CASE WHEN pin_try.last_at <= ? THEN 1 ELSE pin_try.wrong + 1 END, last_at = MAX(pin_try.last_at, excluded.last_at)`,
+			wrong = CASE WHEN pin_try.last_at <= ? THEN 1 ELSE pin_try.wrong + 1 END, last_at = CASE WHEN pin_try.last_at > excluded.last_at THEN pin_try.last_at ELSE excluded.last_at END`,
 			k.VirtualNumber.E164(), k.Allocation, k.Caller.E164(), millis(now), millis(now.Add(-k.Forgets())))
 		if err != nil {
 			return err

@@ -27,10 +27,9 @@ func (r *Reader) Prompt(ctx context.Context, tenant masking.TenantID, language, 
 
 // PutPrompt writes an announcement in place of the one there is.
 func (t *Tx) PutPrompt(ctx context.Context, p store.Prompt) error {
-	_, err := t.exec(ctx, `INSERT INTO prompt (tenant, language, name, updated_at, audio) VALUES (?, ?, ?, ?, ?)
+	return t.insert(ctx, "the announcement", `INSERT INTO prompt (tenant, language, name, updated_at, audio) VALUES (?, ?, ?, ?, ?)
 		ON CONFLICT (tenant, language, name) DO UPDATE SET updated_at = excluded.updated_at, audio = excluded.audio`,
 		p.Tenant, p.Language, p.Name, millis(p.UpdatedAt), blob(p.Audio))
-	return inserted("the announcement", err)
 }
 
 // DeletePrompt removes an announcement; ErrNotFound if there is none.

@@ -15,7 +15,7 @@ const (
 		AND NOT EXISTS (SELECT 1 FROM recording g WHERE g.call = k.id AND (g.status IN ('recording', 'stored') OR g.key <> ''))
 		ORDER BY k.started_at, k.id LIMIT ?`
 
-	oldEvents = ` FROM event e WHERE e.tenant = ? AND e.reached < ?
+	oldEvents = ` FROM event e WHERE e.tenant = ? AND e.reached < ? AND e.cursor > 0
 		AND NOT EXISTS (SELECT 1 FROM webhook w WHERE w.tenant = e.tenant AND w.active = 1 AND (w.cursor < e.cursor
 			OR EXISTS (SELECT 1 FROM delivery d WHERE d.webhook = w.id AND d.event = e.cursor AND d.status IN ('pending', 'queued'))))
 		ORDER BY e.reached, e.cursor LIMIT ?`

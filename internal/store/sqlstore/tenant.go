@@ -86,7 +86,7 @@ func (t *Tx) InsertTenant(ctx context.Context, v masking.Tenant) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.exec(ctx, `INSERT INTO tenant (id, account_sid, name, zone, created_at, rate_per_second, rate_burst,
+	return t.insert(ctx, "a tenant with this id or account SID", `INSERT INTO tenant (id, account_sid, name, zone, created_at, rate_per_second, rate_burst,
 		max_duration, ring_each, ring_total, country, language, pin_length, pin_fallback,
 		stranger_action, stranger_forward, stranger_url, recording_notice, recording_retention,
 		ring_strategy, max_calls, max_allocation_calls, max_caller_rate, max_call, end_with_allocation, retention,
@@ -94,7 +94,6 @@ func (t *Tx) InsertTenant(ctx context.Context, v masking.Tenant) error {
 		velocity_window, velocity_caller, velocity_allocation, velocity_tenant, velocity_block)
 		VALUES (`+marks(35)+`)`,
 		append([]any{v.ID, v.AccountSID, v.Name, zone, millis(v.CreatedAt)}, settingsArgs(v.Settings)...)...)
-	return inserted("a tenant with this id or account SID", err)
 }
 
 // UpdateTenant writes everything but the creation.
@@ -162,9 +161,8 @@ func (t *Tx) DeleteTenant(ctx context.Context, id masking.TenantID) error {
 
 // InsertToken writes a new token of an existing tenant.
 func (t *Tx) InsertToken(ctx context.Context, v masking.Token) error {
-	_, err := t.exec(ctx, `INSERT INTO token (id, tenant, label, hash, created_at) VALUES (?, ?, ?, ?, ?)`,
+	return t.insert(ctx, "a token with this id", `INSERT INTO token (id, tenant, label, hash, created_at) VALUES (?, ?, ?, ?, ?)`,
 		v.ID, v.Tenant, v.Label, v.Hash[:], millis(v.CreatedAt))
-	return inserted("a token with this id", err)
 }
 
 // DeleteToken removes a token of the tenant; ErrNotFound if it is not his.

@@ -95,9 +95,8 @@ func (r *Reader) Trunks(ctx context.Context) ([]masking.Trunk, error) {
 
 // InsertTrunk writes a new trunk.
 func (t *Tx) InsertTrunk(ctx context.Context, v masking.Trunk) error {
-	_, err := t.exec(ctx, `INSERT INTO trunk (`+trunkColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+	return t.insert(ctx, "a trunk with this name", `INSERT INTO trunk (`+trunkColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		slices.Concat([]any{v.Name}, trunkValues(v), []any{millis(v.CreatedAt), millis(v.UpdatedAt)})...)
-	return inserted("a trunk with this name", err)
 }
 
 // UpdateTrunk writes everything but the creation.

@@ -47,6 +47,9 @@ func (r *Reader) Webhooks(ctx context.Context, tenant masking.TenantID) ([]maski
 
 // IdleWebhooks are the endpoints with something to do: two searches for each.
 func (r *Reader) IdleWebhooks(ctx context.Context, owner string, now time.Time) ([]masking.Webhook, error) {
+	if err := r.c.Ordered(ctx); err != nil {
+		return nil, err
+	}
 	return list(ctx, r, `SELECT `+webhookColumns+` FROM webhook w
 		WHERE w.active = 1 AND (w.owner = ? OR w.leased_until <= ?) AND (
 			EXISTS (SELECT 1 FROM event e WHERE e.tenant = w.tenant AND e.cursor > w.cursor)
@@ -56,7 +59,10 @@ func (r *Reader) IdleWebhooks(ctx context.Context, owner string, now time.Time) 
 
 // EventPlace is the cursor of an event of the tenant.
 func (r *Reader) EventPlace(ctx context.Context, tenant masking.TenantID, id masking.EventID) (cursor int64, err error) {
-	err = r.row(ctx, `SELECT cursor FROM event WHERE id = ? AND tenant = ?`, []any{id, tenant}, &cursor)
+	if err := r.c.Ordered(ctx); err != nil {
+		return 0, err
+	}
+	err = r.row(ctx, `SELECT cursor FROM event WHERE id = ? AND tenant = ? AND cursor > 0`, []any{id, tenant}, &cursor)
 	return cursor, absent(err)
 }
 
@@ -111,16 +117,15 @@ func (r *Reader) Deliveries(ctx context.Context, f store.DeliveryFilter) ([]mask
 
 // CountDeliveries counts no further than the limit.
 func (r *Reader) CountDeliveries(ctx context.Context, id masking.WebhookID, s masking.DeliveryStatus, limit int) (n int, err error) {
-	err = r.row(ctx, `SELECT COUNT(*) FROM (SELECT 1 FROM delivery WHERE webhook = ? AND status = ? LIMIT ?)`, []any{id, s, limit}, &n)
+	err = r.row(ctx, `SELECT COUNT(*) FROM (SELECT 1 FROM delivery WHERE webhook = ? AND status = ? LIMIT ?) counted`, []any{id, s, limit}, &n)
 	return n, err
 }
 
 // InsertWebhook writes a new endpoint.
 func (t *Tx) InsertWebhook(ctx context.Context, w masking.Webhook) error {
-	_, err := t.exec(ctx, `INSERT INTO webhook (url, event_types, active, numbers, gone_at, secret, old_secret, old_until, updated_at,
+	return t.insert(ctx, "an endpoint with this id", `INSERT INTO webhook (url, event_types, active, numbers, gone_at, secret, old_secret, old_until, updated_at,
 		id, tenant, cursor, created_at, owner, leased_until) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', 0)`,
 		append(webhookValues(w), w.ID, w.Tenant, w.Cursor, millis(w.CreatedAt))...)
-	return inserted("an endpoint with this id", err)
 }
 
 // UpdateWebhook writes what its tenant and its answers may change.

@@ -102,7 +102,7 @@ func Create(ctx context.Context, s store.Store, a masking.Allocation, now time.T
 }
 
 func create(ctx context.Context, tx store.Tx, a masking.Allocation, now time.Time) error {
-	virtual, err := tx.AnyVirtual(ctx, a.Parties())
+	virtual, err := tx.AnyVirtual(ctx, a.Tenant, a.Parties())
 	if err != nil {
 		return err
 	}

@@ -105,7 +105,7 @@ func anyVirtual(b *bench) {
 		{nil, false}, {People(1, 2, 3), false}, {[]e164.Number{Virtual(3)}, true},
 		{append(People(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19), Virtual(1)), true},
 	} {
-		equal(b, get(b, func(ctx context.Context, tx store.Reader) (bool, error) { return tx.AnyVirtual(ctx, c.numbers) }), c.want)
+		equal(b, get(b, func(ctx context.Context, tx store.Reader) (bool, error) { return tx.AnyVirtual(ctx, "acme", c.numbers) }), c.want)
 	}
 }
 

@@ -283,7 +283,7 @@ func (d *Director) Consult(ctx context.Context, a masking.Ask, r masking.Ruling)
 	case masking.AskPIN, masking.Reject:
 		r.Then = answer.Action
 	case masking.Forward:
-		if to, ok := d.forwardable(ctx, a, answer.ForwardTo); ok && r.Plan.Tenant.Settings.Guards.Permits(to) {
+		if to, ok := d.forwardable(ctx, r.Plan.Tenant.ID, a, answer.ForwardTo); ok && r.Plan.Tenant.Settings.Guards.Permits(to) {
 			return d.forward(ctx, a, r, to)
 		}
 		d.log.Warn("a tenant's server forwards a stranger to no number that can be rung", "call", string(a.Call), "tenant", string(r.Plan.Tenant.ID))
@@ -308,14 +308,14 @@ func (d *Director) forward(ctx context.Context, a masking.Ask, r masking.Ruling,
 
 // forwardable reads a number that a stranger may be sent to: one that the tenant
 // may ring, no emergency service, nobody's virtual number, which would come back to us, and not himself.
-func (d *Director) forwardable(ctx context.Context, a masking.Ask, text string) (e164.Number, bool) {
+func (d *Director) forwardable(ctx context.Context, tenant masking.TenantID, a masking.Ask, text string) (e164.Number, bool) {
 	to, err := e164.Parse(text)
 	if err != nil || e164.Emergency(text) || to == a.Caller {
 		return e164.Number{}, false
 	}
 	virtual := true
 	err = d.store.View(ctx, func(ctx context.Context, tx store.Reader) (err error) {
-		virtual, err = tx.AnyVirtual(ctx, []e164.Number{to})
+		virtual, err = tx.AnyVirtual(ctx, tenant, []e164.Number{to})
 		return err
 	})
 	return to, err == nil && !virtual

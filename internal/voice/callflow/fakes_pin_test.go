@@ -83,7 +83,7 @@ func (tx *memoryTx) CountWrong(_ context.Context, whose []masking.TriesOf, now t
 	return tx.m.poison[""]
 }
 
-func (tx *memoryTx) AnyVirtual(_ context.Context, numbers []e164.Number) (bool, error) {
+func (tx *memoryTx) AnyVirtual(_ context.Context, _ masking.TenantID, numbers []e164.Number) (bool, error) {
 	for k := range tx.m.routes {
 		if slices.ContainsFunc(numbers, func(n e164.Number) bool { return n.E164() == k[0] }) {
 			return true, nil

@@ -121,7 +121,7 @@ func viaStore(ctx context.Context, o settings, name string) (func(masking.Alloca
 }
 
 func create(ctx context.Context, tx store.Tx, a masking.Allocation) error {
-	virtual, err := tx.AnyVirtual(ctx, a.Parties())
+	virtual, err := tx.AnyVirtual(ctx, a.Tenant, a.Parties())
 	if err != nil {
 		return err
 	}

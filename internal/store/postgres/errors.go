@@ -1,0 +1,83 @@
+package postgres
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"tandem/internal/store/sqlstore"
+)
+
+// ErrClosed says that the store has been closed.
+var ErrClosed = errors.New("postgres: the store is closed")
+
+// Codes of SQLSTATE (PostgreSQL's manual, appendix A).
+const (
+	uniqueViolation      = "23505"
+	foreignKeyViolation  = "23503"
+	serializationFailure = "40001"
+	deadlockDetected     = "40P01"
+	featureNotSupported  = "0A000" // "cached plan must not change result type", after a migration
+	adminShutdown        = "57P01"
+	crashShutdown        = "57P02"
+	cannotConnectNow     = "57P03"
+)
+
+// serverError is what PostgreSQL has said, without its message: that may repeat a
+// value, which may be a telephone number.
+type serverError struct {
+	code  string
+	where string // table and constraint, if it named them
+	key   error  // sqlstore.ErrDuplicate or ErrOrphan, else nil
+}
+
+func (e *serverError) Error() string {
+	if e.where == "" {
+		return "postgres: SQLSTATE " + e.code
+	}
+	return "postgres: SQLSTATE " + e.code + " (" + e.where + ")"
+}
+
+func (e *serverError) Unwrap() error { return e.key }
+
+// again tells that the transaction may succeed when it is run anew.
+func (e *serverError) again() bool {
+	switch e.code {
+	case serializationFailure, deadlockDetected, featureNotSupported:
+		return true
+	}
+	return e.away()
+}
+
+// away tells that the server is going, or not there yet: the connection is of no use.
+func (e *serverError) away() bool {
+	return e.code == adminShutdown || e.code == crashShutdown || e.code == cannotConnectNow
+}
+
+// plain makes an error of pgx one that may be logged.
+func plain(err error) error {
+	var said *pgconn.PgError
+	if !errors.As(err, &said) {
+		var scan pgx.ScanArgError
+		if errors.As(err, &scan) {
+			return fmt.Errorf("postgres: column %d of an answer is not what was expected", scan.ColumnIndex)
+		}
+		return fmt.Errorf("postgres: %w", err)
+	}
+	e := &serverError{code: said.Code}
+	switch {
+	case said.ConstraintName != "":
+		e.where = said.TableName + ", " + said.ConstraintName
+	case said.Code[:2] == "42": // of a statement: it names what the schema has
+		e.where = said.Message
+	}
+	switch said.Code {
+	case uniqueViolation:
+		e.key = sqlstore.ErrDuplicate
+	case foreignKeyViolation:
+		e.key = sqlstore.ErrOrphan
+	}
+	return e
+}

@@ -1,0 +1,339 @@
+// Package postgres is the store on PostgreSQL: the engine of several nodes.
+//
+// Every statement is sqlstore's. Here is what a server with many writers needs: a
+// connection for each transaction, another try for those that met another
+// (SQLSTATE 40001, 40P01), rows that are locked where sqlstore says so, and events
+// whose order is that of their commits. Only app, the composition root, opens it;
+// everybody else sees store.Store.
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+
+	"tandem/internal/e164"
+	"tandem/internal/masking"
+	"tandem/internal/store"
+	"tandem/internal/store/sqlstore"
+)
+
+// Options say how to open a store. Only URL is required.
+type Options struct {
+	URL     string       // postgres://user:password@host:port/database?…, as libpq and pgx know it
+	Log     *slog.Logger // default: nothing is logged
+	Conns   int          // connections for Views and Updates; default 16
+	Routers int          // connections for Route alone; default 4
+	// Isolation is that of Updates; default pgx.ReadCommitted. Everything holds under
+	// each of them: rows are locked where it matters.
+	Isolation pgx.TxIsoLevel
+	// Within bounds an Update from its first statement on; default 15 s. A server
+	// that does not answer must not hold its callers for ever.
+	Within time.Duration
+}
+
+func (o Options) filled() Options {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Conns <= 0 {
+		o.Conns = 16
+	}
+	if o.Routers <= 0 {
+		o.Routers = 4
+	}
+	if o.Isolation == "" {
+		o.Isolation = pgx.ReadCommitted
+	}
+	if o.Within <= 0 {
+		o.Within = 15 * time.Second
+	}
+	return o
+}
+
+// maxSkew is how far the clocks of a node and of the database may be apart. Whether a
+// claim has run out is decided by the nodes' clocks, so they must agree; NTP keeps
+// them within milliseconds.
+const maxSkew = 2 * time.Second
+
+// Store is the engine. Its methods may be called by any goroutine.
+type Store struct {
+	o       Options
+	log     *slog.Logger
+	pool    *pgxpool.Pool
+	routers *pgxpool.Pool // for Route, so that nothing else holds a call up
+	texts   texts
+	zones   sqlstore.Zones
+
+	mu      sync.Mutex
+	closed  bool           // guarded by mu
+	running sync.WaitGroup // transactions; added to under mu, while not closed
+}
+
+var _ store.Store = (*Store)(nil)
+
+// Open connects to the database and brings its schema up to date. It refuses one that
+// a newer version of the program has migrated, and one whose clock is not ours. ctx
+// bounds the opening only.
+func Open(ctx context.Context, o Options) (_ *Store, err error) {
+	o = o.filled()
+	c, err := pgxpool.ParseConfig(o.URL)
+	if err != nil {
+		// What is wrong is told without the URL, which may have a password in it.
+		return nil, errors.New("postgres: the database URL cannot be read: see postgresql.org/docs/current/libpq-connect.html")
+	}
+	if err := prepare(ctx, c.ConnConfig.Copy(), o); err != nil {
+		return nil, err
+	}
+	s := &Store{o: o, log: o.Log}
+	c.MaxConns = int32(o.Conns)
+	if s.pool, err = pgxpool.NewWithConfig(ctx, c); err != nil {
+		return nil, plain(err)
+	}
+	c = c.Copy()
+	c.MaxConns, c.MinIdleConns = int32(o.Routers), 1
+	if s.routers, err = pgxpool.NewWithConfig(ctx, c); err != nil {
+		s.pool.Close()
+		return nil, plain(err)
+	}
+	return s, nil
+}
+
+// prepare checks and migrates a database.
+func prepare(ctx context.Context, c *pgx.ConnConfig, o Options) error {
+	db := stdlib.OpenDB(*c)
+	defer func() { _ = db.Close() }()
+	var encoding string
+	var there int64
+	before := time.Now()
+	err := db.QueryRowContext(ctx, `SELECT current_setting('server_encoding'), CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)`).
+		Scan(&encoding, &there)
+	if err != nil {
+		return fmt.Errorf("postgres: connect: %w", plain(err))
+	}
+	after := time.Now()
+	if encoding != "UTF8" {
+		return fmt.Errorf("postgres: the database has the encoding %s, not UTF8", encoding)
+	}
+	now := time.UnixMilli(there)
+	if ahead, behind := now.Sub(after), before.Sub(now); max(ahead, behind) > maxSkew {
+		return fmt.Errorf("postgres: the clocks of this machine and of the database are %v apart: expiry is judged by the clock, so keep both with NTP",
+			max(ahead, behind).Round(100*time.Millisecond))
+	}
+	return migrateUp(ctx, db, o.Log)
+}
+
+// enter counts a transaction that begins, leave one that has ended.
+func (s *Store) enter() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	s.running.Add(1)
+	return nil
+}
+
+func (s *Store) leave() { s.running.Done() }
+
+// View runs fn on one snapshot: that of its first read.
+func (s *Store) View(ctx context.Context, fn func(context.Context, store.Reader) error) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	return s.with(ctx, s.pool, func(conn *pgx.Conn) error {
+		t := &transaction{store: s, conn: conn}
+		t.later(`BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY`)
+		defer t.rollback(ctx)
+		return fn(ctx, sqlstore.NewReader(t))
+	})
+}
+
+// Route reads the last commit on a connection that serves calls alone.
+func (s *Store) Route(ctx context.Context, virtual, caller e164.Number) (route masking.Route, err error) {
+	if err := s.enter(); err != nil {
+		return route, err
+	}
+	defer s.leave()
+	err = s.with(ctx, s.routers, func(conn *pgx.Conn) error {
+		route, err = sqlstore.NewReader(&transaction{store: s, conn: conn}).Route(ctx, virtual, caller)
+		return err
+	})
+	return route, err
+}
+
+// with lends a connection.
+func (s *Store) with(ctx context.Context, pool *pgxpool.Pool, fn func(*pgx.Conn) error) error {
+	c, err := pool.Acquire(ctx)
+	if err != nil {
+		return plain(err)
+	}
+	defer c.Release() // closes a connection in a broken state
+	return fn(c.Conn())
+}
+
+// insideUpdate marks the context of a running closure.
+type insideUpdate struct{}
+
+var errNested = errors.New("postgres: Update called inside Update")
+
+// Update runs fn in a transaction of its own. One that met another, or whose
+// connection broke before its commit was sent, is run again. Once fn has begun, ctx
+// no longer ends it: only the commit's outcome is an answer. Whether a commit that was
+// sent and not answered took place nobody can say; then Update gives an error.
+func (s *Store) Update(ctx context.Context, fn func(context.Context, store.Tx) error) error {
+	if ctx.Value(insideUpdate{}) != nil {
+		return errNested
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("postgres: update: %w", err)
+	}
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	within, cancel := context.WithTimeout(context.WithValue(context.WithoutCancel(ctx), insideUpdate{}, true), s.o.Within)
+	defer cancel()
+	for n := 1; ; n++ {
+		err, again := s.once(ctx, within, fn)
+		if !again || within.Err() != nil {
+			return err
+		}
+		select { // those who met must not meet again
+		case <-time.After(time.Duration(rand.Int64N(int64(min(n*n, 100)) * int64(time.Millisecond)))):
+		case <-within.Done():
+			return err
+		}
+	}
+}
+
+// once runs fn once; again tells that nothing has become of it and that another try
+// may fare better. ctx bounds the wait for a connection, within what follows.
+func (s *Store) once(ctx, within context.Context, fn func(context.Context, store.Tx) error) (err error, again bool) {
+	c, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return plain(err), false
+	}
+	defer c.Release()
+	t := &transaction{store: s, conn: c.Conn(), writes: true}
+	t.later(`BEGIN ISOLATION LEVEL ` + string(s.o.Isolation))
+	err = s.call(within, t, fn)
+	if err == nil {
+		err = t.failed // fn passed over it
+	}
+	if err != nil {
+		t.rollback(within)
+		return err, t.failed != nil && mayTryAgain(t.failed)
+	}
+	if t.sent == 0 {
+		return nil, false
+	}
+	err = t.run(within, `COMMIT`, nil, func(rows pgx.Rows) error {
+		rows.Close()
+		if rows.Err() == nil && rows.CommandTag().String() != "COMMIT" {
+			return errors.New("postgres: the transaction was rolled back")
+		}
+		return nil
+	})
+	var said *serverError
+	return err, errors.As(err, &said) && said.again() && !said.away()
+}
+
+// mayTryAgain tells that a failure before the commit was a meeting with another
+// transaction, or that of a connection.
+func mayTryAgain(err error) bool {
+	var said *serverError
+	if errors.As(err, &said) {
+		return said.again()
+	}
+	return !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
+}
+
+// call runs the closure and makes an error of a panic. What was panicked with may hold
+// a number, so only errors of the Go runtime are repeated.
+func (s *Store) call(ctx context.Context, t *transaction, fn func(context.Context, store.Tx) error) (err error) {
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		what := fmt.Sprintf("%T", p)
+		if re, ok := p.(runtime.Error); ok {
+			what = re.Error()
+		}
+		s.log.Error("an update panicked", "panic", what, "stack", string(debug.Stack()))
+		err = fmt.Errorf("postgres: an update panicked: %s", what)
+	}()
+	return fn(ctx, sqlstore.NewTx(t))
+}
+
+// rollback ends a transaction that is not to commit. A connection on which that fails
+// is closed when it is given back.
+func (t *transaction) rollback(ctx context.Context) {
+	if t.sent == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if _, err := t.conn.Exec(ctx, `ROLLBACK`); err != nil {
+		_ = t.conn.Close(ctx)
+	}
+}
+
+// Ready tells whether calls can be routed.
+func (s *Store) Ready(ctx context.Context) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	return s.with(ctx, s.routers, func(conn *pgx.Conn) error {
+		var one int
+		err := conn.QueryRow(ctx, `SELECT COUNT(*) FROM (SELECT 1 FROM tenant LIMIT 1) t`).Scan(&one)
+		if err != nil {
+			return plain(err)
+		}
+		return nil
+	})
+}
+
+// scrubbed are the tables that have numbers of people.
+const scrubbed = `allocation, party, claim, call, event, recording, replay, pin_try, pace, blocked_caller`
+
+// Scrub removes what was there before from the pages of the tables. The server
+// overwrites it when it uses the room again; its write-ahead log and its backups are
+// its operator's.
+func (s *Store) Scrub(ctx context.Context) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	return s.with(ctx, s.pool, func(conn *pgx.Conn) error {
+		if _, err := conn.Exec(ctx, `VACUUM `+scrubbed); err != nil {
+			return plain(err)
+		}
+		return nil
+	})
+}
+
+// Close refuses new transactions, waits for the running ones and closes the
+// connections.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.running.Wait()
+	s.pool.Close()
+	s.routers.Close()
+	return nil
+}
