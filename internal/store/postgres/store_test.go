@@ -65,6 +65,7 @@ func TestTheEngineDoesWhatEveryStoreMust(t *testing.T) {
 	template := migrated(t, s)
 	for _, isolation := range []pgx.TxIsoLevel{pgx.ReadCommitted, pgx.Serializable} {
 		t.Run(string(isolation), func(t *testing.T) {
+			t.Parallel() // they mostly wait for the server
 			database := s.Database(t, template)
 			storetest.Run(t, func(t *testing.T) store.Store {
 				empty(t, s, database)

@@ -27,6 +27,9 @@ const (
 
 // AnyOutlived looks for the first of each.
 func (r *Reader) AnyOutlived(ctx context.Context, tenant masking.TenantID, before time.Time) (found bool, err error) {
+	if err := r.c.Ordered(ctx); err != nil {
+		return false, err
+	}
 	for _, text := range []string{oldCalls, oldEvents, oldAllocations} {
 		if found, err = r.found(ctx, `SELECT 1`+text, tenant, millis(before), 1); err != nil || found {
 			return found, err
@@ -62,6 +65,9 @@ func (t *Tx) ForgetCalls(ctx context.Context, tenant masking.TenantID, before ti
 
 // ForgetEvents removes events and their deliveries, and writes how far.
 func (t *Tx) ForgetEvents(ctx context.Context, tenant masking.TenantID, before time.Time, limit int) (int, error) {
+	if err := t.c.Ordered(ctx); err != nil {
+		return 0, err
+	}
 	old, err := list(ctx, &t.Reader, `SELECT e.cursor`+oldEvents, []any{tenant, millis(before), limit}, scanOne[int64])
 	if err != nil || len(old) == 0 {
 		return 0, err
