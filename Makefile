@@ -9,7 +9,7 @@ RACEFLAGS := -race -gcflags=modernc.org/sqlite/lib=-race=false -gcflags=modernc.
 DEMO_FLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check race fuzz bench bench-calls bench-media bench-api gen e2e
+.PHONY: help build demo test test-dsn check race fuzz bench bench-calls bench-media bench-api gen e2e
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,10 @@ test: ## every test, after installing what they drive (TESTFLAGS: -run …)
 	go test -timeout 40m $(TESTFLAGS) $$(go list ./... | grep -v /test/) || failed=1; \
 	go test -p 1 -parallel 5 -timeout 40m $(TESTFLAGS) ./test/... || failed=1; \
 	exit $$failed
+
+test-dsn: ## the store's suite and whole calls on another database: DSN=postgres://…
+	TANDEM_TEST_DSN='$(DSN)' go test -count 1 -timeout 40m ./internal/store/postgres -run EveryStoreMust
+	TANDEM_TEST_DSN='$(DSN)' go test -count 1 -timeout 40m ./test/e2e -run 'Either|WhoMay|TakeTurns|PIN|Guard|Explained|Stream|Arrives'
 
 check: ## format, vet, staticcheck, generated files
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not as gofmt writes it:"; echo "$$unformatted"; exit 1; fi

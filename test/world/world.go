@@ -12,16 +12,20 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"tandem/internal/app"
 	"tandem/internal/client"
 	"tandem/internal/config"
 	"tandem/internal/testkit/database"
+	"tandem/internal/testkit/postgres"
 	"tandem/internal/voice/phone"
 )
 
@@ -44,6 +48,41 @@ type Options struct {
 	Dir     string             // an earlier world's folder; "" makes a new one
 }
 
+// ownDatabase has a world on another engine than SQLite (postgres.DSN): it makes the
+// database of a folder, unless there is one, and gives its URL.
+func ownDatabase(dsn, folder string) (string, error) {
+	u, err := url.Parse(dsn)
+	if err != nil {
+		return "", fmt.Errorf("%s: no URL", postgres.DSN)
+	}
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	name := strings.ReplaceAll(folder, "-", "_")
+	u.Path = "/" + name
+	var have int
+	if err := conn.QueryRow(ctx, `SELECT COUNT(*) FROM pg_database WHERE datname = $1`, name).Scan(&have); err != nil || have > 0 {
+		return u.String(), err
+	}
+	_, err = conn.Exec(ctx, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize())
+	return u.String(), err
+}
+
+// dropDatabase removes what ownDatabase made.
+func dropDatabase(dsn, folder string) error {
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	_, err = conn.Exec(ctx, "DROP DATABASE IF EXISTS "+pgx.Identifier{strings.ReplaceAll(folder, "-", "_")}.Sanitize())
+	return err
+}
+
 // Start starts a server. Close it.
 func Start(o Options) (*World, error) {
 	w := &World{Dir: o.Dir, Log: &Log{}, tenants: map[string]Tenant{}}
@@ -56,6 +95,13 @@ func Start(o Options) (*World, error) {
 	}
 	environ := append([]string{"TANDEM_DATA_DIR=" + w.Dir, "TANDEM_HTTP_LISTEN=127.0.0.1:0", "TANDEM_OPS_LISTEN=127.0.0.1:0",
 		"TANDEM_SIP_LISTEN=udp://127.0.0.1:0,tcp://127.0.0.1:0", "TANDEM_MEDIA_PORTS=0"}, o.Environ...)
+	if dsn := os.Getenv(postgres.DSN); dsn != "" {
+		url, err := ownDatabase(dsn, filepath.Base(w.Dir))
+		if err != nil {
+			return nil, err
+		}
+		environ = append([]string{"TANDEM_DATABASE_URL=" + url}, environ...)
+	}
 	c, err := config.Load(config.Sources{Environ: environ})
 	if err != nil {
 		return nil, err
@@ -64,8 +110,8 @@ func Start(o Options) (*World, error) {
 	if o.Edit != nil {
 		o.Edit(&w.options)
 	}
-	if o.Dir == "" {
-		if err := database.Put(w.options.Config.SQLitePath()); err != nil {
+	if path := w.options.Config.SQLitePath(); o.Dir == "" && path != "" {
+		if err := database.Put(path); err != nil {
 			return nil, err
 		}
 	}
@@ -82,6 +128,9 @@ func (w *World) Close(grace time.Duration) error {
 	err := w.App.Stop(ctx)
 	if e := os.RemoveAll(w.Dir); err == nil {
 		err = e
+	}
+	if dsn := os.Getenv(postgres.DSN); dsn != "" && err == nil {
+		err = dropDatabase(dsn, filepath.Base(w.Dir))
 	}
 	return err
 }

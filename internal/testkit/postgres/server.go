@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"os/user"
@@ -26,6 +27,7 @@ type Server struct {
 	Port int
 	Dir  string // with its data folder and its log
 
+	dsn      string // of a server that is not ours
 	t        testing.TB
 	settings []string
 	as       *syscall.Credential // who it runs as: it refuses to be root
@@ -58,6 +60,20 @@ func Start(t testing.TB, settings ...string) *Server {
 	t.Cleanup(s.Stop)
 	s.Run()
 	return s
+}
+
+// DSN names the environment variable with the URL of a database on a server of another
+// kind, or somewhere else, that tests shall use ("make test-dsn").
+const DSN = "TANDEM_TEST_DSN"
+
+// Given is the server that DSN names, or else a new one. It can be neither stopped nor
+// killed.
+func Given(t testing.TB) *Server {
+	t.Helper()
+	if dsn := os.Getenv(DSN); dsn != "" {
+		return &Server{dsn: dsn, t: t}
+	}
+	return Start(t)
 }
 
 func (s *Server) data() string { return filepath.Join(s.Dir, "data") }
@@ -169,19 +185,30 @@ func (s *Server) wait(ctx context.Context) error {
 
 // URL is where a database of the server is.
 func (s *Server) URL(database string) string {
+	if s.dsn != "" {
+		u, err := url.Parse(s.dsn)
+		if err != nil {
+			s.t.Fatalf("%s is no URL", DSN)
+		}
+		if database != "postgres" { // where databases are made
+			u.Path = "/" + database
+		}
+		return u.String()
+	}
 	return fmt.Sprintf("postgres://tandem@127.0.0.1:%d/%s?sslmode=disable", s.Port, database)
 }
 
-// Database makes a database, a copy of another one unless that is empty, which goes
-// with the test.
+// Database makes a database, a copy of another one unless that is "", which goes with
+// the test.
 func (s *Server) Database(t testing.TB, template string) (name string) {
 	t.Helper()
-	name = fmt.Sprintf("t%d", s.made.Add(1))
-	if template == "" {
-		template = "template0"
+	name = fmt.Sprintf("tandem_t%d_%d", os.Getpid(), s.made.Add(1))
+	text := "CREATE DATABASE " + name
+	if template != "" {
+		text += " TEMPLATE " + template
 	}
-	s.Exec(t, "postgres", "CREATE DATABASE "+name+" TEMPLATE "+template)
-	t.Cleanup(func() { s.Exec(t, "postgres", "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)") })
+	s.Exec(t, "postgres", text)
+	t.Cleanup(func() { s.Exec(t, "postgres", "DROP DATABASE IF EXISTS "+name) })
 	return name
 }
 
