@@ -268,6 +268,11 @@ type Number struct {
 	ActiveAllocations int    `json:"active_allocations"`
 	RestedAt          string `json:"rested_at"`
 	CreatedAt         string `json:"created_at"`
+	Health            struct {
+		Status string `json:"status"` // "ok" or "degraded"
+		Since  string `json:"since"`
+		Reason string `json:"reason"`
+	} `json:"health"`
 }
 
 func own(tenant string, rest ...string) []string {

@@ -74,17 +74,29 @@ func checkStrangers(ctx context.Context, tx store.Tx, tenant masking.TenantID, g
 // countedPINs bounds what is counted of PINs: more than a number ever has.
 const countedPINs = 1_000_000
 
-// Get reads a number of a tenant's pool, and how many PINs are live on it.
-func (s *Numbers) Get(ctx context.Context, t masking.TenantID, n e164.Number) (vn masking.VirtualNumber, pins int, err error) {
+// Get reads a number of a tenant's pool.
+func (s *Numbers) Get(ctx context.Context, t masking.TenantID, n e164.Number) (found Occupied, err error) {
 	now := s.now()
 	err = s.view(ctx, "read a number", func(ctx context.Context, tx store.Reader) error {
-		if vn, err = tx.Number(ctx, t, n); err != nil {
+		vn, err := tx.Number(ctx, t, n)
+		if err != nil {
 			return err
 		}
-		pins, err = livePINs(ctx, tx, n, now)
+		found, err = occupied(ctx, tx, vn, now)
 		return err
 	})
-	return vn, pins, err
+	return found, err
+}
+
+// occupied reads what is not in the number itself.
+func occupied(ctx context.Context, tx store.Reader, vn masking.VirtualNumber, now time.Time) (n Occupied, err error) {
+	n.VirtualNumber = vn
+	if n.PINs, err = livePINs(ctx, tx, vn.Number, now); err != nil {
+		return n, err
+	}
+	h, err := tx.NumberHealth(ctx, vn.Tenant, vn.Number)
+	n.Health = h.At(now)
+	return n, err
 }
 
 // livePINs counts the PINs that are live on a number.
@@ -100,10 +112,12 @@ func livePINs(ctx context.Context, tx store.PINReader, n e164.Number, now time.T
 	return pins, err
 }
 
-// Occupied is a number, and how many PINs are live on it.
+// Occupied is a number, how many PINs are live on it, and whether networks let calls
+// through that show it.
 type Occupied struct {
 	masking.VirtualNumber
-	PINs int
+	PINs   int
+	Health masking.NumberHealth
 }
 
 // List reads a tenant's pool in the order of the numbers, from the one after
@@ -121,8 +135,7 @@ func (s *Numbers) List(ctx context.Context, t masking.TenantID, after string, li
 		numbers, more = cut(numbers, limit)
 		page = make([]Occupied, len(numbers))
 		for i, n := range numbers {
-			page[i].VirtualNumber = n
-			if page[i].PINs, err = livePINs(ctx, tx, n.Number, now); err != nil {
+			if page[i], err = occupied(ctx, tx, n, now); err != nil {
 				return err
 			}
 		}

@@ -25,6 +25,8 @@ const (
 	EventRecordingFailed EventType = "recording.failed"
 
 	EventGuardTripped EventType = "guard.tripped"
+
+	EventNumberDegraded EventType = "number.degraded"
 )
 
 // Event tells of one change. It is written in the transaction of that change.

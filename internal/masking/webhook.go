@@ -81,7 +81,7 @@ func EventTypes() []EventType {
 		}
 	}
 	return append(types, EventCallRinging, EventCallAnswered, EventCallCompleted, EventCallRejected,
-		EventRecordingReady, EventRecordingFailed, EventGuardTripped)
+		EventRecordingReady, EventRecordingFailed, EventGuardTripped, EventNumberDegraded)
 }
 
 // of names the type of an allocation's event by the API that made the allocation.

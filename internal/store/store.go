@@ -121,6 +121,9 @@ type NumberReader interface {
 	// Within an Update it is locked until the end of the transaction.
 	Number(ctx context.Context, tenant masking.TenantID, n e164.Number) (masking.VirtualNumber, error)
 	Numbers(ctx context.Context, tenant masking.TenantID, after string, limit int) ([]masking.VirtualNumber, error)
+	// NumberHealth is that of a number of the tenant's as it was written, ErrNotFound if
+	// it is not his. It reads nothing else, and locks nothing.
+	NumberHealth(ctx context.Context, tenant masking.TenantID, n e164.Number) (masking.NumberHealth, error)
 	// AnyVirtual tells whether one of the numbers is in any tenant's pool. Within an
 	// Update, of the given tenant, none enters one until the end of the transaction.
 	AnyVirtual(ctx context.Context, tenant masking.TenantID, numbers []e164.Number) (bool, error)
@@ -154,6 +157,9 @@ type NumberWriter interface {
 	// DeleteNumber refuses while an allocation on it is active (Conflict
 	// still_in_use). Wrong entries on it are forgotten.
 	DeleteNumber(ctx context.Context, tenant masking.TenantID, n e164.Number, now time.Time) error
+	// SetNumberHealth writes the health of a number of the tenant if it still is as it
+	// was read; changed tells. Nothing else writes it.
+	SetNumberHealth(ctx context.Context, tenant masking.TenantID, n e164.Number, was, is masking.NumberHealth) (changed bool, err error)
 	// NoteUse adds delta to the number's load and sets when it was last touched.
 	NoteUse(ctx context.Context, n e164.Number, delta int, now time.Time) error
 }

@@ -20,8 +20,42 @@ func numberTests() []test {
 		{"SharingChangesOnlyWhileNothingIsActive", sharingChange},
 		{"ANumberLeavesThePoolOnlyWhileNothingIsActive", numberDelete},
 		{"NoteUseCountsAndNeverGoesBelowZero", noteUse},
+		{"TheHealthOfANumberIsWrittenByWhoReadItLast", numberHealth},
 		{"PagesOfNumbersAreCompleteWhileOthersInsert", numberPages},
 	}
+}
+
+func numberHealth(b *bench) {
+	b.acme()
+	b.tenant("other")
+	read := func(tenant masking.TenantID) func(context.Context, store.Reader) (masking.NumberHealth, error) {
+		return func(ctx context.Context, tx store.Reader) (masking.NumberHealth, error) {
+			return tx.NumberHealth(ctx, tenant, Virtual(1))
+		}
+	}
+	write := func(tenant masking.TenantID, was, is masking.NumberHealth) (changed bool) {
+		b.update(func(ctx context.Context, tx store.Tx) (err error) {
+			changed, err = tx.SetNumberHealth(ctx, tenant, Virtual(1), was, is)
+			return err
+		})
+		return changed
+	}
+	var none masking.NumberHealth
+	equal(b, get(b, read("acme")), none)
+	b.code(masking.CodeNotFound, getErr(b, read("other")))
+	one := masking.NumberHealth{Legs: []masking.ShownLeg{{At: Start(), Blame: masking.BlameForbidden, Of: "gvn_1"}}}
+	two := masking.NumberHealth{Since: Start().Add(time.Minute), Reason: masking.BlameBlocked,
+		Legs: append(one.Legs[:1:1], masking.ShownLeg{At: Start().Add(time.Minute)})}
+	equal(b, []bool{write("other", none, one), write("acme", one, two), write("acme", none, one), write("acme", none, two)}, []bool{false, false, true, false})
+	equal(b, get(b, read("acme")), one)
+	equal(b, write("acme", one, two), true)
+	equal(b, get(b, read("acme")), two)
+	vn := Number("acme", Virtual(1), masking.Exclusive)
+	vn.Region = "KA"
+	b.update(func(ctx context.Context, tx store.Tx) error { return tx.UpdateNumber(ctx, vn, Start()) }) // leaves it
+	equal(b, get(b, read("acme")), two)
+	equal(b, write("acme", two, none), true)
+	equal(b, get(b, read("acme")), none)
 }
 
 func numberRoundTrip(b *bench) {

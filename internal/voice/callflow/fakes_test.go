@@ -190,6 +190,11 @@ func (tx *memoryTx) write(id masking.CallID, what string) error {
 	return nil
 }
 
+// NumberHealth knows no numbers.
+func (tx *memoryTx) NumberHealth(context.Context, masking.TenantID, e164.Number) (masking.NumberHealth, error) {
+	return masking.NumberHealth{}, masking.ErrNotFound()
+}
+
 func (tx *memoryTx) BeginCall(_ context.Context, c masking.Call) (bool, error) {
 	if _, there := tx.rows.calls[c.ID]; there {
 		return false, nil

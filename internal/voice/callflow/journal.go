@@ -409,7 +409,10 @@ func (j *Journal) apply(ctx context.Context, tx store.Tx, e entry) error {
 		if e.call.Cause == masking.CauseRejected { // he was asked for a PIN, and had none
 			return j.event(ctx, tx, masking.EventCallRejected, e)
 		}
-		return j.event(ctx, tx, masking.EventCallCompleted, e)
+		if err := j.event(ctx, tx, masking.EventCallCompleted, e); err != nil {
+			return err
+		}
+		return j.judgeNumber(ctx, tx, e)
 	}
 	return j.applyRefusal(ctx, tx, e)
 }

@@ -11,6 +11,7 @@ import (
 
 	"tandem/internal/e164"
 	"tandem/internal/masking"
+	"tandem/internal/store"
 )
 
 // page is a list as a client reads it.
@@ -274,5 +275,36 @@ func TestCallsAreCountedListedAndShownWithTheirLegs(t *testing.T) {
 	}
 	if strings.Contains(live.body, "9900000001") || strings.Contains(live.body, "8800000002") {
 		t.Errorf("the operator reads a party's number: %s", live.body)
+	}
+}
+
+func TestANumberThatNetworksRefuseIsShownDegradedUntilADayLater(t *testing.T) {
+	h := newHarness(t)
+	var legs []masking.ShownLeg
+	for i := range 6 {
+		legs = append(legs, masking.ShownLeg{At: h.clock().UTC(), Blame: masking.BlameUnwanted, Of: masking.AllocationID(fmt.Sprint("gvn_", i))})
+	}
+	is, _ := masking.NumberHealth{}.After(legs)
+	h.update(func(ctx context.Context, tx store.Tx) error {
+		_, err := tx.SetNumberHealth(ctx, "acme", e164.MustParse(vn2), masking.NumberHealth{}, is)
+		return err
+	})
+	const bad = `"health":{"status":"degraded","since":"2024-06-15T10:30:00+05:30","reason":"unwanted"}`
+	of := func() []string {
+		return []string{h.own("GET", "/numbers", "").want(200).body, h.admin("GET", "/v1/admin/tenants/acme/numbers", "").want(200).body}
+	}
+	for _, list := range of() {
+		if strings.Count(list, bad) != 1 || strings.Count(list, `"health":{"status":"ok"}`) != 3 {
+			t.Errorf("the pool is %s", list)
+		}
+	}
+	if one := h.admin("GET", "/v1/admin/tenants/acme/numbers/"+vn2, "").want(200).body; !strings.Contains(one, bad) {
+		t.Errorf("the number is %s", one)
+	}
+	h.pass(24 * time.Hour)
+	for _, list := range of() {
+		if strings.Count(list, `"health":{"status":"ok"}`) != 4 {
+			t.Errorf("a day later the pool is %s", list)
+		}
 	}
 }

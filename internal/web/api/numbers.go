@@ -25,7 +25,15 @@ type PoolNumber struct {
 	RestedAt          string          `json:"rested_at,omitempty" format:"date-time" doc:"when it last gained or lost an allocation"`
 	StrangerPolicy    *StrangerPolicy `json:"stranger_policy,omitempty" doc:"only if it differs from the tenant's"`
 	PINs              int             `json:"pins,omitempty" doc:"how many PINs are live on it"`
+	Health            *NumberHealth   `json:"health,omitempty" doc:"not in the answer to a change"`
 	CreatedAt         string          `json:"created_at" format:"date-time"`
+}
+
+// NumberHealth says whether far networks let calls through that show a number.
+type NumberHealth struct {
+	Status masking.Health `json:"status" enum:"ok,degraded"`
+	Since  string         `json:"since,omitempty" format:"date-time" doc:"if degraded"`
+	Reason masking.Blame  `json:"reason,omitempty" enum:"forbidden,declined,unwanted,blocked" doc:"if degraded: how calls are refused most often, as 403, 603, 607 or 608"`
 }
 
 // NewNumberBody is a number to be added.
@@ -110,6 +118,7 @@ func occupied(zone *time.Location) func(control.Occupied) PoolNumber {
 	return func(n control.Occupied) PoolNumber {
 		v := poolNumber(zone)(n.VirtualNumber)
 		v.PINs = n.PINs
+		v.Health = &NumberHealth{Status: n.Health.Status(), Since: optionalStamp(n.Health.Since, zone), Reason: n.Health.Reason}
 		return v
 	}
 }
@@ -159,11 +168,11 @@ func (s *server) number(ctx context.Context, in *NumberPath) (control.Answer, er
 	if err != nil {
 		return control.Answer{}, err
 	}
-	vn, pins, err := s.Plane.Numbers.Get(ctx, t.ID, n)
+	found, err := s.Plane.Numbers.Get(ctx, t.ID, n)
 	if err != nil {
 		return control.Answer{}, err
 	}
-	return render(http.StatusOK, occupied(t.Settings.Zone)(control.Occupied{VirtualNumber: vn, PINs: pins})), nil
+	return render(http.StatusOK, occupied(t.Settings.Zone)(found)), nil
 }
 
 func (s *server) addNumbers(ctx context.Context, in *AddNumbersInput) (control.Answer, error) {
