@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net/url"
 	"runtime"
 	"runtime/debug"
 	"sync"
@@ -30,9 +31,9 @@ import (
 
 // Options say how to open a store. Only URL is required.
 type Options struct {
-	URL     string       // postgres://user:password@host:port/database?…, as libpq and pgx know it
+	URL     string       // postgres://user:password@host:port/database?…, as libpq and pgxpool know it
 	Log     *slog.Logger // default: nothing is logged
-	Conns   int          // connections for Views and Updates; default 16
+	Conns   int          // connections for Views and Updates, if URL has no pool_max_conns; default 16
 	Routers int          // connections for Route alone; default 4
 	// Isolation is that of Updates; default pgx.ReadCommitted. Everything holds under
 	// each of them: rows are locked where it matters.
@@ -96,7 +97,9 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	s := &Store{o: o, log: o.Log}
-	c.MaxConns = int32(o.Conns)
+	if u, err := url.Parse(o.URL); err != nil || !u.Query().Has("pool_max_conns") {
+		c.MaxConns = int32(o.Conns)
+	}
 	if s.pool, err = pgxpool.NewWithConfig(ctx, c); err != nil {
 		return nil, plain(err)
 	}
