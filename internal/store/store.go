@@ -59,6 +59,7 @@ type Reader interface {
 	WebhookReader
 	ErasureReader
 	RetentionReader
+	NodeReader
 }
 
 // Tx is what an Update sees and does.
@@ -78,6 +79,7 @@ type Tx interface {
 	WebhookWriter
 	ErasureWriter
 	RetentionWriter
+	NodeWriter
 	Replays
 }
 

@@ -113,6 +113,8 @@ func scans() map[string]string {
 	return map[string]string{
 		"FROM tenant t ORDER BY t.id":                  "the list of all tenants",
 		"FROM trunk ORDER BY name":                     "the list of all trunks",
+		"FROM node ORDER BY id":                        "the list of all servers",
+		"FROM node n WHERE n.seen_at < ?":              "all servers, and the index of open calls, as long as there are calls up",
 		"SELECT 1 FROM tenant LIMIT 1":                 "stops at the first row",
 		"FROM audit WHERE 1 = 1":                       "the log by its primary key; what narrows it to an action or a time reads on until the page is full",
 		"WHERE k.ended_at = 0 AND k.node = ?":          "the index of open calls, as long as there are calls up",

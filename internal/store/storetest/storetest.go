@@ -47,6 +47,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Audit", auditTests()},
 		{"Erasures", erasureTests()},
 		{"Retention", retentionTests()},
+		{"Nodes", nodeTests()},
 		{"Model", modelTests()},
 	}
 	for _, g := range groups {

@@ -1,0 +1,87 @@
+package masking
+
+import "time"
+
+// A Node is a server that carries calls, one of several on one database.
+type Node struct {
+	ID        string
+	StartedAt time.Time // of its run, which no other run of this node shares
+	SeenAt    time.Time // its last sign of life, by its own clock
+	// GoneAt is since when it is not there: it has stopped, or others have found it
+	// silent and closed its calls. A sign of life makes it zero again.
+	GoneAt    time.Time
+	Version   string
+	Addresses []string // where it listens
+	// Folder is where its data folder is, the same for one folder of one running
+	// machine alone; "" where that is not known.
+	Folder   string
+	Calls    int  // that are up
+	Draining bool // it takes no new ones
+}
+
+const (
+	// Heartbeat is how often a node gives a sign of life.
+	Heartbeat = 3 * time.Second
+	// Lease is how long a sign of life is good for.
+	Lease = 3 * Heartbeat
+)
+
+// Alive reports whether a node's lease runs at now. Clocks of nodes are at most two
+// seconds apart, which a lease has room for.
+func (n Node) Alive(now time.Time) bool {
+	return n.GoneAt.IsZero() && now.Sub(n.SeenAt) < Lease
+}
+
+// LastRunOf reports whether n, as it was found, is the last run of a node that starts
+// on the given folder, which nobody else holds: then that run is over.
+func (n Node) LastRunOf(folder string) bool { return folder != "" && n.Folder == folder }
+
+// sameLife reports whether there was no sign of life between two looks.
+func (n Node) sameLife(m Node) bool {
+	return n.StartedAt.Equal(m.StartedAt) && n.SeenAt.Equal(m.SeenAt)
+}
+
+// A Lookout is what a node has seen of the others. Its zero value has seen nothing.
+//
+// Who is lost is judged by how long the one who looks has seen no sign of life, by his
+// own clock: neither does it matter what another's clock says, nor is anybody taken for
+// dead because the database, or he who looks, was away.
+type Lookout struct {
+	at   time.Time // of the last look
+	seen map[string]sight
+}
+
+// A sight is a node as it was seen last.
+type sight struct {
+	node  Node
+	since time.Time // since when without a sign of life
+}
+
+// Look adds a look at all nodes at now, and gives those without a sign of life for a
+// lease, in the order of nodes. Their calls are to be closed. One who is gone already is
+// given once a lease: he may have begun calls when he was back for a moment.
+//
+// Looks that are further apart than a heartbeat say nothing about what was between
+// them: then all begins anew.
+func (l Lookout) Look(self string, nodes []Node, now time.Time) (next Lookout, lost []Node) {
+	next = Lookout{at: now, seen: make(map[string]sight, len(nodes))}
+	steady := now.Sub(l.at) <= Heartbeat
+	for _, n := range nodes {
+		if n.ID == self {
+			continue
+		}
+		s, known := l.seen[n.ID]
+		if !known || !steady || !s.node.sameLife(n) {
+			s.since = now
+		}
+		s.node = n
+		if now.Sub(s.since) >= Lease {
+			lost = append(lost, n)
+			if !n.GoneAt.IsZero() {
+				s.since = now
+			}
+		}
+		next.seen[n.ID] = s
+	}
+	return next, lost
+}

@@ -1,0 +1,106 @@
+package masking
+
+import (
+	"testing"
+	"time"
+)
+
+func TestANodeIsAliveForALeaseAfterItsLastSignOfLife(t *testing.T) {
+	at := time.Date(2024, 6, 15, 9, 30, 0, 0, time.UTC)
+	n := Node{ID: "a", StartedAt: at.Add(-time.Hour), SeenAt: at}
+	for after, want := range map[time.Duration]bool{-2 * time.Second: true, 0: true, Lease - time.Millisecond: true, Lease: false} {
+		if n.Alive(at.Add(after)) != want {
+			t.Errorf("%v after its sign of life it is alive: %v", after, !want)
+		}
+	}
+	if n.GoneAt = at; n.Alive(at) {
+		t.Error("one that is gone is alive")
+	}
+}
+
+func TestOnlyTheFolderItselfTellsThatARunIsOver(t *testing.T) {
+	n := Node{ID: "a", Folder: "boot:1:2"}
+	if !n.LastRunOf("boot:1:2") || n.LastRunOf("boot:1:3") || n.LastRunOf("") || (Node{}).LastRunOf("") {
+		t.Error("a folder is taken for another")
+	}
+}
+
+// watch is a node that looks at one other, once a second.
+type watch struct {
+	Lookout
+	now   time.Time
+	other Node
+}
+
+func newWatch() *watch {
+	at := time.Date(2024, 6, 15, 9, 30, 0, 0, time.UTC)
+	return &watch{now: at, other: Node{ID: "b", StartedAt: at.Add(-time.Hour), SeenAt: at.Add(-time.Hour)}} // by a clock of its own
+}
+
+// look gives whether the other is lost, after a time.
+func (w *watch) look(after time.Duration) bool {
+	var lost []Node
+	w.now = w.now.Add(after)
+	w.Lookout, lost = w.Look("a", []Node{{ID: "a"}, w.other}, w.now)
+	return len(lost) == 1 && lost[0].ID == "b"
+}
+
+// lostAfter gives how many looks it takes until the other is lost.
+func (w *watch) lostAfter(t *testing.T) int {
+	t.Helper()
+	for i := 1; i < 30; i++ {
+		if w.look(time.Second) {
+			return i
+		}
+	}
+	t.Fatal("it is never lost")
+	return 0
+}
+
+func TestANodeIsLostWhenNobodySawASignOfLifeForALease(t *testing.T) {
+	w := newWatch()
+	w.look(0)
+	for i := range 30 { // alive, whatever its clock says
+		if i%3 == 0 {
+			w.other.SeenAt = w.other.SeenAt.Add(-time.Second)
+		}
+		if w.look(time.Second) {
+			t.Fatal("a node that gives signs of life is lost")
+		}
+	}
+	if n := w.lostAfter(t); n != 7 { // the last sign was two looks ago
+		t.Errorf("lost after %d looks", n)
+	}
+	if !w.look(time.Second) {
+		t.Error("one whose calls are not closed yet is not lost at the next look")
+	}
+	w.other.StartedAt = w.other.StartedAt.Add(time.Hour)
+	if w.look(time.Second) {
+		t.Error("a new run is lost")
+	}
+}
+
+func TestWhoeverWasAwayHimselfTakesNobodyForDead(t *testing.T) {
+	w := newWatch()
+	w.look(0)
+	for range 8 {
+		w.look(time.Second)
+	}
+	if w.look(Heartbeat + time.Second) {
+		t.Error("a node is lost of which nobody could hear")
+	}
+	if n := w.lostAfter(t); n != 9 {
+		t.Errorf("lost after %d looks", n)
+	}
+}
+
+func TestOneWhoIsGoneIsLookedAfterOnceALease(t *testing.T) {
+	w := newWatch()
+	w.other.GoneAt = w.now
+	w.look(0)
+	for range 3 {
+		if n := w.lostAfter(t); n != 9 {
+			t.Errorf("given after %d looks", n)
+		}
+	}
+}
