@@ -90,6 +90,8 @@ type App struct {
 	trunks   vault // of the trunks' passwords
 	hooks    vault // of what signs for endpoints
 	node     string
+	folder   *os.File         // its lock
+	presence *upkeep.Presence // among the nodes of the database
 
 	deliverer *webhook.Deliverer
 	metrics   *metrics
@@ -184,6 +186,7 @@ func (a *App) openFolder(context.Context) error {
 	if err != nil {
 		return err
 	}
+	a.folder = lock
 	a.onStop(func(context.Context) error { return lock.Close() })
 	// What a killed server left would send a script that waits for the file to
 	// ports that are somebody else's now.
@@ -228,6 +231,9 @@ func (a *App) openVoice(ctx context.Context) error {
 		return fmt.Errorf("node id: %w", err)
 	}
 	a.node = node
+	if err := a.join(ctx); err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
 	key, err := a.key("numbers in logs")
 	if err != nil {
 		return err
@@ -402,7 +408,10 @@ func (a *App) serve(name, addr string, h http.Handler) (string, error) {
 
 // openUpkeep starts the periodic work. Trunks are read anew every second, so
 // that a change is live everywhere within two.
-func (a *App) openUpkeep(context.Context) error {
+func (a *App) openUpkeep(ctx context.Context) error {
+	if _, err := a.beat(ctx, 1); err != nil { // with the addresses in use
+		return fmt.Errorf("node: %w", err)
+	}
 	k := upkeep.Start(a.log, append(a.deliveryJobs(),
 		upkeep.Job{Name: "trunks", Every: time.Second, Batch: 1, Run: func(ctx context.Context, _ int) (int, error) {
 			return 0, a.ReloadTrunks(ctx)
@@ -411,6 +420,8 @@ func (a *App) openUpkeep(context.Context) error {
 			return 0, a.ReloadCertificates()
 		}},
 		upkeep.Job{Name: "sign of life", Every: time.Second, Batch: 1, Run: a.showLife},
+		upkeep.Job{Name: "heartbeat", Every: masking.Heartbeat, Batch: 1, Run: a.beat},
+		upkeep.Job{Name: "nodes of long ago", Every: time.Minute, Batch: 100, Run: a.forgetNodes},
 		upkeep.Job{Name: "expired allocations", Every: time.Second, Batch: 200, Run: a.plane.Allocations.Sweep},
 		upkeep.Job{Name: "announcements", Every: time.Second, Batch: 1, Run: func(ctx context.Context, _ int) (int, error) {
 			return 0, a.own.reload(ctx)

@@ -2,7 +2,11 @@
 
 package app
 
-import "syscall"
+import (
+	"fmt"
+	"os"
+	"syscall"
+)
 
 // roomOf gives the bytes that are free for us on the disk of a folder; ok is false
 // where that is not known.
@@ -12,4 +16,15 @@ func roomOf(dir string) (free uint64, ok bool) {
 		return 0, false
 	}
 	return s.Bavail * uint64(s.Bsize), true
+}
+
+// folderID tells a data folder, by its lock, from all others: from a copy of it, and
+// from one on another machine. "" where it cannot.
+func folderID(lock *os.File) string {
+	var s syscall.Stat_t
+	at := machine()
+	if err := syscall.Fstat(int(lock.Fd()), &s); err != nil || at == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s:%d:%d", at, s.Dev, s.Ino)
 }

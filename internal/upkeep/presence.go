@@ -1,0 +1,149 @@
+package upkeep
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"tandem/internal/masking"
+	"tandem/internal/store"
+)
+
+// Presence is a node's part in knowing which nodes there are: it tells the others that
+// it is there, and sees which of them are not. Its methods are for one goroutine at a
+// time, Beat apart from the others.
+type Presence struct {
+	store store.Store
+	clock func() time.Time
+	node  masking.Node // its run; owned by Beat once it has joined
+	looks masking.Lookout
+}
+
+// pollEvery is how often a node that starts looks whether another has its id.
+const pollEvery = masking.Heartbeat / 6
+
+// NewPresence makes the presence of a node, of which ID, Version and Folder are
+// given. Clock is what it writes; silence is measured by the machine's own.
+func NewPresence(s store.Store, clock func() time.Time, n masking.Node) *Presence {
+	return &Presence{store: s, clock: clock, node: n}
+}
+
+// Join makes the node known. It refuses if another process with its id is alive.
+//
+// A run on the same folder is over, since this process holds the folder. Any other
+// with a lease that runs is waited for: one that lives gives a sign of it within a
+// heartbeat.
+func (p *Presence) Join(ctx context.Context) error {
+	last, err := p.row(ctx)
+	if err != nil {
+		return err
+	}
+	if last.Alive(p.now()) && !last.LastRunOf(p.node.Folder) {
+		if last, err = p.silent(ctx, last); err != nil {
+			return err
+		}
+	}
+	p.node.StartedAt = p.now()
+	p.node.SeenAt = p.node.StartedAt
+	joined := false
+	err = p.store.Update(ctx, func(ctx context.Context, tx store.Tx) (err error) {
+		joined, err = tx.JoinNode(ctx, p.node, last)
+		return err
+	})
+	if err == nil && !joined {
+		return p.taken()
+	}
+	return err
+}
+
+// now has no more than what a store keeps.
+func (p *Presence) now() time.Time { return p.clock().UTC().Truncate(time.Millisecond) }
+
+func (p *Presence) taken() error {
+	return fmt.Errorf("another process is running as %s on this database: a data folder has one process, and a copy of it needs a node.id of its own", p.node.ID)
+}
+
+// silent gives the node's row once it is sure that nobody writes it.
+func (p *Presence) silent(ctx context.Context, last masking.Node) (masking.Node, error) {
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for begun := time.Now(); time.Since(begun) <= masking.Heartbeat+2*pollEvery; {
+		select {
+		case <-ctx.Done():
+			return last, ctx.Err()
+		case <-tick.C:
+		}
+		n, err := p.row(ctx)
+		switch {
+		case err != nil:
+			return n, err
+		case !n.SeenAt.Equal(last.SeenAt):
+			return n, p.taken()
+		case !n.GoneAt.IsZero(): // it has stopped meanwhile
+			return n, nil
+		}
+	}
+	return last, nil
+}
+
+// row is the node's own, zero if there is none.
+func (p *Presence) row(ctx context.Context) (found masking.Node, err error) {
+	nodes, err := p.nodes(ctx)
+	for _, n := range nodes {
+		if n.ID == p.node.ID {
+			found = n
+		}
+	}
+	return found, err
+}
+
+func (p *Presence) nodes(ctx context.Context) (nodes []masking.Node, err error) {
+	err = p.store.View(ctx, func(ctx context.Context, tx store.Reader) error {
+		nodes, err = tx.Nodes(ctx)
+		return err
+	})
+	return nodes, err
+}
+
+// Beat gives a sign of life, with what the node does now.
+func (p *Presence) Beat(ctx context.Context, addresses []string, calls int, draining bool) error {
+	n := p.node
+	n.SeenAt, n.Addresses, n.Calls, n.Draining = p.now(), addresses, calls, draining
+	ours := false
+	err := p.store.Update(ctx, func(ctx context.Context, tx store.Tx) (err error) {
+		ours, err = tx.BeatNode(ctx, n)
+		return err
+	})
+	switch {
+	case err != nil:
+		return err
+	case !ours:
+		return p.taken()
+	}
+	p.node = n
+	return nil
+}
+
+// Leave says that the node is gone, unless it has calls whose records could not be
+// closed: those are for others to close, once its lease is over.
+func (p *Presence) Leave(ctx context.Context) error {
+	return p.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
+		open, err := tx.OpenCalls(ctx, p.node.ID)
+		if err != nil || len(open) > 0 {
+			return err
+		}
+		_, err = tx.LoseNode(ctx, p.node, p.now())
+		return err
+	})
+}
+
+// Lost looks at all nodes and gives those that are silent: see masking.Lookout.
+func (p *Presence) Lost(ctx context.Context) ([]masking.Node, error) {
+	nodes, err := p.nodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var lost []masking.Node
+	p.looks, lost = p.looks.Look(p.node.ID, nodes, time.Now())
+	return lost, nil
+}
