@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,6 +42,7 @@ type stage struct {
 	incoming chan *phone.Call // calls that reach the out carrier
 	homer    *world.Collector // gets what the server exports
 	opens    string           // the PIN of the one GreenPin allocation there is
+	hush     atomic.Bool      // what the out carrier's people say gets lost
 }
 
 // impatient gives SIP a T1 of 50 ms, so that nobody's silence is noticed after
@@ -90,7 +92,8 @@ func newStage(t *testing.T, s setting) *stage {
 		}
 	})
 	in := phone.Options{Network: s.network, IP: netip.MustParseAddr("127.0.0.2")}
-	out := phone.Options{Network: s.network, IP: netip.MustParseAddr("127.0.0.3"), OnCall: world.HandTo(ctx, st.incoming)}
+	out := phone.Options{Network: s.network, IP: netip.MustParseAddr("127.0.0.3"), OnCall: world.HandTo(ctx, st.incoming),
+		Lose: func([]byte) bool { return st.hush.Load() }}
 	if s.networkOut != "" {
 		out.Network = s.networkOut
 	}
