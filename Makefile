@@ -20,12 +20,12 @@ build: ## bin/tandem
 demo: build ## two calls through a virtual number on loopback (DEMO_FLAGS=--once to end by itself)
 	bin/tandem demo $(DEMO_FLAGS)
 
-# The tests of whole calls run in real time: one package after the other, so that none
-# starves another. In a package those that mostly wait (t.Parallel) run beside each other.
+# Tests that mostly wait (t.Parallel) run beside each other. Those of whole calls run in
+# real time: one package after the other, so that none starves another.
 test: ## every test, after installing what they drive (TESTFLAGS: -run …)
 	@scripts/install-test-tools
 	@failed=0; \
-	go test -timeout 40m $(TESTFLAGS) $$(go list ./... | grep -v /test/) || failed=1; \
+	go test -parallel 5 -timeout 40m $(TESTFLAGS) $$(go list ./... | grep -v /test/) || failed=1; \
 	go test -p 1 -parallel 5 -timeout 40m $(TESTFLAGS) ./test/... || failed=1; \
 	exit $$failed
 

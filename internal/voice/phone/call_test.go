@@ -9,6 +9,7 @@ import (
 )
 
 func TestBothSidesHearTheToneOfTheOther(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, network string) {
 		p := newPair(t, network)
 		a, b := p.talk(t, phone.Invite{Audio: phone.Sine(440, 10000)}, phone.Reply{Audio: phone.Sine(880, 10000)})
@@ -28,6 +29,7 @@ func TestBothSidesHearTheToneOfTheOther(t *testing.T) {
 }
 
 func TestTheCalleeSeesWhoCallsWhom(t *testing.T) {
+	t.Parallel()
 	p := newPair(t, "udp")
 	in := phone.Invite{FromDisplay: "Asha", Headers: []phone.Header{{Name: "P-Asserted-Identity", Value: "<tel:+91123>"}}}
 	_, b := p.dial(t, in)
@@ -38,6 +40,7 @@ func TestTheCalleeSeesWhoCallsWhom(t *testing.T) {
 }
 
 func TestTheCallerSeesWhatResponsesSay(t *testing.T) {
+	t.Parallel()
 	p := newPair(t, "udp")
 	a, b := p.dial(t, phone.Invite{})
 	must(t, b.Ring(phone.Reply{Headers: []phone.Header{{Name: "P-Asserted-Identity", Value: "<sip:+4930@x>"}}}))
@@ -48,6 +51,7 @@ func TestTheCallerSeesWhatResponsesSay(t *testing.T) {
 }
 
 func TestARefusalIsAStatusErrorThatHidesItsPhrase(t *testing.T) {
+	t.Parallel()
 	p := newPair(t, "udp")
 	a, b := p.dial(t, phone.Invite{})
 	must(t, b.Reject(486, "call +919876543210 later"))
@@ -65,6 +69,7 @@ func TestARefusalIsAStatusErrorThatHidesItsPhrase(t *testing.T) {
 }
 
 func TestAPhoneThatTakesNoCallsIsBusy(t *testing.T) {
+	t.Parallel()
 	p := newPair(t, "udp")
 	c, err := p.b.Dial(soon(t), phone.Invite{From: "b", To: "a", Via: p.a.Addr()})
 	must(t, err)
@@ -74,6 +79,7 @@ func TestAPhoneThatTakesNoCallsIsBusy(t *testing.T) {
 }
 
 func TestCancelEndsACallAtEveryMomentBeforeTheAnswer(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, network string) {
 		for name, until := range map[string]func(a, b *phone.Call){
 			"before anything came": func(a, b *phone.Call) {},

@@ -70,6 +70,7 @@ func TestAnswersThatComeAfterTheTransactionAreAcknowledgedToo(t *testing.T) {
 }
 
 func TestAForkThatAnswersSecondIsAcknowledgedAndEnded(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, network string) {
 		p := newPair(t, network)
 		a, first := p.dial(t, phone.Invite{Audio: phone.Sine(440, 10000)})
@@ -113,6 +114,7 @@ func TestAStrictRouterBecomesTheRequestURI(t *testing.T) {
 }
 
 func TestAnAnswerIsRepeatedUntilItsAckAndThenGivenUp(t *testing.T) {
+	t.Parallel()
 	timers := siptx.Timers{T1: 5 * time.Millisecond, T2: 20 * time.Millisecond}
 	p := newPair(t, "udp", func(_, b *phone.Options) { b.Timers = timers })
 	x := newPeer(t)
@@ -134,6 +136,7 @@ func TestAnAnswerIsRepeatedUntilItsAckAndThenGivenUp(t *testing.T) {
 }
 
 func TestAByeBeforeTheAnswerEndsTheCall(t *testing.T) {
+	t.Parallel()
 	p, x := newPair(t, "udp"), newPeer(t)
 	out := x.ask(x.request("INVITE", p.b.Addr(), "early-bye", 1, "", pcma(9)), p.b.Addr())
 	c := p.incoming(t)
@@ -152,6 +155,7 @@ func TestAByeBeforeTheAnswerEndsTheCall(t *testing.T) {
 }
 
 func TestRequestsThatFitNoDialogAreRefused(t *testing.T) {
+	t.Parallel()
 	p, x := newPair(t, "udp"), newPeer(t)
 	to := p.b.Addr()
 	for i, test := range []struct {
@@ -171,6 +175,7 @@ func TestRequestsThatFitNoDialogAreRefused(t *testing.T) {
 }
 
 func TestRequestsWithinADialogAreAnsweredByTheirKind(t *testing.T) {
+	t.Parallel()
 	p := newPair(t, "udp")
 	a, b := p.talk(t, phone.Invite{}, phone.Reply{})
 	for method, status := range map[string]int{"OPTIONS": 200, "INFO": 200, "MESSAGE": 200, "NOTIFY": 200, "UPDATE": 200,
@@ -216,6 +221,7 @@ func TestAnOldCSeqIsRefused(t *testing.T) {
 }
 
 func TestHangupEndsACallInEveryState(t *testing.T) {
+	t.Parallel()
 	p := newPair(t, "udp")
 	a, b := p.dial(t, phone.Invite{})
 	must(t, a.Hangup(soon(t))) // cancels
@@ -240,6 +246,7 @@ func TestHangupEndsACallInEveryState(t *testing.T) {
 }
 
 func TestBothSidesMayHangUpAtOnce(t *testing.T) {
+	t.Parallel()
 	for range 20 {
 		p := newPair(t, "udp")
 		a, b := p.talk(t, phone.Invite{}, phone.Reply{})
@@ -253,6 +260,7 @@ func TestBothSidesMayHangUpAtOnce(t *testing.T) {
 }
 
 func TestClosingAPhoneEndsItsCallsWithoutAWord(t *testing.T) {
+	t.Parallel()
 	p := newPair(t, "udp")
 	a, b := p.talk(t, phone.Invite{}, phone.Reply{})
 	must(t, p.a.Close())
@@ -268,6 +276,7 @@ func TestClosingAPhoneEndsItsCallsWithoutAWord(t *testing.T) {
 }
 
 func TestAFarSideThatIsGoneEndsTheCallWithAnError(t *testing.T) {
+	t.Parallel()
 	timers := siptx.Timers{T1: time.Millisecond}
 	p := newPair(t, "udp", func(a, _ *phone.Options) { a.Timers = timers })
 	a, _ := p.talk(t, phone.Invite{}, phone.Reply{})
@@ -279,6 +288,7 @@ func TestAFarSideThatIsGoneEndsTheCallWithAnError(t *testing.T) {
 }
 
 func TestAPhoneAsksOutsideOfCalls(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, network string) {
 		p := newPair(t, network)
 		res, err := p.a.Ask(soon(t), phone.Outside{Request: phone.Request{Method: "OPTIONS"}, Via: p.b.Addr()})
@@ -290,6 +300,7 @@ func TestAPhoneAsksOutsideOfCalls(t *testing.T) {
 }
 
 func TestAnsweringOnAClosedPhoneIsAnErrorAndNoMore(t *testing.T) {
+	t.Parallel()
 	p := newPair(t, "udp")
 	a, b := p.dial(t, phone.Invite{})
 	must(t, p.b.Close())

@@ -140,6 +140,7 @@ func pcmaOf(b []byte) []int16 {
 }
 
 func TestADigitThatIsNoMultipleOf20MsHasItsOwnDuration(t *testing.T) {
+	t.Parallel()
 	p := newPair(t, "udp")
 	a, b := p.talk(t, phone.Invite{}, phone.Reply{})
 	must(t, a.Press(soon(t), "1", phone.Press{On: 45 * time.Millisecond, Off: time.Millisecond}))
@@ -199,6 +200,7 @@ func TestPacketsOfDigitsThatAreDoubledOrLostStillMakeEachDigitOnce(t *testing.T)
 }
 
 func TestDigitsPressedAtTheSameTimeDoNotMix(t *testing.T) {
+	t.Parallel()
 	p := newPair(t, "udp")
 	a, b := p.talk(t, phone.Invite{}, phone.Reply{})
 	result := make(chan error, 1)
@@ -212,6 +214,7 @@ func TestDigitsPressedAtTheSameTimeDoNotMix(t *testing.T) {
 }
 
 func TestWithoutTelephoneEventNoDigitGoesByIt(t *testing.T) {
+	t.Parallel()
 	for name, more := range map[string]func(a, b *phone.Options){
 		"not offered":  func(a, _ *phone.Options) { a.NoEvents = true },
 		"not answered": func(_, b *phone.Options) { b.NoEvents = true },
@@ -237,6 +240,7 @@ func TestWithoutTelephoneEventNoDigitGoesByIt(t *testing.T) {
 }
 
 func TestEventsGoByTheNumberThatIsAgreedUponLast(t *testing.T) {
+	t.Parallel()
 	p := newPair(t, "udp")
 	a, b := p.talk(t, phone.Invite{Codecs: []string{"PCMA"}}, phone.Reply{})
 	if err := a.Press(soon(t), "1", quick); !errors.Is(err, phone.ErrNoEvents) {
@@ -327,6 +331,7 @@ func tonesIn(pcm []int16) string {
 }
 
 func TestDigitsWaitWhileWeMayNotSend(t *testing.T) {
+	t.Parallel()
 	p := newPair(t, "udp")
 	a, b := p.talk(t, phone.Invite{}, phone.Reply{})
 	must(t, b.Hold(soon(t)))
@@ -350,6 +355,7 @@ func TestDigitsWaitWhileWeMayNotSend(t *testing.T) {
 }
 
 func TestADigitIsPressedToItsEndThoughNobodyWaits(t *testing.T) {
+	t.Parallel()
 	p := newPair(t, "udp")
 	a, b := p.talk(t, phone.Invite{}, phone.Reply{})
 	given, cancel := context.WithCancel(t.Context())
@@ -374,6 +380,7 @@ func TestADigitIsPressedToItsEndThoughNobodyWaits(t *testing.T) {
 }
 
 func TestWhatCannotBePressedIsRefusedWithoutSayingWhatItWas(t *testing.T) {
+	t.Parallel()
 	p := newPair(t, "udp")
 	a, b := p.dial(t, phone.Invite{})
 	for _, how := range []phone.Way{phone.RFC4733, phone.INFO, phone.Inband} {
@@ -409,6 +416,7 @@ func TestWhatCannotBePressedIsRefusedWithoutSayingWhatItWas(t *testing.T) {
 }
 
 func TestNoDigitIsPrintedOrLogged(t *testing.T) {
+	t.Parallel()
 	const pin = "83746291"
 	logs := testkit.NewLogs()
 	p := newPair(t, "udp", func(a, b *phone.Options) { a.Log, b.Log = logs.Logger(), logs.Logger() })

@@ -31,6 +31,7 @@ func TestNumbersAreHiddenInTextThatIsPrinted(t *testing.T) {
 }
 
 func TestThePrintedLadderHidesNumbersUnlessAskedTo(t *testing.T) {
+	t.Parallel()
 	p := newPair(t, "udp")
 	a, b := p.dial(t, phone.Invite{})
 	must(t, b.Reject(486, "not for "+userA))
@@ -55,6 +56,7 @@ func TestThePrintedLadderHidesNumbersUnlessAskedTo(t *testing.T) {
 }
 
 func TestAPhoneLogsNoNumber(t *testing.T) {
+	t.Parallel()
 	logs := testkit.NewLogs()
 	p := newPair(t, "udp", func(a, b *phone.Options) { a.Log, b.Log = logs.Logger(), logs.Logger() })
 	a, b := p.talk(t, phone.Invite{FromDisplay: userA}, phone.Reply{})
@@ -67,6 +69,7 @@ func TestAPhoneLogsNoNumber(t *testing.T) {
 }
 
 func TestAWAVFileIsSaidAndWhatIsHeardIsSavedAsOne(t *testing.T) {
+	t.Parallel()
 	said := make([]int16, 4000)
 	phone.Sine(440, 9000).Read(said)
 	in, out := filepath.Join(t.TempDir(), "in.wav"), filepath.Join(t.TempDir(), "out.wav")

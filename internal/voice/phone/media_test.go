@@ -16,6 +16,7 @@ import (
 )
 
 func TestEverySampleArrivesWhereItBelongs(t *testing.T) {
+	t.Parallel()
 	for _, codec := range []string{"PCMA", "PCMU", "opus"} {
 		t.Run(codec, func(t *testing.T) {
 			p := newPair(t, "udp")
@@ -32,6 +33,7 @@ func TestEverySampleArrivesWhereItBelongs(t *testing.T) {
 }
 
 func TestLostPacketsAreHeardAsSilenceInTheirPlace(t *testing.T) {
+	t.Parallel()
 	var n atomic.Int32
 	p := newPair(t, "udp", func(a, _ *phone.Options) {
 		a.Lose = func([]byte) bool { n := n.Add(1); return n == 3 || n == 4 || n == 10 }
@@ -136,6 +138,7 @@ func TestMediaCanMoveToOtherPortsAndAnotherCodecDuringTheCall(t *testing.T) {
 }
 
 func TestAnInviteWithoutOfferIsAnsweredWithOne(t *testing.T) {
+	t.Parallel()
 	p := newPair(t, "udp")
 	a, b := p.talk(t, phone.Invite{NoOffer: true, Audio: phone.Sine(440, 9000)}, phone.Reply{Audio: phone.Sine(880, 9000)})
 	must(t, a.HearsTone(soon(t), 880))
@@ -143,6 +146,7 @@ func TestAnInviteWithoutOfferIsAnsweredWithOne(t *testing.T) {
 }
 
 func TestAnOfferWithoutACodecOfOursIsRefusedWith488(t *testing.T) {
+	t.Parallel()
 	p := newPair(t, "udp")
 	a, b := p.dial(t, phone.Invite{Codecs: []string{"G729"}})
 	if err := b.Answer(phone.Reply{}); err == nil {
@@ -198,6 +202,7 @@ func TestARefusedDialogEndsTheCall(t *testing.T) {
 }
 
 func TestPacketsOfStrangersAreKeptButNotHeard(t *testing.T) {
+	t.Parallel()
 	p := newPair(t, "udp")
 	a, _ := p.talk(t, phone.Invite{}, phone.Reply{Audio: phone.Sine(880, 9000)})
 	stranger, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(mediaOf(t, a)))
@@ -231,6 +236,7 @@ func mediaOf(t *testing.T, c *phone.Call) netip.AddrPort {
 }
 
 func TestRTPPortsAreEvenAndRTCPIsReceived(t *testing.T) {
+	t.Parallel()
 	p := newPair(t, "udp", func(a, _ *phone.Options) { a.RTCP = []byte{0x80, 201, 0, 1, 1, 2, 3, 4} })
 	a, b := p.talk(t, phone.Invite{}, phone.Reply{})
 	must(t, b.Hears(soon(t), 1600))
@@ -252,6 +258,7 @@ func TestRTPPortsAreEvenAndRTCPIsReceived(t *testing.T) {
 }
 
 func TestRTPIsNumberedAndTimedAsRFC3550Asks(t *testing.T) {
+	t.Parallel()
 	p := newPair(t, "udp", func(a, _ *phone.Options) { a.Extension = []byte("abcde") })
 	_, b := p.talk(t, phone.Invite{}, phone.Reply{})
 	must(t, b.Hears(soon(t), 3200))
@@ -281,6 +288,7 @@ func TestRTPIsNumberedAndTimedAsRFC3550Asks(t *testing.T) {
 }
 
 func TestTheOwnersLinesStandWhereSDPWantsThem(t *testing.T) {
+	t.Parallel()
 	p := newPair(t, "udp")
 	lines := []string{"o=me 1 2 IN IP4 127.0.0.1", "s=us", "i=it", "e=me@x", "a=x-y:z"}
 	a, b := p.dial(t, phone.Invite{SDPLines: lines})

@@ -68,6 +68,7 @@ func TestASampleClockThatDriftsSendsMoreOrFewerPackets(t *testing.T) {
 }
 
 func TestLossAndJitterActOnEventsToo(t *testing.T) {
+	t.Parallel()
 	var mu sync.Mutex
 	var lost int
 	p := newPair(t, "udp", func(a, _ *phone.Options) {
@@ -93,6 +94,7 @@ func TestLossAndJitterActOnEventsToo(t *testing.T) {
 }
 
 func TestWhoCallsHearsWhatIsSaidBeforeAnswerAndByeInOneBreath(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, network string) {
 		said := phone.Noise(7, 3200)
 		p := newPair(t, network)
@@ -117,6 +119,7 @@ func TestWhoCallsHearsWhatIsSaidBeforeAnswerAndByeInOneBreath(t *testing.T) {
 }
 
 func TestEarlyMediaAndARefusalAreHeardAndARefusal(t *testing.T) {
+	t.Parallel()
 	p := newPair(t, "udp")
 	a, b := p.dial(t, phone.Invite{})
 	must(t, b.Ring(phone.Reply{Status: 183, Early: true, Audio: phone.Sine(425, 8000)}))
@@ -131,6 +134,7 @@ func TestEarlyMediaAndARefusalAreHeardAndARefusal(t *testing.T) {
 }
 
 func TestSomethingElseCanBeSaidDuringTheCall(t *testing.T) {
+	t.Parallel()
 	p := newPair(t, "udp")
 	first, second := phone.Noise(8, 1600), phone.Noise(9, 1600)
 	a, b := p.talk(t, phone.Invite{}, phone.Reply{Audio: phone.Samples(first)})

@@ -11,6 +11,7 @@ import (
 var supports100rel = []phone.Header{{Name: "Supported", Value: "100rel"}}
 
 func TestPhonesAcknowledgeEachOthersReliableProvisionalsAndTalk(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, network string) {
 		p := newPair(t, network)
 		a, b := p.dial(t, phone.Invite{Audio: phone.Sine(440, 10000), Headers: supports100rel})
@@ -45,6 +46,7 @@ func TestPhonesAcknowledgeEachOthersReliableProvisionalsAndTalk(t *testing.T) {
 }
 
 func TestAReliableProvisionalNeedsACallerWhoCanAcknowledgeIt(t *testing.T) {
+	t.Parallel()
 	p := newPair(t, "udp")
 	_, b := p.dial(t, phone.Invite{})
 	if b.Ring(phone.Reply{Reliable: true}) == nil {
@@ -53,6 +55,7 @@ func TestAReliableProvisionalNeedsACallerWhoCanAcknowledgeIt(t *testing.T) {
 }
 
 func TestAReliableProvisionalThatNobodyAcknowledgesEndsIn504(t *testing.T) {
+	t.Parallel()
 	p := newPair(t, "udp", func(_, b *phone.Options) { b.Timers = siptx.Timers{T1: 5 * time.Millisecond} })
 	x := newPeer(t)
 	out := x.ask(x.request("INVITE", p.b.Addr(), "deaf", 1, "", supports100rel[0], pcma(9)), p.b.Addr())

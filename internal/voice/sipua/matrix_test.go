@@ -233,6 +233,7 @@ func outOfOrder() map[string]string {
 }
 
 func TestEveryRequestInEveryStateOfALegGetsItsAnswer(t *testing.T) {
+	t.Parallel()
 	for request, row := range matrix {
 		for state, want := range row {
 			t.Run(state+"/"+request, func(t *testing.T) {

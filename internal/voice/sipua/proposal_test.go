@@ -95,6 +95,7 @@ func Test491IsWhatAnOfferOfThePeerGetsWhileOursIsOut(t *testing.T) {
 }
 
 func Test491ToAnOfferOfOursHasItSentAgainLater(t *testing.T) {
+	t.Parallel()
 	eitherLeg(t, func(t *testing.T, sc scene) {
 		first := sc.offered()
 		sc.p.send(first.reply(491, "", ""))

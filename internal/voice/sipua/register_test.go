@@ -104,6 +104,7 @@ func TestARefusedRegistrationIsShownAndTriedLater(t *testing.T) {
 }
 
 func TestARegistrationWhoseRefreshHasFailedIsTakenBack(t *testing.T) {
+	t.Parallel()
 	for name, refuse := range map[string]bool{"it was refused": true, "it is under way": false} {
 		t.Run(name, func(t *testing.T) {
 			r, p := member(t, registers)
@@ -212,6 +213,7 @@ func TestARegistrationStandsWhenWhatItDoesNotGoByChanges(t *testing.T) {
 }
 
 func TestARegistrationOfATrunkThatChangesIsTakenBackAndMadeAnew(t *testing.T) {
+	t.Parallel()
 	r, p := member(t, registers)
 	r.ua.Keep()
 	registered(t, r, p, "3600")

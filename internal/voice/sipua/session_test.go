@@ -253,6 +253,7 @@ func TestARefreshThatIsRefusedIsMadeAgainUntilTheSessionIsOver(t *testing.T) {
 }
 
 func TestARefreshThatNobodyAnswersEndsTheCallWithACauseOfItsOwn(t *testing.T) {
+	t.Parallel()
 	for name, reply := range map[string]int{"silence": 0, "408": 408, "481": 481} {
 		t.Run(name, func(t *testing.T) {
 			r, p := pair(t, quick, hasty)
