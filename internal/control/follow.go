@@ -116,7 +116,7 @@ func (w *watch) look(ctx context.Context, last int64, known bool) (now int64, er
 		if now, err = tx.LastEvent(ctx); err != nil || !known || now <= last {
 			return err
 		}
-		news, err = tx.Events(ctx, store.EventFilter{After: last, Limit: mostNew})
+		news, err = tx.Events(ctx, store.EventFilter{AllTenants: true, After: last, Limit: mostNew})
 		return err
 	})
 	switch {

@@ -86,19 +86,25 @@ func (s *Records) readCall(ctx context.Context, id masking.CallID, read func(con
 
 // Calls reads a tenant's calls, newest first; more tells whether others follow.
 func (s *Records) Calls(ctx context.Context, t masking.TenantID, q CallQuery) (page []masking.Call, more bool, err error) {
-	err = s.view(ctx, "list calls", func(ctx context.Context, tx store.Reader) error {
-		page, err = tx.Calls(ctx, store.CallFilter{Tenant: t, Allocation: q.Allocation, Status: string(q.Status), Cause: q.Cause,
-			Direction: q.Direction, VirtualNumber: q.VirtualNumber, Party: q.Party, Answered: q.Answered, Recorded: q.Recorded,
-			Since: q.Since, Until: q.Until, Before: q.After, Limit: q.Limit + 1})
-		return err
-	})
-	page, more = cut(page, q.Limit)
-	return page, more, err
+	return s.calls(ctx, store.CallFilter{Tenant: t, Allocation: q.Allocation, Status: string(q.Status), Cause: q.Cause,
+		Direction: q.Direction, VirtualNumber: q.VirtualNumber, Party: q.Party, Answered: q.Answered, Recorded: q.Recorded,
+		Since: q.Since, Until: q.Until, Before: q.After, Limit: q.Limit})
 }
 
 // Live reads the calls that are up, of all tenants, newest first.
 func (s *Records) Live(ctx context.Context, after masking.CallID, limit int) (page []masking.Call, more bool, err error) {
-	return s.Calls(ctx, "", CallQuery{Status: LiveCalls, After: after, Limit: limit})
+	return s.calls(ctx, store.CallFilter{AllTenants: true, Status: string(LiveCalls), Before: after, Limit: limit})
+}
+
+func (s *Records) calls(ctx context.Context, f store.CallFilter) (page []masking.Call, more bool, err error) {
+	limit := f.Limit
+	f.Limit++
+	err = s.view(ctx, "list calls", func(ctx context.Context, tx store.Reader) error {
+		page, err = tx.Calls(ctx, f)
+		return err
+	})
+	page, more = cut(page, limit)
+	return page, more, err
 }
 
 // EventQuery narrows a list of events; zero fields do not.

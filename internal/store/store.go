@@ -217,9 +217,11 @@ type Claims interface {
 	Release(ctx context.Context, id masking.AllocationID) error
 }
 
-// CallFilter narrows a list of calls; zero fields do not.
+// CallFilter narrows a list of calls; zero fields do not, but for Tenant: a list is of
+// one, or says that it is of all. Else it is refused.
 type CallFilter struct {
 	Tenant        masking.TenantID
+	AllTenants    bool
 	Allocation    masking.AllocationID
 	Status        string // "" | "live" | "ended"
 	Cause         masking.Cause
@@ -236,13 +238,17 @@ type CallFilter struct {
 	Limit  int
 }
 
-// EventFilter narrows a list of events.
+// EventFilter narrows a list of events; zero fields do not, but for Tenant: as in
+// CallFilter.
 type EventFilter struct {
 	Tenant masking.TenantID
-	After  int64 // cursor of the last event seen
-	Since  time.Time
-	Until  time.Time
-	Limit  int
+
+	AllTenants bool
+
+	After int64 // cursor of the last event seen
+	Since time.Time
+	Until time.Time
+	Limit int
 }
 
 // StoredEvent is an event with its place in the tenant's order.

@@ -132,7 +132,8 @@ func scans() map[string]string {
 		"SELECT COUNT(*) FROM (SELECT 1 FROM delivery": "as many as a limit lets through",
 		"FROM (VALUES (5), (6), (7), (8), (9)) k":      "the five lengths of PINs",
 		"SELECT COUNT(*) FROM (SELECT 1 FROM claim":    "as many as a limit lets through",
-		"INSERT INTO": "SCAN CONSTANT ROW of VALUES",
+		"k.caller <> '' AND k.tenant = ?":              "a page of calls from each side of a party",
+		"INSERT INTO":                                  "SCAN CONSTANT ROW of VALUES",
 	}
 }
 
@@ -141,6 +142,7 @@ func sorts() map[string]string {
 	return map[string]string{
 		"INDEXED BY allocation_open_expiry":    "the few that are over and wait for the sweeper; those ended come in order",
 		"g.held = 1 AND g.status <> 'deleted'": "a tenant's recordings under legal hold, which are few",
+		"k.caller <> '' AND k.tenant = ?":      "a page of calls from each side of a party",
 		"GROUP BY n.sharing, n.region, n.type": "the kinds of a pool, each a row, counted when the tenant asks",
 	}
 }
@@ -202,6 +204,11 @@ func TestListsReadOnlyWhatTheyAreAskedFor(t *testing.T) {
 			_, err := tx.Events(ctx, store.EventFilter{Tenant: "acme", Since: storetest.Start()})
 			return err
 		}, []string{"SEARCH s USING COVERING INDEX event_reached (tenant=? AND reached>?)", "SEARCH e USING INDEX event_tenant (tenant=? AND cursor>?)"}},
+		"calls of a party": {func(ctx context.Context, tx store.Reader) error {
+			_, err := tx.Calls(ctx, store.CallFilter{Tenant: "acme", Party: storetest.Person(1), Since: storetest.Start(), Limit: 9})
+			return err
+		}, []string{"SEARCH k USING COVERING INDEX call_caller (tenant=? AND caller=? AND started_at>?)",
+			"SEARCH k USING COVERING INDEX call_callee (tenant=? AND callee=? AND started_at>?)", "SEARCH k USING PRIMARY KEY (id=?)"}},
 		"free numbers": {func(ctx context.Context, tx store.Reader) error {
 			_, err := tx.Usable(ctx, "acme", masking.Pick{Sharing: masking.Exclusive}, nil, storetest.Start(), 9)
 			return err

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"strings"
 	"time"
 
 	"tandem/internal/masking"
@@ -159,6 +160,9 @@ func (r *Reader) oneCall(ctx context.Context, where string, args ...any) (c mask
 // Calls are a page of a list, by start, newest first. A cursor that names no
 // call, or that of another tenant, has no page after it: what retention has removed was the oldest.
 func (r *Reader) Calls(ctx context.Context, f store.CallFilter) ([]masking.Call, error) {
+	if (f.Tenant == "") != f.AllTenants {
+		return nil, errWhose
+	}
 	var before time.Time
 	if f.Before != "" {
 		err := r.row(ctx, `SELECT started_at FROM call WHERE id = ? AND (? = '' OR tenant = ?)`,
@@ -174,10 +178,29 @@ func (r *Reader) Calls(ctx context.Context, f store.CallFilter) ([]masking.Call,
 	return list(ctx, r, text, args, scanCall)
 }
 
+// errWhose refuses a list that does not say whose it is: forgotten, it must not be
+// everybody's.
+var errWhose = errors.New("store: a list is of one tenant, or of all by name")
+
 // callQuery writes the query of a list so that one index gives its rows in
-// order from the cursor on: of the allocation, of those up, or of the tenant.
+// order from the cursor on: of the allocation, of those up, or of the tenant. Calls of
+// a party come by two, each read no further than the page.
 func callQuery(f store.CallFilter, before time.Time) (text string, args []any) {
-	text = `SELECT ` + callColumns + ` FROM call k WHERE 1 = 1`
+	const order = ` ORDER BY k.started_at DESC, k.id DESC LIMIT ?`
+	where, values := callWhere(f, before)
+	if f.Party.IsZero() {
+		return `SELECT ` + callColumns + ` FROM call k WHERE 1 = 1` + where + order, append(values, most(f.Limit))
+	}
+	var sides []string
+	for _, side := range []string{"caller", "callee"} {
+		sides = append(sides, `SELECT s.id FROM (SELECT k.id FROM call k WHERE k.`+side+` = ? AND k.`+side+` <> ''`+where+order+`) s`)
+		args = append(append(append(args, f.Party.E164()), values...), most(f.Limit))
+	}
+	return `SELECT ` + callColumns + ` FROM call k WHERE k.id IN (` + strings.Join(sides, ` UNION ALL `) + `)` + order, append(args, most(f.Limit))
+}
+
+// callWhere writes what narrows a list, but for a party.
+func callWhere(f store.CallFilter, before time.Time) (text string, args []any) {
 	and := func(condition string, values ...any) { text, args = text+` AND `+condition, append(args, values...) }
 	if f.Tenant != "" {
 		and(`k.tenant = ?`, f.Tenant)
@@ -206,9 +229,6 @@ func callQuery(f store.CallFilter, before time.Time) (text string, args []any) {
 	if !f.VirtualNumber.IsZero() {
 		and(`k.virtual_number = ?`, f.VirtualNumber.E164())
 	}
-	if !f.Party.IsZero() {
-		and(`(k.caller = ? OR k.callee = ?)`, f.Party.E164(), f.Party.E164())
-	}
 	if f.Answered != nil {
 		and(`(CASE WHEN k.answered_at <> 0 THEN 1 ELSE 0 END) = ?`, *f.Answered)
 	}
@@ -218,7 +238,7 @@ func callQuery(f store.CallFilter, before time.Time) (text string, args []any) {
 	if f.Before != "" {
 		and(`(k.started_at, k.id) < (?, ?)`, millis(before), f.Before)
 	}
-	return text + ` ORDER BY k.started_at DESC, k.id DESC LIMIT ?`, append(args, most(f.Limit))
+	return text, args
 }
 
 // OpenCalls are the calls of a node without an end. It reads the index of open
@@ -413,6 +433,9 @@ func (t *Tx) AppendEvent(ctx context.Context, e masking.Event) error {
 func (r *Reader) Events(ctx context.Context, f store.EventFilter) ([]store.StoredEvent, error) {
 	if err := r.c.Ordered(ctx); err != nil {
 		return nil, err
+	}
+	if (f.Tenant == "") != f.AllTenants {
+		return nil, errWhose
 	}
 	text, args := eventQuery(f)
 	return list(ctx, r, text, args, scanEvent)

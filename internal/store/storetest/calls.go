@@ -409,6 +409,11 @@ func callFilters(b *bench) {
 	equal(b, list(store.CallFilter{Recorded: &no, Status: "ended"}), "3 2 0 ")
 	equal(b, list(store.CallFilter{Cause: masking.CauseCallerHungUp, VirtualNumber: Virtual(2), Party: Person(1), Answered: &yes}), "1 ")
 	equal(b, list(store.CallFilter{Party: Person(1), Limit: 2}), "4 3 ")
+	for _, f := range []store.CallFilter{{}, {Tenant: "acme", AllTenants: true}} {
+		if err := getErr(b, func(ctx context.Context, tx store.Reader) ([]masking.Call, error) { return tx.Calls(ctx, f) }); err == nil {
+			b.Errorf("whose calls are asked for is not said, and given: %+v", f)
+		}
+	}
 	begin(5, a, func(*masking.Call) {})
 	begin(6, a, func(*masking.Call) {})
 	equal(b, list(store.CallFilter{Party: Person(1), Limit: 2, Before: CallID(3)}), "2 1 ")
@@ -510,7 +515,12 @@ func eventLists(b *bench) {
 	equal(b, list(store.EventFilter{Tenant: "acme", After: second, Limit: 2}), "2 4 ")
 	equal(b, list(store.EventFilter{Tenant: "acme", Since: at(2), Until: at(5)}), "2 4 ")
 	equal(b, list(store.EventFilter{Tenant: "acme", Since: at(2), After: second, Limit: 1}), "2 ")
-	equal(b, list(store.EventFilter{}), "0 1 2 3 4 5 6 7 ")
+	equal(b, list(store.EventFilter{AllTenants: true}), "0 1 2 3 4 5 6 7 ")
+	for _, f := range []store.EventFilter{{}, {Tenant: "acme", AllTenants: true}} {
+		if err := getErr(b, func(ctx context.Context, tx store.Reader) ([]store.StoredEvent, error) { return tx.Events(ctx, f) }); err == nil {
+			b.Errorf("whose events are asked for is not said, and given: %+v", f)
+		}
+	}
 }
 
 // eventOnce appends as a journal does that was told of a failure after the

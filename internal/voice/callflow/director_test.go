@@ -221,7 +221,7 @@ func TestACallThatMayNotPassIsRefusedAndRecordedWithItsReason(t *testing.T) {
 				t.Errorf("events %v, want %v", got, want)
 			}
 			d.view(func(ctx context.Context, tx store.Reader) error {
-				calls, err := tx.Calls(ctx, store.CallFilter{Limit: 10})
+				calls, err := tx.Calls(ctx, store.CallFilter{AllTenants: true, Limit: 10})
 				if len(calls) != len(want) {
 					t.Errorf("%d calls recorded", len(calls))
 				}
