@@ -152,9 +152,9 @@ func (w *routed) strangers() masking.StrangerPolicy {
 // change makes the next world of the one there is.
 func (w *routed) change() {
 	steps := map[string]func(){"create": w.create, "create PIN": w.createPin, "alter": w.alter, "end": w.end, "settings": w.settings,
-		"numbers": func() { w.add(w.number()) }, "remove": w.remove, "pass": w.pass, "call": w.dial, "hang up": w.hangUp, "guess": w.guess}
+		"numbers": func() { w.add(w.number()) }, "remove": w.remove, "pass": w.pass, "call": w.dial, "hang up": w.hangUp, "guess": w.guess, "block": w.block, "talk": w.talk}
 	names := []string{"create", "create", "create", "create PIN", "create PIN", "alter", "alter", "end", "settings", "numbers",
-		"remove", "pass", "call", "call", "hang up", "guess"}
+		"settings", "remove", "pass", "call", "call", "hang up", "guess", "block", "talk"}
 	steps[rapid.SampledFrom(names).Draw(w.T, "step")]()
 }
 
@@ -239,9 +239,9 @@ func (w *routed) end() {
 func (w *routed) settings() {
 	policy, few := w.strangers(), rapid.IntRange(0, 2).Draw(w.T, "at most")
 	strategy, fallback := rapid.SampledFrom(masking.RingStrategies).Draw(w.T, "ring"), rapid.Bool().Draw(w.T, "fallback")
-	which := rapid.IntRange(0, 3).Draw(w.T, "bound")
+	which, guards := rapid.IntRange(0, 3).Draw(w.T, "bound"), w.guards(few)
 	w.must(w.plane.Settings.Update(context.Background(), rapid.SampledFrom(w.tenants).Draw(w.T, "of"), func(s *masking.Settings) error {
-		s.Strangers, s.Ring, s.PINFallback = policy, strategy, fallback
+		s.Strangers, s.Ring, s.PINFallback, s.Guards = policy, strategy, fallback, guards
 		s.MaxCalls, s.MaxAllocationCalls, s.MaxCallerRate = 0, 0, 0
 		switch which {
 		case 1:
@@ -253,6 +253,60 @@ func (w *routed) settings() {
 		}
 		return nil
 	}, done[control.Configured]()))
+}
+
+// guards are of one kind or another, or none.
+func (w *routed) guards(few int) masking.Guards {
+	g := masking.Guards{Velocity: masking.DefaultVelocity()}
+	prefixes := func() masking.Prefixes { return masking.Prefixes{"+1", w.someone().E164()} }
+	switch rapid.IntRange(0, 6).Draw(w.T, "guard") {
+	case 0:
+		g.Allowed = prefixes()
+	case 1:
+		g.Permitted = prefixes()
+	case 2:
+		g.DayCalls = few
+	case 3:
+		g.DayTalk = time.Duration(few) * time.Minute
+	case 4:
+		g.Velocity = masking.Velocity{Window: 5 * time.Minute, Caller: few, Allocation: few, Tenant: 3 * few, Block: rapid.Bool().Draw(w.T, "blocks")}
+	}
+	return g
+}
+
+// block puts somebody on a tenant's list of blocked callers, or takes him off it.
+func (w *routed) block() {
+	ctx, of, who := context.Background(), rapid.SampledFrom(w.tenants).Draw(w.T, "of"), w.someone()
+	if rapid.Bool().Draw(w.T, "through again") {
+		w.must(w.plane.Blocked.Remove(ctx, of, who, done[e164.Number]()))
+		return
+	}
+	w.must(w.plane.Blocked.Add(ctx, of, []e164.Number{who}, "", done[[]control.BlockedCaller]()))
+}
+
+// talk uses up a minute of an allocation's day.
+func (w *routed) talk() {
+	a := w.ask()
+	r, release := w.route(a)
+	if release == nil {
+		return
+	}
+	defer release()
+	if p := r.Plan; r.Refusal == "" && p.Allocation.ID != "" {
+		zone := p.Tenant.Settings.Zone
+		c := masking.Call{ID: a.Call, Tenant: p.Tenant.ID, Allocation: p.Allocation.ID, VirtualNumber: a.Called, Caller: a.Caller, Callee: p.Targets[0],
+			Direction: p.Direction, Node: "n1", StartedAt: a.Received, Day: masking.DayOf(a.Received, zone)}
+		w.journal.Note(masking.Began, c, zone)
+		c.AnsweredAt = a.Received
+		w.journal.Note(masking.Answered, c, zone)
+		c.EndedAt, c.TalkTime, c.Cause = a.Received.Add(time.Minute), time.Minute, masking.CauseCallerHungUp
+		w.journal.Note(masking.Ended, c, zone)
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for w.journal.Waiting() > 0 { // the world is to stand still while it is compared
+			<-tick.C
+		}
+	}
 }
 
 // pass lets time go by; whether the ends of allocations are written then is open.

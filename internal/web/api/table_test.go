@@ -1,20 +1,26 @@
 package api_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"tandem/internal/control"
 	"tandem/internal/e164"
 	"tandem/internal/masking"
 	"tandem/internal/store"
+	"tandem/internal/web/api"
 )
 
 // keepCalls writes n ended calls of acme's, a second after another, each changed by edit.
@@ -51,8 +57,11 @@ func (h *harness) csv(query string) [][]string {
 	return rows[1:]
 }
 
-func (h *harness) export(query string) (string, error) {
-	req, err := http.NewRequest("GET", h.server.URL+"/v1/tenants/acme/calls.csv"+query, nil)
+func (h *harness) export(query string) (string, error) { return h.exportFrom(h.server.URL, query) }
+
+// exportFrom gives what came of an export, and what was wrong with it.
+func (h *harness) exportFrom(server, query string) (string, error) {
+	req, err := http.NewRequest("GET", server+"/v1/tenants/acme/calls.csv"+query, nil)
 	if err != nil {
 		return "", err
 	}
@@ -152,5 +161,71 @@ func TestATableOfManyPagesHoldsEveryCallOnceThoughOthersBegin(t *testing.T) {
 	}
 	if len(seen) != 1234 {
 		t.Errorf("%d calls, want 1234", len(seen))
+	}
+}
+
+// failing is a store that cannot read calls any more after so many pages.
+type failing struct {
+	store.Store
+	pages int
+}
+
+func (f *failing) View(ctx context.Context, fn func(context.Context, store.Reader) error) error {
+	return f.Store.View(ctx, func(ctx context.Context, tx store.Reader) error { return fn(ctx, failingReader{tx, f}) })
+}
+
+type failingReader struct {
+	store.Reader
+	of *failing
+}
+
+func (r failingReader) Calls(ctx context.Context, f store.CallFilter) ([]masking.Call, error) {
+	if r.of.pages--; r.of.pages < 0 {
+		return nil, errors.New("the disk is gone")
+	}
+	return r.Reader.Calls(ctx, f)
+}
+
+// served is the API on another store.
+func (h *harness) served(s store.Store) *httptest.Server {
+	h.Helper()
+	log := slog.New(slog.NewJSONHandler(h.logs, nil))
+	plane, err := control.New(control.Options{Store: s, Clock: h.clock, Random: rand.Reader, Log: log, TokenKey: bytes.Repeat([]byte{7}, 32),
+		TrunkSecrets: sealer{}, WebhookSecrets: sealer{}})
+	if err != nil {
+		h.Fatal(err)
+	}
+	handler, err := api.New(api.Options{Plane: plane, AdminToken: adminToken, Clock: h.clock, Random: rand.Reader, Log: log})
+	if err != nil {
+		h.Fatal(err)
+	}
+	server := httptest.NewServer(handler)
+	h.Cleanup(server.Close)
+	return server
+}
+
+func TestATableThatCannotBeReadToItsEndIsCutOff(t *testing.T) {
+	h := newHarness(t)
+	h.keepCalls(250, func(int, *masking.Call) {})
+	for _, c := range []struct {
+		pages, rows int
+		whole       bool
+	}{{3, 250, true}, {2, 200, false}, {1, 100, false}} {
+		server := h.served(&failing{h.store, c.pages})
+		raw, err := h.exportFrom(server.URL, "")
+		if c.whole != (err == nil) {
+			t.Errorf("after %d pages: %v", c.pages, err)
+		}
+		if rows := strings.Count(raw, "\r\n") - 1; rows != c.rows {
+			t.Errorf("after %d pages %d rows came, want %d", c.pages, rows, c.rows)
+		}
+	}
+	// What fails before anything is said is an error like others.
+	server := h.served(&failing{h.store, 0})
+	if raw, err := h.exportFrom(server.URL, ""); err == nil || !strings.Contains(raw, `"temporarily_unavailable"`) {
+		t.Errorf("%v: %q", err, raw)
+	}
+	if strings.Contains(h.logs.String(), `"msg":"panic"`) {
+		t.Error("the log tells of a panic")
 	}
 }
