@@ -69,7 +69,7 @@ func TestViolationsAreReportedInAClearSentence(t *testing.T) {
 		"a tool for tests in the product": {code("internal/app", "internal/testkit"),
 			"internal/app/a.go imports internal/testkit: app may import everything but what is made for tests"},
 		"a test across the planes": {tests("internal/web/api", "internal/voice/relay"),
-			"internal/web/api/a_test.go imports internal/voice/relay: the tests of web/api may import e164, masking, control, web/auth, web/ratelimit, blob, ladder, and of the test tools e164, masking, testkit, testkit/ca, testkit/database, testkit/names, testkit/postgres, voice/phone, store, store/storetest, store/sqlite"},
+			"internal/web/api/a_test.go imports internal/voice/relay: the tests of web/api may import e164, masking, control, web/auth, web/ratelimit, blob, ladder, and of the test tools e164, masking, testkit, testkit/ca, testkit/contract, testkit/database, testkit/names, testkit/postgres, voice/phone, store, store/storetest, store/sqlite"},
 		"a package without a row": {code("internal/util", "internal/store"),
 			"internal/util has no row in the import table: add one to internal/archtest/table.go and to ARCHITECTURE.md"},
 		"a rule with a context": {foreign("internal/masking", "context"),

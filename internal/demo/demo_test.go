@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -11,10 +12,20 @@ import (
 
 	"go.uber.org/goleak"
 
+	"tandem/internal/testkit/contract"
 	"tandem/internal/voice/phone"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// What the demo's server answers is held to the OpenAPI document: its clients ask
+// through the default transport.
+func TestMain(m *testing.M) {
+	document, err := contract.API()
+	if err != nil {
+		panic(err)
+	}
+	http.DefaultTransport = document.Watch(http.DefaultTransport, func(wrong error) { panic(wrong) })
+	goleak.VerifyTestMain(m)
+}
 
 func newDemo(out *bytes.Buffer) *demo {
 	return &demo{o: Options{Out: out, Log: slog.New(slog.DiscardHandler)}, say: &teller{w: out}}

@@ -23,6 +23,7 @@ import (
 
 	"tandem/internal/app"
 	"tandem/internal/client"
+	"tandem/internal/testkit/contract"
 	"tandem/internal/voice/phone"
 	"tandem/internal/voice/sdp"
 	"tandem/test/world"
@@ -76,8 +77,12 @@ func newSite(t *testing.T, binary string) *site {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute+time.Duration(*kills)*5*time.Second)
 	t.Cleanup(cancel)
-	s := &site{t: t, ctx: ctx, binary: binary, dir: t.TempDir(),
-		web: &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
+	document, err := contract.API()
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := document.Watch(&http.Transport{MaxIdleConnsPerHost: 64}, func(wrong error) { t.Error(wrong) })
+	s := &site{t: t, ctx: ctx, binary: binary, dir: t.TempDir(), web: &http.Client{Timeout: 30 * time.Second, Transport: transport}}
 	t.Cleanup(s.web.CloseIdleConnections)
 	return s
 }

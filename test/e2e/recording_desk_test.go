@@ -33,7 +33,7 @@ type desk struct {
 
 func (st *stage) desk(tenant string) desk {
 	who := st.Tenant(tenant)
-	return desk{st.t, st.ctx, http.DefaultClient, "http://" + st.App.Addrs().HTTP + "/v1/tenants/", who.AccountSID, who.Token, tenant}
+	return desk{st.t, st.ctx, st.HTTP, "http://" + st.App.Addrs().HTTP + "/v1/tenants/", who.AccountSID, who.Token, tenant}
 }
 
 func (s *site) desk(p *process) desk {

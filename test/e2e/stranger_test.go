@@ -175,7 +175,7 @@ func (st *stage) upload(language, name string, file []byte) int {
 	credentials := st.Tenant("acme")
 	req.SetBasicAuth(credentials.AccountSID, credentials.Token)
 	req.Header.Set("Content-Type", "audio/wav")
-	res, err := http.DefaultClient.Do(req)
+	res, err := st.HTTP.Do(req)
 	st.must(err)
 	_ = res.Body.Close()
 	return res.StatusCode

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net/http"
 	"slices"
 	"testing"
 
@@ -16,7 +15,7 @@ func TestAStreamTellsOfACallAndEndsWhenTheServerStops(t *testing.T) {
 	st := newStage(t, setting{})
 	st.allocate(nil)
 	acme := st.Tenant("acme")
-	c, err := client.New(client.Options{BaseURL: "http://" + st.App.Addrs().HTTP, AccountSID: acme.AccountSID, Token: acme.Token, HTTP: &http.Client{}})
+	c, err := client.New(client.Options{BaseURL: "http://" + st.App.Addrs().HTTP, AccountSID: acme.AccountSID, Token: acme.Token, HTTP: st.HTTP})
 	st.must(err)
 	told, ended := make(chan string, 100), make(chan error, 1)
 	ctx, cancel := context.WithCancel(st.ctx)

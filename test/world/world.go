@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -24,6 +25,7 @@ import (
 	"tandem/internal/app"
 	"tandem/internal/client"
 	"tandem/internal/config"
+	"tandem/internal/testkit/contract"
 	"tandem/internal/testkit/database"
 	"tandem/internal/testkit/postgres"
 	"tandem/internal/voice/phone"
@@ -34,8 +36,12 @@ type World struct {
 	App     *app.App
 	Dir     string
 	Log     *Log
+	HTTP    *http.Client // asks the server; what it answers is held to the OpenAPI document
 	options app.Options
 	tenants map[string]Tenant
+
+	mu    sync.Mutex
+	wrong []error // answers that were not as documented
 }
 
 // Tenant is a tenant's credentials.
@@ -86,6 +92,11 @@ func dropDatabase(dsn, folder string) error {
 // Start starts a server. Close it.
 func Start(o Options) (*World, error) {
 	w := &World{Dir: o.Dir, Log: &Log{}, tenants: map[string]Tenant{}}
+	document, err := contract.API()
+	if err != nil {
+		return nil, err
+	}
+	w.HTTP = &http.Client{Transport: document.Watch(http.DefaultTransport, w.note)}
 	if w.Dir == "" {
 		dir, err := os.MkdirTemp("", "tandem-world-")
 		if err != nil {
@@ -122,17 +133,23 @@ func Start(o Options) (*World, error) {
 }
 
 // Close stops the server, hanging up what is left after grace, and removes its folder.
+// It fails if an answer was not as documented.
 func (w *World) Close(grace time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
-	err := w.App.Stop(ctx)
-	if e := os.RemoveAll(w.Dir); err == nil {
-		err = e
+	errs := []error{w.App.Stop(ctx), os.RemoveAll(w.Dir)}
+	if dsn := os.Getenv(postgres.DSN); dsn != "" && errors.Join(errs...) == nil {
+		errs = append(errs, dropDatabase(dsn, filepath.Base(w.Dir)))
 	}
-	if dsn := os.Getenv(postgres.DSN); dsn != "" && err == nil {
-		err = dropDatabase(dsn, filepath.Base(w.Dir))
-	}
-	return err
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return errors.Join(append(errs, w.wrong...)...)
+}
+
+func (w *World) note(wrong error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.wrong = append(w.wrong, wrong)
 }
 
 // SIP is the server's SIP address for a network.
@@ -176,7 +193,7 @@ func (w *World) Do(tenant, method, path string, body, out any) error {
 		t := w.tenants[tenant]
 		req.SetBasicAuth(t.AccountSID, t.Token)
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := w.HTTP.Do(req)
 	if err != nil {
 		return err
 	}
@@ -420,7 +437,7 @@ func (l *Log) Lines(text string) string {
 
 // Metrics is the text of /metrics.
 func (w *World) Metrics() (string, error) {
-	res, err := http.Get("http://" + w.App.Addrs().Ops + "/metrics")
+	res, err := w.HTTP.Get("http://" + w.App.Addrs().Ops + "/metrics")
 	if err != nil {
 		return "", err
 	}

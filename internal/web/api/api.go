@@ -137,13 +137,15 @@ func (s *server) routes() *router {
 			Info: &huma.Info{Title: "Tandem", Version: "v1",
 				Description: "Number masking. The GreenVN operations are those of the published page; everything else is additive."},
 			Components: &huma.Components{
-				Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
+				Schemas:   huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
+				Responses: documentedRefusals(),
+				Headers:   documentedHeaders(),
 				SecuritySchemes: map[string]*huma.SecurityScheme{
 					tenantScheme:   {Type: "http", Scheme: "basic", Description: "Account SID and token of the tenant"},
 					operatorScheme: {Type: "http", Scheme: "bearer", Description: "the operator's admin token"},
 				},
 			},
-			OnAddOperation: []huma.AddOpFunc{dropUnprocessable, allowNoBody},
+			OnAddOperation: []huma.AddOpFunc{dropUnprocessable, allowNoBody, documentAnswers},
 		},
 		Formats:       map[string]huma.Format{"application/json": {Marshal: marshal, Unmarshal: unmarshal}},
 		DefaultFormat: "application/json",
@@ -171,21 +173,26 @@ func (s *server) routes() *router {
 	r.erasures()
 	s.mux.HandleFunc("/", s.noRoute)
 	for _, schema := range r.OpenAPI().Components.Schemas.Map() {
-		neverNull(schema)
+		simplify(schema)
 	}
 	return r
 }
 
-// neverNull says of a schema what holds for the whole API: a field that has
+// simplify says of a schema what holds for the whole API: a field that has
 // nothing to say is left out, and null is nobody's value. huma takes every
-// pointer and list of Go for one that may be null.
-func neverNull(schema *huma.Schema) {
+// pointer and list of Go for one that may be null. And what a schema does not name
+// is ignored, which is so where it says nothing of it; one that says it makes
+// generators of clients take every object for a map, and every misspelt field.
+func simplify(schema *huma.Schema) {
 	schema.Nullable = false
+	if schema.AdditionalProperties == true {
+		schema.AdditionalProperties = nil
+	}
 	for _, property := range schema.Properties {
-		neverNull(property)
+		simplify(property)
 	}
 	if schema.Items != nil {
-		neverNull(schema.Items)
+		simplify(schema.Items)
 	}
 }
 

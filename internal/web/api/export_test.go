@@ -17,8 +17,8 @@ const MaxAudio = maxAudio
 // AttemptsAtOnce is the bound of failed attempts, for tests.
 const AttemptsAtOnce = attemptsAtOnce
 
-// Declared gives the OpenAPI document as huma holds it, for checking answers
-// against it.
+// Declared gives the OpenAPI document as huma holds it, for asking which operations
+// there are.
 func Declared() *huma.OpenAPI {
 	s := &server{mux: http.NewServeMux()}
 	return s.routes().OpenAPI()

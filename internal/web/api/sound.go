@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -31,11 +32,16 @@ const (
 // (RFC 9110 §14), to GET and to HEAD.
 func soundOp[I any](r *router, op huma.Operation, serve func(context.Context, *I) (*sound, error)) {
 	op.Errors = []int{400, 401, 404, 409, 416, 429, 500, 503}
-	content := map[string]*huma.MediaType{wavMedia: {Schema: binary()}}
+	whole := map[string]*huma.MediaType{wavMedia: {Schema: binary()}}
+	parts := map[string]*huma.MediaType{wavMedia: {Schema: binary()}, "multipart/byteranges": {Schema: binary()}}
+	// A map for each: documentAnswers adds to it.
+	tag := func() map[string]*huma.Header {
+		return map[string]*huma.Header{"ETag": textHeader("changes when the sound does")}
+	}
 	op.Responses = map[string]*huma.Response{
-		"200": {Description: "OK", Content: content},
-		"206": {Description: "Partial Content: the range that was asked for", Content: content},
-		"304": {Description: "Not Modified: as If-None-Match has it"},
+		"200": {Description: "OK", Content: whole, Headers: tag()},
+		"206": {Description: "Partial Content: the range that was asked for, or each of several", Content: parts, Headers: tag()},
+		"304": {Description: "Not Modified: as If-None-Match has it", Headers: tag()},
 	}
 	s := r.server
 	huma.Register(r, op, func(ctx context.Context, in *I) (*huma.StreamResponse, error) {
@@ -72,6 +78,9 @@ func (s *server) give(w http.ResponseWriter, r *http.Request, f *sound) {
 	_ = control.SetReadDeadline(time.Time{}) // its end would end the request's context, by which the sound is read; a recorder of tests has none
 	http.ServeContent(out, r, "", f.modified, patient{f.ReadSeeker, control})
 	if out.refused {
+		if size, err := f.Seek(0, io.SeekEnd); err == nil { // what is no range at all is refused without it
+			h.Set("Content-Range", "bytes */"+strconv.FormatInt(size, 10))
+		}
 		h.Del("Content-Disposition")
 		h.Set("Cache-Control", "no-store")
 		s.refuse(w, r, &Problem{status: http.StatusRequestedRangeNotSatisfiable, Detail: ProblemDetail{Code: codeInvalidRange,

@@ -71,7 +71,8 @@ func (r *router) streamRoutes() {
 	op.Errors = []int{400, 401, 404, 410, 429, 500, 503}
 	op.Responses = map[string]*huma.Response{"200": {
 		Description: "Server-sent events: id is a cursor, event the type, data an item of the list of events. Comments are signs of life",
-		Content:     map[string]*huma.MediaType{streamMedia: {Schema: &huma.Schema{Type: huma.TypeString}}}}}
+		Content: map[string]*huma.MediaType{streamMedia: {Schema: &huma.Schema{Type: huma.TypeString},
+			Extensions: map[string]any{"x-itemSchema": streamItem()}}}}}
 	s := r.server
 	huma.Register(r, op, func(ctx context.Context, in *StreamInput) (*huma.StreamResponse, error) {
 		after, err := s.streamFrom(ctx, in)
@@ -88,6 +89,16 @@ func (r *router) streamRoutes() {
 			s.stream(w, req, after)
 		}}, nil
 	})
+}
+
+// streamItem describes one event of the stream, as itemSchema of OpenAPI 3.2 does.
+func streamItem() map[string]any {
+	text := map[string]any{"type": huma.TypeString}
+	return map[string]any{
+		"type": huma.TypeObject, "required": []string{"id", "event", "data"}, "additionalProperties": false,
+		"properties": map[string]any{"id": text, "event": text, "data": map[string]any{"type": huma.TypeString,
+			"contentMediaType": "application/json", "contentSchema": map[string]any{"$ref": "#/components/schemas/EventRecord"}}},
+	}
 }
 
 // streamFrom is the place behind which a stream begins.
