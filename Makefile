@@ -62,6 +62,7 @@ bench-api: ## allocations a second beside a bare group-commit loop, the API besi
 
 gen: build ## write the generated files anew
 	go generate ./...
+	@scripts/generate-types
 	bin/tandem config doc > docs/settings.md.new
 	mv docs/settings.md.new docs/settings.md
 
