@@ -92,6 +92,7 @@ type App struct {
 	node     string
 	folder   *os.File         // its lock
 	presence *upkeep.Presence // among the nodes of the database
+	keeper   *upkeep.Keeper
 
 	deliverer *webhook.Deliverer
 	metrics   *metrics
@@ -412,7 +413,7 @@ func (a *App) openUpkeep(ctx context.Context) error {
 	if _, err := a.beat(ctx, 1); err != nil { // with the addresses in use
 		return fmt.Errorf("node: %w", err)
 	}
-	k := upkeep.Start(a.log, append(a.deliveryJobs(),
+	a.keeper = upkeep.Start(a.log, append(a.deliveryJobs(),
 		upkeep.Job{Name: "trunks", Every: time.Second, Batch: 1, Run: func(ctx context.Context, _ int) (int, error) {
 			return 0, a.ReloadTrunks(ctx)
 		}},
@@ -421,6 +422,7 @@ func (a *App) openUpkeep(ctx context.Context) error {
 		}},
 		upkeep.Job{Name: "sign of life", Every: time.Second, Batch: 1, Run: a.showLife},
 		upkeep.Job{Name: "heartbeat", Every: masking.Heartbeat, Batch: 1, Run: a.beat},
+		upkeep.Job{Name: "silent nodes", Every: lookEvery, Batch: lostAtOnce, Run: a.closeLost},
 		upkeep.Job{Name: "nodes of long ago", Every: time.Minute, Batch: 100, Run: a.forgetNodes},
 		upkeep.Job{Name: "expired allocations", Every: time.Second, Batch: 200, Run: a.plane.Allocations.Sweep},
 		upkeep.Job{Name: "announcements", Every: time.Second, Batch: 1, Run: func(ctx context.Context, _ int) (int, error) {
@@ -433,7 +435,7 @@ func (a *App) openUpkeep(ctx context.Context) error {
 		upkeep.Job{Name: "paces of long ago", Every: time.Minute, Batch: 1000, Run: a.forgetPaces},
 		upkeep.Job{Name: "kept answers", Every: time.Minute, Batch: 1000, Run: a.forgetReplays},
 	)...)
-	a.onStop(func(context.Context) error { k.Stop(); return nil })
+	a.onStop(func(context.Context) error { a.keeper.Stop(); return nil })
 	return nil
 }
 

@@ -41,6 +41,28 @@ func (a *App) beat(ctx context.Context, _ int) (int, error) {
 	return 0, a.presence.Beat(ctx, append([]string{"http://" + a.addrs.HTTP}, a.addrs.SIP...), a.exchange.Live(), a.exchange.Draining())
 }
 
+// closeLost looks for nodes that are silent and closes the records of their calls, so
+// that each gets its one terminal event whether or not the node comes back.
+func (a *App) closeLost(ctx context.Context, batch int) (int, error) {
+	lost, err := a.presence.Lost(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for _, n := range lost {
+		total := 0
+		for closed := batch; closed == batch && err == nil; total += closed {
+			closed, err = a.journal.CloseLostOf(ctx, n, batch)
+		}
+		if total > 0 || n.GoneAt.IsZero() {
+			a.log.Warn("a node is silent: its calls are closed", "node", n.ID, "calls", total, "silent_since", n.SeenAt)
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	return 0, nil
+}
+
 func (a *App) forgetNodes(ctx context.Context, batch int) (n int, err error) {
 	err = a.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
 		n, err = tx.ForgetNodes(ctx, a.o.Clock().Add(-nodeForgotten), batch)

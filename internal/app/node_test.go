@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"tandem/internal/masking"
 	"tandem/internal/store"
@@ -68,5 +69,122 @@ func TestANodeThatStopsIsGoneAndStartsAgainAtOnce(t *testing.T) {
 	again := nodesOf(t, a)
 	if len(first) != 1 || len(again) != 1 || first[0].ID != again[0].ID || !again[0].GoneAt.IsZero() || !again[0].StartedAt.After(first[0].StartedAt) {
 		t.Errorf("before %+v\nafter %+v", first, again)
+	}
+}
+
+// die ends an App as kill -9 does, as far as the others can see: it gives no more
+// signs of life, and says nothing of its calls. What it had open is closed afterwards.
+func die(t *testing.T, a *App) {
+	t.Helper()
+	a.keeper.Stop()
+	t.Cleanup(func() { stop(t, a) })
+}
+
+// talking writes a call of a node that has been answered and is recorded.
+func talking(t *testing.T, a *App, node string) masking.Call {
+	t.Helper()
+	c := was(t, a, node)
+	err := a.store.Update(t.Context(), func(ctx context.Context, tx store.Tx) error {
+		return tx.KeepCallState(ctx, c, []byte("state"))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// ends are the terminal events of a call's tenant.
+func ends(t *testing.T, a *App, c masking.Call) (n int) {
+	t.Helper()
+	err := a.store.View(t.Context(), func(ctx context.Context, tx store.Reader) error {
+		events, err := tx.Events(ctx, store.EventFilter{Tenant: c.Tenant, Limit: 100})
+		for _, e := range events {
+			if e.Call == c.ID && e.Type == masking.EventCallCompleted {
+				n++
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// closedBy waits until the call has an end.
+func closedBy(t *testing.T, a *App, c masking.Call) (r masking.Call) {
+	t.Helper()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := a.store.View(t.Context(), func(ctx context.Context, tx store.Reader) (err error) {
+			r, err = tx.Call(ctx, c.Tenant, c.ID)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !r.EndedAt.IsZero() {
+			return r
+		}
+		select {
+		case <-tick.C:
+		case <-t.Context().Done():
+			t.Fatal("nobody closes the call")
+		}
+	}
+}
+
+func TestTheCallsOfADeadNodeAreClosedOnceByTheOthers(t *testing.T) {
+	t.Parallel() // it waits for a lease
+	dirs, database := cluster(t, 3)
+	var apps []*App
+	for _, dir := range dirs {
+		a, err := Start(t.Context(), options(t, dir, database))
+		if err != nil {
+			t.Fatal(err)
+		}
+		apps = append(apps, a)
+	}
+	dead, others := apps[0], apps[1:]
+	t.Cleanup(func() { stop(t, others[0]) })
+	t.Cleanup(func() { stop(t, others[1]) })
+	c := talking(t, dead, dead.node)
+	died := time.Now()
+	die(t, dead)
+	r := closedBy(t, others[0], c)
+	t.Logf("closed after %v", time.Since(died).Round(100*time.Millisecond))
+	if r.Cause != masking.CauseNodeLost || r.TalkTime > r.EndedAt.Sub(r.AnsweredAt) {
+		t.Errorf("the record says %s, talked %v", r.Cause, r.TalkTime)
+	}
+	nodes := nodesOf(t, others[0])
+	for _, n := range nodes {
+		if alive := n.Alive(time.Now()); alive == (n.ID == dead.node) {
+			t.Errorf("%s is alive: %v", n.ID, alive)
+		}
+	}
+	// It was only slow: it goes on with the call, and ends it.
+	c.EndedAt, c.Cause = time.Now(), masking.CauseCallerHungUp
+	dead.journal.Note(masking.Answered, c, time.UTC)
+	dead.journal.Note(masking.Ended, c, time.UTC)
+	if err := dead.journal.Close(t.Context()); err != nil { // once all is written
+		t.Fatal(err)
+	}
+	if again := closedBy(t, others[0], c); again.Cause != masking.CauseNodeLost || !again.EndedAt.Equal(r.EndedAt) {
+		t.Errorf("the record says %s now", again.Cause)
+	}
+	if n := ends(t, others[0], c); n != 1 {
+		t.Errorf("%d events tell of the end", n)
+	}
+	if left, err := dead.journal.Left(t.Context()); err != nil || len(left) != 0 {
+		t.Errorf("it would go on with %d calls: %v", len(left), err)
+	}
+	if err := dead.presence.Beat(t.Context(), nil, 0, false); err != nil { // and it is back
+		t.Error(err)
+	}
+	for _, n := range nodesOf(t, others[0]) {
+		if !n.Alive(time.Now()) {
+			t.Errorf("%s is not alive", n.ID)
+		}
 	}
 }

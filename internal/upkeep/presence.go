@@ -10,12 +10,12 @@ import (
 )
 
 // Presence is a node's part in knowing which nodes there are: it tells the others that
-// it is there, and sees which of them are not. Its methods are for one goroutine at a
-// time, Beat apart from the others.
+// it is there, and sees which of them are not. After Join, Beat and Lost may be called by
+// a goroutine each; Leave is the last.
 type Presence struct {
 	store store.Store
 	clock func() time.Time
-	node  masking.Node // its run; owned by Beat once it has joined
+	node  masking.Node // its run; SeenAt is owned by Beat once it has joined
 	looks masking.Lookout
 }
 
@@ -120,7 +120,7 @@ func (p *Presence) Beat(ctx context.Context, addresses []string, calls int, drai
 	case !ours:
 		return p.taken()
 	}
-	p.node = n
+	p.node.SeenAt = n.SeenAt
 	return nil
 }
 

@@ -168,3 +168,48 @@ func TestACallThatGoesOnAfterARestartKeepsItsCallerBusy(t *testing.T) {
 		t.Errorf("%d hide", d.hiding[virtual])
 	}
 }
+
+func TestTheCallsOfASilentNodeAreClosedOnceHoweverManyCloseThem(t *testing.T) {
+	d := newDesk(t)
+	d.journal.box = newSeal(t, 1)
+	calls := []masking.Call{d.answered("a"), d.answered("b"), d.answered("c")}
+	d.flush()
+	d.now = start.Add(time.Minute)
+	n := masking.Node{ID: "n1", StartedAt: start, SeenAt: start.Add(34 * time.Second)}
+	d.update(func(ctx context.Context, tx store.Tx) error { _, err := tx.JoinNode(ctx, n, masking.Node{}); return err })
+	back := n
+	back.SeenAt = start.Add(35 * time.Second)
+	for i, want := range []int{0, 2, 1, 0, 0} {
+		of := n
+		if i == 0 { // it gave a sign of life since it was read
+			of.SeenAt = start.Add(33 * time.Second)
+		}
+		if closed, err := d.journal.CloseLostOf(t.Context(), of, 2); err != nil || closed != want {
+			t.Fatalf("the %d. closes %d: %v", i, closed, err)
+		}
+	}
+	d.update(func(ctx context.Context, tx store.Tx) error { _, err := tx.BeatNode(ctx, back); return err })
+	for _, c := range calls { // it was only slow, and ends them itself
+		d.end(c)
+	}
+	d.flush()
+	d.view(func(ctx context.Context, tx store.Reader) error {
+		for _, c := range calls {
+			r, err := tx.Call(ctx, "acme", c.ID)
+			if err != nil || r.Cause != masking.CauseNodeLost || r.TalkTime != 30*time.Second {
+				t.Errorf("%s, talked %v: %v", r.Cause, r.TalkTime, err)
+			}
+		}
+		events, err := tx.Events(ctx, store.EventFilter{Tenant: "acme", Limit: 100})
+		told := 0
+		for _, e := range events {
+			if e.Type == masking.EventCallCompleted {
+				told++
+			}
+		}
+		if told != len(calls) {
+			t.Errorf("%d events tell of %d ends", told, len(calls))
+		}
+		return err
+	})
+}
