@@ -81,6 +81,14 @@ func (g *apiGroup) add(v verb) *cobra.Command {
 	return cmd
 }
 
+// alone makes the group's one verb a command of its own, without the group.
+func (g *apiGroup) alone(cmd *cobra.Command) *cobra.Command {
+	g.cmd.RemoveCommand(cmd)
+	cmd.GroupID = groupManage
+	cmd.Flags().AddFlagSet(g.cmd.PersistentFlags())
+	return cmd
+}
+
 // A session is a client with what belongs to one command.
 type session struct {
 	*client.Client

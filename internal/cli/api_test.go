@@ -122,6 +122,7 @@ func TestEachVerbIsTheRequestOfTheContract(t *testing.T) {
 		{tenant, "erase number +919900000001 --force", "POST", "/v1/tenants/acme/erasures", `{"number":"+919900000001","force":true}`},
 		{tenant, "erase get ers_1", "GET", "/v1/tenants/acme/erasures/ers_1", ""},
 		{tenant, "erase list --number +919900000001", "GET", "/v1/tenants/acme/erasures?limit=20&number=%2B919900000001", ""},
+		{operator, "nodes", "GET", "/v1/admin/nodes", ""},
 		{operator, "calls live --limit 5", "GET", "/v1/admin/calls?limit=5", ""},
 		{tenant, "number list --cursor c", "GET", "/v1/tenants/acme/numbers?cursor=c&limit=20", ""},
 		{tenant, "allocation list --party +919900000001", "GET", "/v1/tenants/acme/greenvn?limit=20&party=%2B919900000001", ""},

@@ -96,7 +96,7 @@ func (p *program) root() *cobra.Command {
 	root.SetHelpCommandGroupID("")
 	root.AddCommand(p.serveCommand(), p.callCommand(), p.demoCommand(), p.healthCommand(), p.configCommand(), p.versionCommand())
 	root.AddCommand(p.tenantCommand(), p.tokenCommand(), p.numberCommand(), p.trunkCommand(), p.allocationCommand(),
-		p.pinCommand(), p.webhookCommand(), p.callsCommand(), p.eventsCommand(), p.explainCommand(), p.settingsCommand(), p.blockedCommand(), p.auditCommand(), p.eraseCommand(), p.contextCommand())
+		p.pinCommand(), p.webhookCommand(), p.callsCommand(), p.eventsCommand(), p.explainCommand(), p.nodesCommand(), p.settingsCommand(), p.blockedCommand(), p.auditCommand(), p.eraseCommand(), p.contextCommand())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	strict(root)

@@ -28,9 +28,7 @@ func (p *program) explainCommand() *cobra.Command {
 			}
 			return err
 		}})
-	g.cmd.RemoveCommand(cmd)
-	cmd.GroupID = groupManage
-	cmd.Flags().AddFlagSet(g.cmd.PersistentFlags())
+	g.alone(cmd)
 	cmd.Flags().StringVar(&q.VirtualNumber, "virtual-number", "", "the number that is called")
 	cmd.Flags().StringVar(&q.Caller, "caller", "", "who calls; without it: somebody who withholds his number")
 	cmd.Flags().StringVar(&q.PIN, "pin", "", "PIN that he enters if he is asked for one; a wrong one is not counted")

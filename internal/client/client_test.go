@@ -152,6 +152,7 @@ func TestEveryOperationAsksAsTheContractSays(t *testing.T) {
 			_, err := c.CreateTrunk(ctx, client.NewTrunk{Name: "a", TrunkSettings: client.TrunkSettings{Targets: []string{"192.0.2.1:5060"}, Country: &text}})
 			return err
 		},
+		{"GET", "/v1/admin/nodes", "", bearerAuth, "", ""}:        func() error { _, err := c.Nodes(ctx); return err },
 		{"GET", "/v1/admin/trunks", "", bearerAuth, "", ""}:       func() error { _, err := c.Trunks(ctx); return err },
 		{"GET", "/v1/admin/trunks/a%2Fb", "", bearerAuth, "", ""}: func() error { _, err := c.Trunk(ctx, "a/b"); return err },
 		{"PUT", "/v1/admin/trunks/a", `{}`, bearerAuth, "", "application/json"}: func() error {
@@ -183,7 +184,7 @@ func TestTheClientsFieldsAreThoseOfTheDocument(t *testing.T) {
 		"CreateBody": client.NewAllocation{}, "PreferencesBody": client.Preferences{}, "PartiesBody": client.Parties{}, "PatchBody": client.Patch{},
 		"NewTenantBody": client.NewTenant{}, "TenantBody": client.TenantChange{}, "NewNumberBody": client.NewNumber{}, "ChangeNumberBody": client.NumberChange{},
 		"NewTrunkBody": client.NewTrunk{}, "TrunkBody": client.TrunkSettings{}, "CallRecord": client.CallRecord{}, "CallLeg": client.CallLeg{}, "CallQuality": client.Quality{}, "LegQuality": client.LegQuality{},
-		"EventRecord": client.Event{}, "PoolNumber": client.Number{}, "Tenant": client.Tenant{}, "Token": client.Token{}, "Trunk": client.Trunk{}, "CallTally": client.Tally{},
+		"EventRecord": client.Event{}, "PoolNumber": client.Number{}, "Tenant": client.Tenant{}, "Token": client.Token{}, "Trunk": client.Trunk{}, "Node": client.Node{}, "CallTally": client.Tally{},
 		"NewPinBody": client.NewPin{}, "PinUpdateBody": client.PinChange{}, "PinItemBody": client.PinItem{}, "PinResult": client.PinResult{}, "PinError": client.PinError{},
 		"SettingsShown": client.Settings{}, "SettingsBody": client.SettingsChange{}, "StrangerPolicy": client.StrangerPolicy{}, "RecordingInfo": client.Recording{}, "PINs": client.PINs{},
 	} {

@@ -107,6 +107,7 @@ type Plane struct {
 	Webhooks    *Webhooks
 	Erasures    *Erasures
 	Retention   *Retention
+	Nodes       *Nodes
 }
 
 // New makes the use cases. It refuses options that would fail later.
@@ -141,6 +142,7 @@ func New(o Options) (*Plane, error) {
 		Webhooks:    &Webhooks{c, o.WebhookSecrets, o.Sender},
 		Erasures:    &Erasures{c, o.TokenKey, &Recordings{c, o.Sounds}},
 		Retention:   &Retention{c},
+		Nodes:       &Nodes{c},
 	}, nil
 }
 

@@ -176,7 +176,10 @@ func TestTheCallsOfASilentNodeAreClosedOnceHoweverManyCloseThem(t *testing.T) {
 	d.flush()
 	d.now = start.Add(time.Minute)
 	n := masking.Node{ID: "n1", StartedAt: start, SeenAt: start.Add(34 * time.Second)}
-	d.update(func(ctx context.Context, tx store.Tx) error { _, err := tx.JoinNode(ctx, n, masking.Node{}); return err })
+	d.update(func(ctx context.Context, tx store.Tx) error {
+		_, err := tx.JoinNode(ctx, n, masking.Node{})
+		return err
+	})
 	back := n
 	back.SeenAt = start.Add(35 * time.Second)
 	for i, want := range []int{0, 2, 1, 0, 0} {

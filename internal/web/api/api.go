@@ -169,6 +169,7 @@ func (s *server) routes() *router {
 	r.tenantRoutes()
 	r.numberRoutes()
 	r.trunkRoutes()
+	r.nodeRoutes()
 	r.auditRoutes()
 	r.erasures()
 	s.mux.HandleFunc("/", s.noRoute)
