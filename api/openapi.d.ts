@@ -72,6 +72,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/admin/nodes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the servers on the database, those of the last week with them */
+        get: operations["admin-nodes-list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/admin/tenants": {
         parameters: {
             query?: never;
@@ -1394,6 +1411,11 @@ export interface components {
             /** @description gives the next page; empty when there is none */
             next_cursor: string;
         };
+        ListNode: {
+            items: components["schemas"]["Node"][];
+            /** @description gives the next page; empty when there is none */
+            next_cursor: string;
+        };
         ListPin: {
             items: components["schemas"]["Pin"][];
             /** @description gives the next page; empty when there is none */
@@ -1630,6 +1652,40 @@ export interface components {
              * @description share among equals; default 1
              */
             weight?: number;
+        };
+        Node: {
+            /**
+             * @description where it listens
+             * @example [
+             *       "http://127.0.0.1:8080",
+             *       "udp://127.0.0.1:5060"
+             *     ]
+             */
+            addresses: string[];
+            /** @description it gave a sign of life within the last nine seconds, and has not stopped */
+            alive: boolean;
+            /**
+             * Format: int64
+             * @description that were up at its last sign of life
+             */
+            calls: number;
+            /** @description it takes no new calls and lets those that are up end */
+            draining: boolean;
+            /**
+             * Format: date-time
+             * @description since when it is not there: it has stopped, or others have found it silent and closed its calls
+             */
+            gone_at?: string;
+            /** @description as node in records of calls */
+            node_id: string;
+            /**
+             * Format: date-time
+             * @description its last sign of life, by its own clock
+             */
+            seen_at: string;
+            /** Format: date-time */
+            started_at: string;
+            version: string;
         };
         NumberBody: {
             /** @description virtual number from the tenant's pool (E.164) */
@@ -2997,6 +3053,35 @@ export interface operations {
                 content: {
                     "application/json": {
                         response: components["schemas"]["CallRecord"];
+                    };
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    "admin-nodes-list": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        response: components["schemas"]["ListNode"];
                     };
                 };
             };
