@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -25,14 +26,16 @@ func TestEveryCauseAndReasonIsExplained(t *testing.T) {
 			explained[word] = true
 		}
 	}
-	for _, word := range append(constants(t, "call.go", "Cause"), constants(t, "admit.go", "Refusal")...) {
+	known := slices.Concat(constants(t, "call.go", "Cause"), constants(t, "admit.go", "Refusal"), constants(t, "health.go", "Blame"))
+	for _, word := range known {
 		if !explained[word] {
 			t.Errorf("docs/troubleshooting.md does not explain %s", word)
 		}
-		delete(explained, word)
 	}
 	for word := range explained {
-		t.Errorf("docs/troubleshooting.md explains %s, which does not exist", word)
+		if !slices.Contains(known, word) {
+			t.Errorf("docs/troubleshooting.md explains %s, which does not exist", word)
+		}
 	}
 }
 
@@ -59,7 +62,7 @@ func constants(t *testing.T, file, typ string) (values []string) {
 		}
 		return true
 	})
-	if len(values) < 5 {
+	if len(values) < 3 {
 		t.Fatalf("%d constants of %s in %s", len(values), typ, file)
 	}
 	return values
