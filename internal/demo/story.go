@@ -277,7 +277,7 @@ func until(ctx context.Context, done func() (bool, error)) error {
 // whatNext ends the demo with what a reader can do now.
 func (d *demo) whatNext() {
 	d.say.title("Everything above happened over real sockets and was checked at the phones.")
-	d.say.line("  Not in this release yet: PostgreSQL, a console.")
+	d.say.line("  Not in this release yet: a console.")
 	if d.o.Once {
 		return
 	}
