@@ -64,7 +64,6 @@ func TestACallInWhichTheWrongToneIsHeardFails(t *testing.T) {
 }
 
 func TestACallThatIsNotRoutedFailsAndItsLadderShowsWhy(t *testing.T) {
-	t.Parallel()
 	var out bytes.Buffer
 	d := ready(t, &out)
 	stranger := party{name: "C", number: "+919911111111", hz: 440}
@@ -78,7 +77,6 @@ func TestACallThatIsNotRoutedFailsAndItsLadderShowsWhy(t *testing.T) {
 }
 
 func TestRecordsOfCallsThatWereNotMadeAreMissed(t *testing.T) {
-	t.Parallel()
 	d := ready(t, &bytes.Buffer{})
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
