@@ -75,10 +75,8 @@ var flows = []flow{
 // Each call flow of docs/ladders is one of these, captured: run with -update to
 // draw them anew.
 func TestCallFlowsAreAsTheLaddersShow(t *testing.T) {
-	t.Parallel()
 	for _, l := range flows {
 		t.Run(l.name, func(t *testing.T) {
-			t.Parallel()
 			st := newStage(t, setting{edit: l.edit})
 			l.allocate(st)
 			a, bs := l.play(st)

@@ -228,7 +228,7 @@ type teller struct {
 
 	mu          sync.Mutex // guards what the reader shares
 	rng         *rand.Rand
-	own         string
+	own         atomic.Pointer[string] // whose number is told
 	other       *testkit.LeakDetector
 	tale        *tale
 	provisional bool
@@ -270,7 +270,8 @@ func (g *teller) known() {
 func (g *teller) about(own, other string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.own, g.other, g.tale, g.provisional = own, testkit.NewLeakDetector(other), nil, false
+	g.own.Store(&own)
+	g.other, g.tale, g.provisional = testkit.NewLeakDetector(other), nil, false
 	for len(g.answers) > 0 {
 		<-g.answers
 	}
@@ -478,7 +479,8 @@ func pick[T any](g *teller, list ...T) T { return list[g.draw(len(list))] }
 // spelled is the number of the teller's party in one of its spellings, fit for any
 // place of a message that takes a word.
 func (g *teller) spelled() string {
-	n, digits := g.own, g.own[1:]
+	n := g.number()
+	digits := n[1:]
 	switch g.draw(9) {
 	case 0:
 		return n
@@ -508,13 +510,17 @@ func everyDigit(digits, format string) string {
 	return b.String()
 }
 
-func (g *teller) spelledPlainly() string { return "Told by " + g.own }
+func (g *teller) number() string { return *g.own.Load() }
 
-func (g *teller) display() string { return pick(g, "", `"`+g.own+`" `, `"Call of `+g.own[3:]+`" `) }
+func (g *teller) spelledPlainly() string { return "Told by " + g.number() }
+
+func (g *teller) display() string {
+	return pick(g, "", `"`+g.number()+`" `, `"Call of `+g.number()[3:]+`" `)
+}
 
 func (g *teller) contact() string {
-	return "Contact: " + g.display() + "<sip:" + pick(g, "x", g.own, g.own[1:]) + "@" + g.conn.LocalAddr().String() + pick(g, "", ";x="+g.own[1:]) + ">" +
-		pick(g, "", ";+sip.instance=\"<urn:uuid:"+g.own[1:]+">\"", ";q=0.5")
+	return "Contact: " + g.display() + "<sip:" + pick(g, "x", g.number(), g.number()[1:]) + "@" + g.conn.LocalAddr().String() + pick(g, "", ";x="+g.number()[1:]) + ">" +
+		pick(g, "", ";+sip.instance=\"<urn:uuid:"+g.number()[1:]+">\"", ";q=0.5")
 }
 
 // field is one header field that tells the number.
@@ -533,7 +539,7 @@ func (g *teller) field() string {
 // sdp is a description that can be carried and tells the number.
 func (g *teller) sdp() string {
 	ip := g.conn.LocalAddr().(*net.UDPAddr).IP.String()
-	lines := []string{"v=0", "o=" + pick(g, "-", g.own[1:]) + " 1 " + strconv.Itoa(1+g.draw(1000)) + " IN IP4 " + ip, "s=" + pick(g, "-", g.own)}
+	lines := []string{"v=0", "o=" + pick(g, "-", g.number()[1:]) + " 1 " + strconv.Itoa(1+g.draw(1000)) + " IN IP4 " + ip, "s=" + pick(g, "-", g.number())}
 	for range g.draw(3) {
 		lines = append(lines, pick(g, "i=Call of ", "u=https://carrier/", "e=x@carrier ", "p=")+g.spelled())
 	}

@@ -200,6 +200,7 @@ func protectedCallsGoOn(t *testing.T, s *site) {
 		streams++
 		for _, k := range calls {
 			for _, side := range []*phone.Call{k.a, k.b} {
+				s.wait("the stream of this life", func() bool { return side.Hearing().Streams >= streams })
 				if got := side.Hearing().Streams; got != streams || side.Protected() != sdp.GCM {
 					t.Errorf("a side is protected by %q and has heard %d streams after %d lives of the server", side.Protected(), got, streams)
 				}
