@@ -1,8 +1,11 @@
 package postgres
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -56,15 +59,29 @@ func (e *serverError) away() bool {
 	return e.code == adminShutdown || e.code == crashShutdown || e.code == cannotConnectNow
 }
 
-// plain makes an error of pgx one that may be logged.
+// clientError is what pgx refused before it was sent: a value that does not go into its
+// place, say. Another try meets it again.
+type clientError struct{ kind string }
+
+func (e clientError) Error() string { return "postgres: the client failed (" + e.kind + ")" }
+
+// plain makes an error of pgx one that may be logged. What pgx says of a value repeats
+// it; what it says of the network, of a context and of connecting does not.
 func plain(err error) error {
 	var said *pgconn.PgError
 	if !errors.As(err, &said) {
-		var scan pgx.ScanArgError
-		if errors.As(err, &scan) {
+		var (
+			scan    pgx.ScanArgError
+			network net.Error
+			connect *pgconn.ConnectError
+		)
+		switch {
+		case errors.As(err, &scan):
 			return fmt.Errorf("postgres: column %d of an answer is not what was expected", scan.ColumnIndex)
+		case errors.As(err, &network), errors.As(err, &connect), errors.Is(err, context.Canceled), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			return fmt.Errorf("postgres: %w", err)
 		}
-		return fmt.Errorf("postgres: %w", err)
+		return clientError{fmt.Sprintf("%T", err)}
 	}
 	e := &serverError{code: said.Code}
 	switch {

@@ -236,8 +236,9 @@ func (s *Store) once(ctx, within context.Context, fn func(context.Context, store
 		err = t.failed // fn passed over it
 	}
 	if err != nil {
+		again = t.failed != nil && within.Err() == nil && mayTryAgain(t.failed, t.conn.IsClosed())
 		t.rollback(within)
-		return err, t.failed != nil && mayTryAgain(t.failed)
+		return err, again
 	}
 	if t.sent == 0 {
 		return nil, false
@@ -250,17 +251,23 @@ func (s *Store) once(ctx, within context.Context, fn func(context.Context, store
 		return nil
 	})
 	var said *serverError
-	return err, errors.As(err, &said) && said.again() && !said.away()
+	return err, errors.As(err, &said) && said.again() && !said.away() // whose commit may have been the last thing it did
 }
 
 // mayTryAgain tells that a failure before the commit was a meeting with another
-// transaction, or that of a connection.
-func mayTryAgain(err error) bool {
-	var said *serverError
-	if errors.As(err, &said) {
+// transaction, or that of a connection, which is closed then.
+func mayTryAgain(err error, closed bool) bool {
+	var (
+		said *serverError
+		ours clientError
+	)
+	switch {
+	case errors.As(err, &said):
 		return said.again()
+	case errors.As(err, &ours):
+		return false
 	}
-	return !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
+	return closed
 }
 
 // call runs the closure and makes an error of a panic. What was panicked with may hold

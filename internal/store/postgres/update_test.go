@@ -84,6 +84,24 @@ func TestAnUpdateThatMetAnotherIsRunAgainWhereverItMet(t *testing.T) {
 	}
 }
 
+func TestAnUpdateThatCanNeverSucceedIsRunOnce(t *testing.T) {
+	srv := server.Start(t)
+	s := withPool(t, Options{URL: srv.URL(srv.Database(t, migrated(t, srv)))})
+	type secret struct{ number string }
+	person := secret{storetest.Person(7).E164()}
+	for name, text := range map[string]string{"a value that does not go into its place": `SELECT 1 FROM event WHERE cursor = ?`, "no SQL": `SELEC ?`} {
+		runs := 0
+		err := s.Update(t.Context(), func(ctx context.Context, tx store.Tx) error {
+			runs++
+			var one int
+			return connOf(tx).Row(ctx, text, []any{person}, &one)
+		})
+		if err == nil || runs != 1 || strings.Contains(err.Error(), person.number[1:]) {
+			t.Errorf("%s: %d runs, %v", name, runs, err)
+		}
+	}
+}
+
 func trunk(name string) masking.Trunk {
 	return masking.Trunk{Name: name, Transport: masking.UDP, NumberFormat: masking.FormatE164, CreatedAt: storetest.Start(), UpdatedAt: storetest.Start()}
 }
