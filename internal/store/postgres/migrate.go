@@ -10,16 +10,15 @@ import (
 
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
+
+	"tandem/internal/store/sqlstore"
 )
 
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// versionTable is where goose notes what has been applied, lockTable who applies it.
-const (
-	versionTable = "schema_version"
-	lockTable    = "schema_lock"
-)
+// lockTable is where goose notes who migrates.
+const lockTable = "schema_lock"
 
 func newMigrator(db *sql.DB, log *slog.Logger) (*goose.Provider, error) {
 	files, err := fs.Sub(migrations, "migrations")
@@ -30,7 +29,7 @@ func newMigrator(db *sql.DB, log *slog.Logger) (*goose.Provider, error) {
 	if err != nil {
 		return nil, fmt.Errorf("postgres: migrations: %w", err)
 	}
-	p, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithTableName(versionTable),
+	p, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithTableName(sqlstore.VersionTable),
 		goose.WithDisableGlobalRegistry(true), goose.WithSlog(log), goose.WithLocker(locker))
 	if err != nil {
 		return nil, fmt.Errorf("postgres: migrations: %w", err)
@@ -45,18 +44,8 @@ func migrateUp(ctx context.Context, db *sql.DB, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	have, want, err := p.GetVersions(ctx)
-	if err != nil {
-		return fmt.Errorf("postgres: schema version: %w", err)
-	}
-	if have > want {
-		return fmt.Errorf("postgres: the database has schema version %d, this program knows %d: it is older than the data", have, want)
-	}
-	if have == want {
-		return nil
-	}
-	if _, err := p.Up(ctx); err != nil {
-		return fmt.Errorf("postgres: migrate up: %w", err)
+	if err := sqlstore.MigrateUp(ctx, p); err != nil {
+		return fmt.Errorf("postgres: %w", err)
 	}
 	return nil
 }

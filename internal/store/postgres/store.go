@@ -14,8 +14,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/url"
-	"runtime"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -231,7 +229,7 @@ func (s *Store) once(ctx, within context.Context, fn func(context.Context, store
 	defer c.Release()
 	t := &transaction{store: s, conn: c.Conn(), writes: true}
 	t.later(`BEGIN ISOLATION LEVEL ` + string(s.o.Isolation))
-	err = s.call(within, t, fn)
+	err = sqlstore.Run(within, s.log, t, fn)
 	if err == nil {
 		err = t.failed // fn passed over it
 	}
@@ -268,24 +266,6 @@ func mayTryAgain(err error, closed bool) bool {
 		return false
 	}
 	return closed
-}
-
-// call runs the closure and makes an error of a panic. What was panicked with may hold
-// a number, so only errors of the Go runtime are repeated.
-func (s *Store) call(ctx context.Context, t *transaction, fn func(context.Context, store.Tx) error) (err error) {
-	defer func() {
-		p := recover()
-		if p == nil {
-			return
-		}
-		what := fmt.Sprintf("%T", p)
-		if re, ok := p.(runtime.Error); ok {
-			what = re.Error()
-		}
-		s.log.Error("an update panicked", "panic", what, "stack", string(debug.Stack()))
-		err = fmt.Errorf("postgres: an update panicked: %s", what)
-	}()
-	return fn(ctx, sqlstore.NewTx(t))
 }
 
 // rollback ends a transaction that is not to commit. A connection on which that fails

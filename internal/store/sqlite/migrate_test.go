@@ -17,13 +17,14 @@ import (
 
 	"tandem/internal/masking"
 	"tandem/internal/store"
+	"tandem/internal/store/sqlstore"
 	"tandem/internal/store/storetest"
 )
 
 // schema is every object of the database with its text.
 func schema(t *testing.T, db *sql.DB) string {
 	t.Helper()
-	rows, err := db.Query(`SELECT type, name, COALESCE(sql, '') FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%' AND tbl_name <> ? ORDER BY type, name`, versionTable)
+	rows, err := db.Query(`SELECT type, name, COALESCE(sql, '') FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%' AND tbl_name <> ? ORDER BY type, name`, sqlstore.VersionTable)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +116,7 @@ func TestADatabaseOfANewerProgramIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tandem.db")
 	s := openTemp(t, Options{Path: path})
 	if _, err := s.sessions[len(s.sessions)-1].conn.ExecContext(t.Context(),
-		`INSERT INTO `+versionTable+` (version_id, is_applied) VALUES (999, 1)`); err != nil {
+		`INSERT INTO `+sqlstore.VersionTable+` (version_id, is_applied) VALUES (999, 1)`); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {

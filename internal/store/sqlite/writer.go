@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
@@ -190,7 +188,7 @@ func (w *writer) one(r *request) (result, broken error) {
 		return nil, fmt.Errorf("sqlite: savepoint: %w", err)
 	}
 	t := &transaction{session: w.session}
-	result = w.call(r, t)
+	result = sqlstore.Run(context.WithValue(r.ctx, insideUpdate{}, true), w.log, t, r.fn)
 	if t.failed != nil && result == nil {
 		result = t.failed // fn passed over it
 	}
@@ -203,24 +201,6 @@ func (w *writer) one(r *request) (result, broken error) {
 		return result, fmt.Errorf("sqlite: release: %w", err)
 	}
 	return result, nil
-}
-
-// call runs the closure and makes an error of a panic. What was panicked with
-// may hold a number, so only errors of the Go runtime are repeated.
-func (w *writer) call(r *request, t *transaction) (err error) {
-	defer func() {
-		p := recover()
-		if p == nil {
-			return
-		}
-		what := fmt.Sprintf("%T", p)
-		if re, ok := p.(runtime.Error); ok {
-			what = re.Error()
-		}
-		w.log.Error("an update panicked", "panic", what, "stack", string(debug.Stack()))
-		err = fmt.Errorf("sqlite: an update panicked: %s", what)
-	}()
-	return r.fn(context.WithValue(r.ctx, insideUpdate{}, true), sqlstore.NewTx(t))
 }
 
 func (r *request) answer(err error) { r.done <- err }
