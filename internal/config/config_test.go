@@ -446,6 +446,14 @@ func TestEachFamilyIsAdvertisedByItsOwnAddress(t *testing.T) {
 	}
 }
 
+func TestADatabaseMayBeAtSeveralHosts(t *testing.T) {
+	const rest = "@db1:5432,192.0.2.7:5433/tandem?target_session_attrs=read-write&connect_timeout=2"
+	c := load(t, config.Sources{Environ: []string{"TANDEM_DATABASE_URL=postgres://tandem:hunter2" + rest}})
+	if got, want := c.PostgresURL().Reveal(), "postgres://tandem:hunter2"+rest; got != want || c.DatabaseURL != "postgres://tandem"+rest {
+		t.Errorf("got %s, shown as %s", got, c.DatabaseURL)
+	}
+}
+
 func TestThePasswordOfADatabaseIsNeverShown(t *testing.T) {
 	for name, environ := range map[string][]string{
 		"in the URL": {"TANDEM_DATABASE_URL=postgres://tandem:hunter2@db:5433/tandem?sslmode=require"},

@@ -70,17 +70,23 @@ func (c *carriers) talks(p *process, n int) []*talk {
 	c.s.t.Helper()
 	calls := make([]*talk, n)
 	for i := range calls {
-		k := &talk{hz: [2]int{400 + 8*i, 1400 + 8*i}}
-		k.a = c.dial(p, c.pair(i), phone.Sine(float64(k.hz[0]), 8000))
-		k.b = c.called()
-		k.answered[0] = time.Now()
-		c.s.must(k.b.Answer(phone.Reply{Audio: phone.Sine(float64(k.hz[1]), 8000)}))
-		c.s.must(k.a.Answered(c.s.ctx))
-		c.s.must(k.b.Answered(c.s.ctx))
-		k.answered[1] = time.Now()
-		calls[i] = k
+		calls[i] = c.converse(p, i)
 	}
 	return calls
+}
+
+// converse sets up the call of the i-th pair.
+func (c *carriers) converse(p *process, i int) *talk {
+	c.s.t.Helper()
+	k := &talk{hz: [2]int{400 + 8*i, 1400 + 8*i}}
+	k.a = c.dial(p, c.pair(i), phone.Sine(float64(k.hz[0]), 8000))
+	k.b = c.called()
+	k.answered[0] = time.Now()
+	c.s.must(k.b.Answer(phone.Reply{Audio: phone.Sine(float64(k.hz[1]), 8000)}))
+	c.s.must(k.a.Answered(c.s.ctx))
+	c.s.must(k.b.Answered(c.s.ctx))
+	k.answered[1] = time.Now()
+	return k
 }
 
 // each runs f for all of them, a few at a time.

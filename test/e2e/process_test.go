@@ -32,10 +32,7 @@ import (
 // TestTheProgramAsAProcess holds what only the real program can show: signals,
 // exit codes, sudden death, descriptors. It is built once.
 func TestTheProgramAsAProcess(t *testing.T) {
-	binary := filepath.Join(t.TempDir(), "tandem")
-	if out, err := exec.Command("go", "build", "-o", binary, "tandem/cmd/tandem").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
+	binary := build(t)
 	for name, test := range map[string]func(*testing.T, *site){
 		"what was acknowledged outlives a kill, whole":           acknowledgedOutlivesKill,
 		"webhooks outlive a kill in order, once or under one id": webhooksOutliveKill,
@@ -59,6 +56,16 @@ func TestTheProgramAsAProcess(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { test(t, newSite(t, binary)) })
 	}
+}
+
+// build builds the program.
+func build(t *testing.T) (binary string) {
+	t.Helper()
+	binary = filepath.Join(t.TempDir(), "tandem")
+	if out, err := exec.Command("go", "build", "-o", binary, "tandem/cmd/tandem").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	return binary
 }
 
 // site is a data folder and those who use the server on it, which comes and goes.
@@ -312,7 +319,7 @@ func (c *carriers) talk(p *process, caller string) (a, b *phone.Call) {
 	return a, b
 }
 
-// calls are all call records; events all events of calls.
+// calls are all call records; events all events of calls; everything all events.
 func (s *site) calls() []client.CallRecord {
 	s.t.Helper()
 	var all []client.CallRecord
@@ -328,6 +335,11 @@ func (s *site) calls() []client.CallRecord {
 
 func (s *site) events() []client.Event {
 	s.t.Helper()
+	return slices.DeleteFunc(s.everything(), func(e client.Event) bool { return !strings.HasPrefix(e.Type, "call.") })
+}
+
+func (s *site) everything() []client.Event {
+	s.t.Helper()
 	var all []client.Event
 	for cursor := ""; ; {
 		page, err := s.api.Events(s.ctx, "acme", client.EventFilter{Page: client.Page{Limit: 100, Cursor: cursor}})
@@ -335,11 +347,7 @@ func (s *site) events() []client.Event {
 		if len(page.Items) == 0 {
 			return all
 		}
-		for _, e := range page.Items {
-			if strings.HasPrefix(e.Type, "call.") {
-				all = append(all, e)
-			}
-		}
+		all = append(all, page.Items...)
 		cursor = page.NextCursor
 	}
 }

@@ -25,34 +25,46 @@ import (
 // Server is a running server.
 type Server struct {
 	Port int
-	Dir  string // with its data folder and its log
+	place
 
 	dsn      string // of a server that is not ours
 	t        testing.TB
 	settings []string
-	as       *syscall.Credential // who it runs as: it refuses to be root
 	cmd      *exec.Cmd
 	made     atomic.Int64 // databases
+}
+
+// place is a folder and who works there: PostgreSQL refuses to be root.
+type place struct {
+	Dir string // with data folders and logs
+	as  *syscall.Credential
+}
+
+// newPlace makes a folder that goes with the test.
+func newPlace(t testing.TB) (p place) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "tandem-postgres-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Dir = dir
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if os.Getuid() == 0 {
+		if p.as, err = unprivileged(); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chown(dir, int(p.as.Uid), int(p.as.Gid)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return p
 }
 
 // Start makes a server and starts it. It ends with the test. Settings are those of
 // postgresql.conf, "name=value".
 func Start(t testing.TB, settings ...string) *Server {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "tandem-postgres-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &Server{Dir: dir, t: t, settings: settings}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if os.Getuid() == 0 {
-		if s.as, err = unprivileged(); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chown(dir, int(s.as.Uid), int(s.as.Gid)); err != nil {
-			t.Fatal(err)
-		}
-	}
+	s := &Server{place: newPlace(t), t: t, settings: settings}
 	initdb := s.command(t.Context(), "initdb", "-D", s.data(), "-U", "tandem", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions")
 	if out, err := initdb.CombinedOutput(); err != nil {
 		t.Fatalf("initdb: %v\n%s", err, out)
@@ -108,11 +120,11 @@ func Program(name string) string {
 	return found[len(found)-1]
 }
 
-func (s *Server) command(ctx context.Context, name string, args ...string) *exec.Cmd {
+func (p place) command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	c := exec.CommandContext(ctx, Program(name), args...)
-	c.Dir = s.Dir
+	c.Dir = p.Dir
 	c.Env = append(os.Environ(), "LC_ALL=C.UTF-8")
-	c.SysProcAttr = &syscall.SysProcAttr{Credential: s.as}
+	c.SysProcAttr = &syscall.SysProcAttr{Credential: p.as}
 	return c
 }
 

@@ -1,0 +1,52 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"tandem/internal/client"
+)
+
+// cluster is several servers as processes of their own, on one PostgreSQL. Each may be
+// killed and started again, at the addresses of SIP that it had.
+type cluster struct {
+	*site // of the first node
+	nodes []*node
+}
+
+// node is one of them: a site whose server may be another one by now.
+type node struct {
+	*site
+	p   *process
+	api atomic.Pointer[client.Client] // asked by many while the server is started again
+}
+
+// newCluster starts n nodes on a database, with what more of the environment they get.
+func newCluster(t *testing.T, binary, database string, n int, environ ...string) *cluster {
+	t.Helper()
+	first := newSite(t, binary)
+	c := &cluster{site: first}
+	for i := range n {
+		s := first
+		if i > 0 {
+			s = &site{t: t, ctx: first.ctx, binary: binary, dir: t.TempDir(), web: first.web, tenant: first.tenant}
+		}
+		s.must(os.WriteFile(filepath.Join(s.dir, "master.key"), []byte(strings.Repeat("ab", 32)+"\n"), 0o600))
+		s.environ = append([]string{"TANDEM_DATABASE_URL=" + database, "TANDEM_LOG_LEVEL=info"}, environ...)
+		one := &node{site: s}
+		c.nodes = append(c.nodes, one)
+		one.start()
+		s.stay(one.p)
+	}
+	return c
+}
+
+// start starts a node's server, again if there was one.
+func (n *node) start() {
+	n.t.Helper()
+	n.p = n.site.start()
+	n.api.Store(n.site.api)
+}
