@@ -22,6 +22,7 @@ import (
 	"tandem/internal/control"
 	"tandem/internal/masking"
 	"tandem/internal/obs"
+	"tandem/internal/quota"
 	"tandem/internal/seal"
 	"tandem/internal/store"
 	"tandem/internal/store/postgres"
@@ -93,6 +94,7 @@ type App struct {
 	folder   *os.File         // its lock
 	presence *upkeep.Presence // among the nodes of the database
 	keeper   *upkeep.Keeper
+	quota    *quota.Quota // bounds of calls that nodes share
 
 	deliverer *webhook.Deliverer
 	metrics   *metrics
@@ -235,6 +237,7 @@ func (a *App) openVoice(ctx context.Context) error {
 	if err := a.join(ctx); err != nil {
 		return fmt.Errorf("node: %w", err)
 	}
+	a.openQuota()
 	key, err := a.key("numbers in logs")
 	if err != nil {
 		return err
@@ -253,7 +256,7 @@ func (a *App) openVoice(ctx context.Context) error {
 	ask := webhook.NewAsker(webhook.AskerOptions{AllowPrivate: a.o.Config.WebhookAllowPrivate, Secret: a.strangerSecret})
 	a.onStop(func(context.Context) error { ask.Close(); return nil })
 	a.director = callflow.NewDirector(callflow.DirectorOptions{Store: a.store, Journal: a.journal, Clock: a.o.Clock, Log: a.log,
-		Key: key, Asker: ask})
+		Key: key, Asker: ask, Quota: a.quota})
 	if err := a.openMedia(ctx); err != nil {
 		return err
 	}
@@ -271,7 +274,7 @@ func (a *App) openVoice(ctx context.Context) error {
 	a.agent, err = sipua.New(sipua.Options{Log: a.log, Clock: a.o.Clock, NewCallID: a.newCallID, OnInvite: a.exchange.Incoming,
 		Draining: a.exchange.Draining, Advertise: a.o.Config.SIPAdvertise, Timers: a.o.SIPTimers, Second: a.o.SIPSecond, Trace: a.o.Trace, Ladders: a.ladders,
 		Credentials: a.certs.credentials(), Password: a.trunks.password, Export: a.exporting(),
-		Find: locate.NewResolver(a.o.Config.DNSServers).Find, Lookups: a.o.Lookups})
+		Find: locate.NewResolver(a.o.Config.DNSServers).Find, Lookups: a.o.Lookups, Quota: a.quota})
 	if err != nil {
 		return err
 	}

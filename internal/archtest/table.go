@@ -67,9 +67,11 @@ func House() Rules {
 
 			"ladder": {"e164"},
 
-			"voice/callflow": domain("store", "seal"),
+			"quota": nothing,
+
+			"voice/callflow": domain("store", "seal", "quota"),
 			"voice/b2bua":    domain("voice/sdp", "voice/g711"),
-			"voice/sipua":    domain("voice/b2bua", "voice/siptx", "voice/locate", "voice/sdp", "voice/digest", "ladder"),
+			"voice/sipua":    domain("voice/b2bua", "voice/siptx", "voice/locate", "voice/sdp", "voice/digest", "ladder", "quota"),
 			"voice/siptx":    nothing,
 			"voice/locate":   nothing,
 			"voice/digest":   nothing,

@@ -39,9 +39,12 @@ const (
 	OfCaller     Scope = "caller"
 	OfAllocation Scope = "allocation"
 	OfTenant     Scope = "tenant"
+	// CallsAMinute is what max_caller_calls_per_minute counts of a caller. It raises no
+	// alarm.
+	CallsAMinute Scope = "minute"
 )
 
-// Scopes are all there are.
+// Scopes are all that raise an alarm.
 var Scopes = []Scope{OfCaller, OfAllocation, OfTenant}
 
 // Pace is one count of calls in a window.

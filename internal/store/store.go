@@ -60,6 +60,7 @@ type Reader interface {
 	ErasureReader
 	RetentionReader
 	NodeReader
+	ShareReader
 }
 
 // Tx is what an Update sees and does.
@@ -80,6 +81,7 @@ type Tx interface {
 	ErasureWriter
 	RetentionWriter
 	NodeWriter
+	ShareWriter
 	Replays
 }
 

@@ -28,7 +28,10 @@ func (t *Tx) JoinNode(ctx context.Context, n, last masking.Node) (joined bool, e
 		WHERE node.started_at = ? AND node.seen_at = ?`,
 		n.ID, millis(n.StartedAt), millis(n.SeenAt), millis(n.GoneAt), n.Version, strings.Join(n.Addresses, " "), n.Folder, n.Calls, n.Draining,
 		millis(last.StartedAt), millis(last.SeenAt))
-	return rows > 0, err
+	if err != nil || rows == 0 {
+		return false, err
+	}
+	return true, t.dropShares(ctx, n.ID)
 }
 
 // BeatNode writes the sign of life of a run.
@@ -42,12 +45,18 @@ func (t *Tx) BeatNode(ctx context.Context, n masking.Node) (ours bool, err error
 func (t *Tx) LoseNode(ctx context.Context, n masking.Node, at time.Time) (lost bool, err error) {
 	rows, err := t.exec(ctx, `UPDATE node SET gone_at = CASE WHEN gone_at = 0 THEN ? ELSE gone_at END, calls = 0
 		WHERE id = ? AND started_at = ? AND seen_at = ?`, millis(at), n.ID, millis(n.StartedAt), millis(n.SeenAt))
-	return rows > 0, err
+	if err != nil || rows == 0 {
+		return false, err
+	}
+	return true, t.dropShares(ctx, n.ID)
 }
 
 // ForgetNodes removes nodes of long ago.
 func (t *Tx) ForgetNodes(ctx context.Context, before time.Time, limit int) (int, error) {
 	n, err := t.exec(ctx, `DELETE FROM node WHERE id IN (SELECT n.id FROM node n WHERE n.seen_at < ? AND n.id NOT IN
 		(SELECT k.node FROM call k WHERE k.ended_at = 0) LIMIT ?)`, millis(before), most(limit))
-	return int(n), err
+	if err != nil {
+		return 0, err
+	}
+	return int(n), t.dropBounds(ctx)
 }

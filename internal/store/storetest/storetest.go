@@ -48,6 +48,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Erasures", erasureTests()},
 		{"Retention", retentionTests()},
 		{"Nodes", nodeTests()},
+		{"Shares", shareTests()},
 		{"Model", modelTests()},
 	}
 	for _, g := range groups {

@@ -14,6 +14,7 @@ import (
 
 	"tandem/internal/e164"
 	"tandem/internal/masking"
+	"tandem/internal/quota"
 	"tandem/internal/store"
 )
 
@@ -52,7 +53,7 @@ type caller struct {
 // one number at once: none of them is anybody in particular.
 const mostHiding = 10
 
-// DirectorOptions are what a Director works with; all are required.
+// DirectorOptions are what a Director works with; all but Quota are required.
 type DirectorOptions struct {
 	Store   store.Store
 	Journal *Journal
@@ -60,12 +61,16 @@ type DirectorOptions struct {
 	Log     *slog.Logger
 	Key     []byte // for the pseudonyms of numbers in the log
 	Asker   Asker
+	Quota   *quota.Quota // bounds of all nodes; nil = this one is alone
 }
 
 // NewDirector makes a Director.
 func NewDirector(o DirectorOptions) *Director {
+	if o.Quota == nil {
+		o.Quota = quota.New(nil, o.Log)
+	}
 	d := &Director{store: o.Store, journal: o.Journal, clock: o.Clock, log: o.Log, key: o.Key,
-		asker: o.Asker, places: newPlaces(), busy: map[caller]chan struct{}{}, hiding: map[e164.Number]int{},
+		asker: o.Asker, places: newPlaces(o.Quota), busy: map[caller]chan struct{}{}, hiding: map[e164.Number]int{},
 		trips: map[masking.Scope]*atomic.Int64{}}
 	for _, s := range masking.Scopes {
 		d.trips[s] = new(atomic.Int64)
@@ -90,15 +95,15 @@ type bounds interface {
 	// heard reports whether the caller may hear once more why he is not connected.
 	heard(who refusedCaller) bool
 	// asked and rated give how often he has been asked for a PIN, or has called,
-	// within a minute, with this time.
+	// within a minute, with this time. rated need not count beyond most.
 	asked(who refusedCaller) int
-	rated(who caller) int
+	rated(ctx context.Context, who caller, most int) (int, error)
 	// holdCaller takes the place of whoever calls.
 	holdCaller(ctx context.Context, a masking.Ask, who caller) (release func(), ok bool)
 	// holdPlaces takes those of the tenant and the allocation; release is nil with a refusal.
-	holdPlaces(a masking.Ask, plan masking.Plan) (release func(), why masking.Refusal)
+	holdPlaces(ctx context.Context, a masking.Ask, plan masking.Plan) (release func(), why masking.Refusal, err error)
 	// enter takes the place in the allocation that a PIN opens.
-	enter(a masking.Ask, plan masking.Plan) masking.Refusal
+	enter(ctx context.Context, a masking.Ask, plan masking.Plan) (masking.Refusal, error)
 	// count is the last: it counts the call where its tenant bounds a day, or how fast
 	// calls come, and gives the plan with the bound of the talk.
 	count(ctx context.Context, a masking.Ask, plan masking.Plan) (masking.Plan, masking.Refusal, error)
@@ -126,7 +131,10 @@ func (d *Director) decide(ctx context.Context, a masking.Ask, b bounds) (route m
 	if r.Refusal != "" && (r.Then == masking.Announce || r.Then == masking.Reject) {
 		return route, r, nil, nil
 	}
-	release, why := hold(ctx, a, r.Plan, b)
+	release, why, err := hold(ctx, a, r.Plan, b)
+	if err != nil {
+		return route, r, nil, err
+	}
 	if why == "" && r.Refusal == "" {
 		if r.Plan, why, err = b.count(ctx, a, r.Plan); err != nil || why != "" {
 			release()
@@ -165,21 +173,23 @@ func again(a masking.Ask, r masking.Ruling, b bounds) bool {
 
 // hold takes the places that a call needs: the caller's, or one of those for
 // callers who withhold their number; the tenant's, and the allocation's.
-func hold(ctx context.Context, a masking.Ask, plan masking.Plan, b bounds) (release func(), why masking.Refusal) {
+func hold(ctx context.Context, a masking.Ask, plan masking.Plan, b bounds) (release func(), why masking.Refusal, err error) {
 	who := caller{plan.Tenant.ID, a.Caller}
-	if most := plan.Tenant.Settings.MaxCallerRate; most > 0 && !a.Caller.IsZero() && b.rated(who) > most {
-		return nil, masking.RefusedCallerRate
+	if most := plan.Tenant.Settings.MaxCallerRate; most > 0 && !a.Caller.IsZero() {
+		if times, err := b.rated(ctx, who, most); err != nil || times > most {
+			return nil, masking.RefusedCallerRate, err
+		}
 	}
 	free, ok := b.holdCaller(ctx, a, who)
 	if !ok {
-		return nil, masking.RefusedCallerBusy
+		return nil, masking.RefusedCallerBusy, nil
 	}
-	leave, why := b.holdPlaces(a, plan)
-	if why != "" {
+	leave, why, err := b.holdPlaces(ctx, a, plan)
+	if err != nil || why != "" {
 		free()
-		return nil, why
+		return nil, why, err
 	}
-	return sync.OnceFunc(func() { leave(); free() }), ""
+	return sync.OnceFunc(func() { leave(); free() }), "", nil
 }
 
 // counting are the bounds of a call.
@@ -192,24 +202,40 @@ func (c counting) asked(who refusedCaller) int {
 	return times
 }
 
-func (c counting) rated(who caller) int {
-	times, _ := c.d.rates.count(who, c.d.clock())
-	return times
+// rated counts on all nodes together: whoever has called too often at this one alone
+// is not worth a look at the store.
+func (c counting) rated(ctx context.Context, who caller, most int) (times int, err error) {
+	if times, _ = c.d.rates.count(who, c.d.clock()); times > most {
+		return times, nil
+	}
+	err = c.d.store.Update(ctx, func(ctx context.Context, tx store.Tx) (err error) {
+		times, err = tx.CountPace(ctx, who.rate(most), callerWindow, c.d.clock())
+		return err
+	})
+	return times, err
+}
+
+// callerWindow is what max_caller_calls_per_minute counts in. It begins with a call.
+const callerWindow = strangerWindow
+
+// rate is what is counted of a caller's calls in a minute.
+func (who caller) rate(most int) masking.Pace {
+	return masking.Pace{Tenant: who.tenant, Scope: masking.CallsAMinute, Subject: who.number.E164(), Most: most}
 }
 
 func (c counting) holdCaller(ctx context.Context, a masking.Ask, who caller) (release func(), ok bool) {
 	return c.d.holdCaller(ctx, a, who)
 }
 
-func (c counting) holdPlaces(a masking.Ask, plan masking.Plan) (release func(), why masking.Refusal) {
-	if why := c.d.places.take(plan); why != "" {
-		return nil, why
+func (c counting) holdPlaces(ctx context.Context, a masking.Ask, plan masking.Plan) (release func(), why masking.Refusal, err error) {
+	if why, err := c.d.places.take(ctx, plan); err != nil || why != "" {
+		return nil, why, err
 	}
-	return func() { c.d.places.leave(a.Call, plan) }, ""
+	return func() { c.d.places.leave(a.Call, plan) }, "", nil
 }
 
-func (c counting) enter(a masking.Ask, plan masking.Plan) masking.Refusal {
-	return c.d.places.enter(a.Call, plan)
+func (c counting) enter(ctx context.Context, a masking.Ask, plan masking.Plan) (masking.Refusal, error) {
+	return c.d.places.enter(ctx, a.Call, plan)
 }
 
 func (c counting) count(ctx context.Context, a masking.Ask, plan masking.Plan) (masking.Plan, masking.Refusal, error) {
@@ -374,8 +400,8 @@ func entered(ctx context.Context, a masking.Ask, v masking.PINVerdict, b bounds)
 	case v.Plan.Barred():
 		return masking.Ruling{Refusal: masking.RefusedDestination}, nil
 	}
-	if why := b.enter(a, v.Plan); why != "" {
-		return masking.Ruling{Refusal: why}, nil
+	if why, err := b.enter(ctx, a, v.Plan); err != nil || why != "" {
+		return masking.Ruling{Refusal: why}, err
 	}
 	plan, why, err := b.count(ctx, a, v.Plan)
 	if err != nil || why != "" {

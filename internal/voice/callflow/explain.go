@@ -63,9 +63,15 @@ func (l looking) asked(who refusedCaller) int {
 	return times
 }
 
-func (l looking) rated(who caller) int {
-	times, _ := l.d.rates.next(who, l.d.clock())
-	return times
+func (l looking) rated(ctx context.Context, who caller, most int) (times int, err error) {
+	if times, _ = l.d.rates.next(who, l.d.clock()); times > most {
+		return times, nil
+	}
+	err = l.d.store.View(ctx, func(ctx context.Context, tx store.Reader) (err error) {
+		times, err = tx.Pace(ctx, who.rate(most), callerWindow, l.d.clock())
+		return err
+	})
+	return times + 1, err
 }
 
 func (l looking) holdCaller(_ context.Context, a masking.Ask, who caller) (release func(), ok bool) {
@@ -78,12 +84,12 @@ func (l looking) holdCaller(_ context.Context, a masking.Ask, who caller) (relea
 	return func() {}, !busy
 }
 
-func (l looking) holdPlaces(_ masking.Ask, plan masking.Plan) (release func(), why masking.Refusal) {
-	return func() {}, l.d.places.room(plan)
+func (l looking) holdPlaces(_ context.Context, _ masking.Ask, plan masking.Plan) (release func(), why masking.Refusal, err error) {
+	return func() {}, l.d.places.room(plan), nil
 }
 
-func (l looking) enter(_ masking.Ask, plan masking.Plan) masking.Refusal {
-	return l.d.places.roomThrough(plan)
+func (l looking) enter(_ context.Context, _ masking.Ask, plan masking.Plan) (masking.Refusal, error) {
+	return l.d.places.roomThrough(plan), nil
 }
 
 func (l looking) count(ctx context.Context, a masking.Ask, plan masking.Plan) (masking.Plan, masking.Refusal, error) {

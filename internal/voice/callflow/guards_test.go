@@ -203,8 +203,8 @@ func TestACallThatAPINOpensCountsInItsDay(t *testing.T) {
 	if got := d.today("gp_one"); got.Calls != 1 {
 		t.Errorf("%+v", got)
 	}
-	if len(d.places.through)+len(d.places.entered) != 0 {
-		t.Errorf("left %+v", d.places.through)
+	if d.places.quota.Len()+len(d.places.entered) != 0 {
+		t.Errorf("left %d bounds, %+v", d.places.quota.Len(), d.places.entered)
 	}
 }
 
@@ -306,8 +306,8 @@ func TestCallsThatComeTooFastAreRefusedWhereTheTenantWantsThat(t *testing.T) {
 	}
 	d.now = d.now.Add(10 * time.Minute)
 	d.rung(alice, 0)
-	if len(d.places.of) != 0 || len(d.busy) != 0 {
-		t.Errorf("left %v", d.places.of)
+	if d.places.quota.Len() != 0 || len(d.busy) != 0 {
+		t.Errorf("left %d bounds", d.places.quota.Len())
 	}
 }
 

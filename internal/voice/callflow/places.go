@@ -1,108 +1,105 @@
 package callflow
 
 import (
+	"context"
 	"sync"
 
 	"tandem/internal/masking"
+	"tandem/internal/quota"
 )
 
 // places counts the calls that are up, of each tenant and through each allocation,
-// and bounds them as the tenant's settings say when a call comes.
+// and bounds them as the tenant's settings say when a call comes: on all nodes
+// together, as far as quota can.
 type places struct {
+	quota   *quota.Quota
 	mu      sync.Mutex
-	of      map[masking.TenantID]int
-	through map[masking.AllocationID]int
 	entered map[masking.CallID]masking.AllocationID // whose PIN a call has brought since it was routed
 }
 
-func newPlaces() places {
-	return places{of: map[masking.TenantID]int{}, through: map[masking.AllocationID]int{}, entered: map[masking.CallID]masking.AllocationID{}}
+func newPlaces(q *quota.Quota) places {
+	return places{quota: q, entered: map[masking.CallID]masking.AllocationID{}}
 }
 
-// take gives a call its place, or says why there is none.
-func (p *places) take(plan masking.Plan) masking.Refusal {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if why := p.lacking(plan); why != "" {
-		return why
+// The names of the bounds.
+func callsOf(t masking.TenantID) string           { return "calls of tenant " + string(t) }
+func callsThrough(id masking.AllocationID) string { return "calls through " + string(id) }
+
+// take gives a call its place, or says why there is none. An error means that nobody
+// knows what other nodes have.
+func (p *places) take(ctx context.Context, plan masking.Plan) (masking.Refusal, error) {
+	ok, err := p.quota.Take(ctx, callsOf(plan.Tenant.ID), plan.Tenant.Settings.MaxCalls)
+	if err != nil {
+		return "", err
 	}
-	p.add(plan, 1)
-	return ""
+	if !ok {
+		return masking.RefusedTenantLimit, nil
+	}
+	why, err := p.takeThrough(ctx, plan)
+	if err != nil || why != "" {
+		p.quota.Give(callsOf(plan.Tenant.ID))
+	}
+	return why, err
 }
 
-// room says what take would, and gives no place.
+func (p *places) takeThrough(ctx context.Context, plan masking.Plan) (masking.Refusal, error) {
+	if plan.Allocation.ID == "" {
+		return "", nil
+	}
+	ok, err := p.quota.Take(ctx, callsThrough(plan.Allocation.ID), plan.Tenant.Settings.MaxAllocationCalls)
+	if err == nil && !ok {
+		return masking.RefusedAllocationLimit, nil
+	}
+	return "", err
+}
+
+// room says what take would, as far as this node knows, and gives no place.
 func (p *places) room(plan masking.Plan) masking.Refusal {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.lacking(plan)
+	if !p.quota.Room(callsOf(plan.Tenant.ID), plan.Tenant.Settings.MaxCalls) {
+		return masking.RefusedTenantLimit
+	}
+	return p.roomThrough(plan)
 }
 
 // roomThrough says what enter would, and gives no place.
 func (p *places) roomThrough(plan masking.Plan) masking.Refusal {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.full(plan) {
-		return masking.RefusedAllocationLimit
-	}
-	return ""
-}
-
-// lacking says of what there is too little for one more call; "" = there is room.
-func (p *places) lacking(plan masking.Plan) masking.Refusal {
-	if most := plan.Tenant.Settings.MaxCalls; most > 0 && p.of[plan.Tenant.ID] >= most {
-		return masking.RefusedTenantLimit
-	}
-	if p.full(plan) {
+	if plan.Allocation.ID != "" && !p.quota.Room(callsThrough(plan.Allocation.ID), plan.Tenant.Settings.MaxAllocationCalls) {
 		return masking.RefusedAllocationLimit
 	}
 	return ""
 }
 
 // enter makes a call that has its place one of an allocation.
-func (p *places) enter(call masking.CallID, plan masking.Plan) masking.Refusal {
+func (p *places) enter(ctx context.Context, call masking.CallID, plan masking.Plan) (masking.Refusal, error) {
+	why, err := p.takeThrough(ctx, plan)
+	if err != nil || why != "" {
+		return why, err
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.full(plan) {
-		return masking.RefusedAllocationLimit
-	}
 	p.entered[call] = plan.Allocation.ID
-	p.through[plan.Allocation.ID]++
-	return ""
+	return "", nil
 }
 
 // resume gives a call its place whatever the bounds.
 func (p *places) resume(plan masking.Plan) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.add(plan, 1)
+	p.quota.Add(callsOf(plan.Tenant.ID))
+	if id := plan.Allocation.ID; id != "" {
+		p.quota.Add(callsThrough(id))
+	}
 }
 
 // leave gives the place of a call back; plan is what it was taken with.
 func (p *places) leave(call masking.CallID, plan masking.Plan) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.add(plan, -1)
-	if id, entered := p.entered[call]; entered {
-		delete(p.entered, call)
-		change(p.through, id, -1)
-	}
-}
-
-func (p *places) full(plan masking.Plan) bool {
-	most, id := plan.Tenant.Settings.MaxAllocationCalls, plan.Allocation.ID
-	return most > 0 && id != "" && p.through[id] >= most
-}
-
-func (p *places) add(plan masking.Plan, by int) {
-	change(p.of, plan.Tenant.ID, by)
+	entered, did := p.entered[call]
+	delete(p.entered, call)
+	p.mu.Unlock()
+	p.quota.Give(callsOf(plan.Tenant.ID))
 	if id := plan.Allocation.ID; id != "" {
-		change(p.through, id, by)
+		p.quota.Give(callsThrough(id))
 	}
-}
-
-// change keeps no entry for nothing.
-func change[K comparable](m map[K]int, k K, by int) {
-	if m[k] += by; m[k] == 0 {
-		delete(m, k)
+	if did {
+		p.quota.Give(callsThrough(entered))
 	}
 }

@@ -41,8 +41,8 @@ func TestOfATenantsCallsAsManyAreUpAsTheOperatorLets(t *testing.T) {
 	d.refused(pinned, stranger, masking.RefusedTenantLimit, masking.Reject)
 	two()
 	three()
-	if len(d.places.of) != 0 || len(d.places.through) != 0 || len(d.busy) != 0 {
-		t.Errorf("left %v, %v, %v", d.places.of, d.places.through, d.busy)
+	if d.places.quota.Len() != 0 || len(d.busy) != 0 {
+		t.Errorf("left %d bounds, %v", d.places.quota.Len(), d.busy)
 	}
 }
 
@@ -99,8 +99,8 @@ func TestACallThatAPINOpensIsOneOfItsAllocationsCalls(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	releaseSecond()
-	if len(d.places.of)+len(d.places.through)+len(d.places.entered) != 0 {
-		t.Errorf("left %+v", d.places.through)
+	if d.places.quota.Len()+len(d.places.entered) != 0 {
+		t.Errorf("left %d bounds, %+v", d.places.quota.Len(), d.places.entered)
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 
 	"tandem/internal/e164"
 	"tandem/internal/masking"
+	"tandem/internal/quota"
 	"tandem/internal/voice/b2bua"
 	"tandem/internal/voice/locate"
 	"tandem/internal/voice/siptx"
@@ -58,6 +59,8 @@ type Options struct {
 	Find func(context.Context, locate.Query) (locate.Found, error)
 	// Lookups says how often DNS is asked.
 	Lookups locate.Timing
+	// Quota keeps the trunks' limits for all nodes together; nil = this one is alone.
+	Quota *quota.Quota
 }
 
 // largestOverUDP is the longest request that goes over UDP where TCP can be had: what
@@ -110,7 +113,10 @@ func New(o Options) (*Agent, error) {
 	if o.Thought == 0 {
 		o.Thought = 10 * time.Second
 	}
-	ua := &Agent{o: o, key: make([]byte, sha256.Size), guests: guests{of: map[netip.Prefix]int{}}, trunks: trunks{states: map[string]*trunkState{}, draw: mathrand.IntN}, legs: map[legKey]*leg{},
+	if o.Quota == nil {
+		o.Quota = quota.New(nil, o.Log)
+	}
+	ua := &Agent{o: o, key: make([]byte, sha256.Size), guests: guests{of: map[netip.Prefix]int{}}, trunks: trunks{states: map[string]*trunkState{}, draw: mathrand.IntN, quota: o.Quota}, legs: map[legKey]*leg{},
 		byCallID: map[string][]*leg{}, invites: map[*siptx.ServerTx]*leg{}, unheard: map[legKey]*leg{}}
 	_, _ = rand.Read(ua.key) // never fails (crypto/rand)
 	var err error

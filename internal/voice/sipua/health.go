@@ -8,6 +8,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"tandem/internal/masking"
+	"tandem/internal/quota"
 	"tandem/internal/voice/locate"
 )
 
@@ -17,12 +18,12 @@ import (
 // trunkState is what a trunk has shown of itself; it outlives a change of its
 // settings.
 type trunkState struct {
-	mu      sync.Mutex
-	live    int
-	second  int64 // the present second of started
-	started int
-	spots   map[place]*spot
-	names   map[wanted]locate.Known // what DNS says of its targets
+	name  string
+	quota *quota.Quota
+	mu    sync.Mutex
+	live  int // on this node
+	spots map[place]*spot
+	names map[wanted]locate.Known // what DNS says of its targets
 }
 
 // spot is what one address of a trunk has shown: a circuit breaker, open while it

@@ -1,6 +1,7 @@
 package sipua
 
 import (
+	"context"
 	"net/netip"
 	"slices"
 	"sync"
@@ -9,6 +10,7 @@ import (
 
 	"tandem/internal/e164"
 	"tandem/internal/masking"
+	"tandem/internal/quota"
 	"tandem/internal/voice/b2bua"
 	"tandem/internal/voice/siptx"
 )
@@ -17,6 +19,7 @@ import (
 type trunks struct {
 	table  atomic.Pointer[[]line]
 	draw   func(n int) int // a number in [0, n); the order of each call
+	quota  *quota.Quota    // of the trunks' limits
 	writes sync.Mutex      // held while the table is made anew; taken before mu
 	mu     sync.Mutex
 	states map[string]*trunkState
@@ -154,7 +157,7 @@ func (ts *trunks) state(name string) *trunkState {
 	defer ts.mu.Unlock()
 	s := ts.states[name]
 	if s == nil {
-		s = &trunkState{}
+		s = &trunkState{name: name, quota: ts.quota}
 		ts.states[name] = s
 	}
 	return s
@@ -215,7 +218,7 @@ func (ts *trunks) waysOut(callerID e164.Number, now time.Time) []masking.WayOut 
 	out := make([]masking.WayOut, 0, len(tried)+len(left))
 	for i, w := range slices.Concat(tried, left) {
 		state := map[openness]masking.WayState{open: masking.WayOpen, last: masking.WayDown, closed: masking.WayClosed}[w.open]
-		if state == masking.WayOpen && w.state.full(w.trunk.Trunk, now) {
+		if state == masking.WayOpen && w.state.full(w.trunk.Trunk) {
 			state = masking.WayFull
 		}
 		out = append(out, masking.WayOut{Trunk: w.trunk.Name, Priority: w.trunk.Priority, Weight: w.trunk.Weight, State: state, Tried: i < len(tried)})
@@ -223,47 +226,53 @@ func (ts *trunks) waysOut(callerID e164.Number, now time.Time) []masking.WayOut 
 	return out
 }
 
-// take counts a call that starts, unless the trunk's limits are reached.
-func (s *trunkState) take(t masking.Trunk, now time.Time) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.noRoom(t, now) {
+// The names of a trunk's bounds: its channels, and the calls that it starts in a second.
+// A start keeps its place in the second one for so long.
+func (s *trunkState) channels() string { return "calls on trunk " + s.name }
+func (s *trunkState) starts() string   { return "starts on trunk " + s.name }
+
+// aSecond is how long a start counts.
+const aSecond = time.Second
+
+// take counts a call that starts, unless the trunk's limits are reached, on all nodes
+// together, or nobody knows whether they are.
+func (s *trunkState) take(t masking.Trunk) bool {
+	ctx := context.Background() // quota waits for nobody for long
+	if ok, err := s.quota.Take(ctx, s.channels(), t.MaxCalls); err != nil || !ok {
 		return false
 	}
-	if sec := now.Unix(); sec != s.second {
-		s.second, s.started = sec, 0
+	if t.MaxCPS > 0 {
+		if ok, err := s.quota.Take(ctx, s.starts(), t.MaxCPS); err != nil || !ok {
+			s.quota.Give(s.channels())
+			return false
+		}
+		time.AfterFunc(aSecond, func() { s.quota.Give(s.starts()) })
 	}
-	s.live++
-	s.started++
+	s.count(1)
 	return true
 }
 
-// full says what take would refuse, and counts nothing.
-func (s *trunkState) full(t masking.Trunk, now time.Time) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.noRoom(t, now)
-}
-
-func (s *trunkState) noRoom(t masking.Trunk, now time.Time) bool {
-	started := s.started
-	if now.Unix() != s.second {
-		started = 0
-	}
-	return (t.MaxCalls > 0 && s.live >= t.MaxCalls) || (t.MaxCPS > 0 && started >= t.MaxCPS)
+// full says what take would refuse, as far as this node knows, and counts nothing.
+func (s *trunkState) full(t masking.Trunk) bool {
+	return !s.quota.Room(s.channels(), t.MaxCalls) || !s.quota.Room(s.starts(), t.MaxCPS)
 }
 
 // add counts a call that is up already.
 func (s *trunkState) add() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.live++
+	s.quota.Add(s.channels())
+	s.count(1)
 }
 
 func (s *trunkState) give() {
+	s.count(-1)
+	s.quota.Give(s.channels())
+}
+
+// count counts the calls that are up on this node.
+func (s *trunkState) count(by int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.live--
+	s.live += by
 }
 
 // way is one address of one trunk.

@@ -4,10 +4,12 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"tandem/internal/e164"
 	"tandem/internal/masking"
+	"tandem/internal/quota"
 	"tandem/internal/voice/b2bua"
 )
 
@@ -96,16 +98,30 @@ func TestATrunkTakesNoMoreCallsThanItsLimits(t *testing.T) {
 }
 
 func TestATrunkStartsNoMoreCallsASecondThanItsLimit(t *testing.T) {
-	s, limit := &trunkState{}, masking.Trunk{MaxCPS: 2}
-	now := time.Unix(1000, 0)
-	for i, want := range []bool{true, true, false} {
-		if got := s.take(limit, now.Add(time.Duration(i)*300*time.Millisecond)); got != want {
-			t.Errorf("call %d: %v", i, got)
+	synctest.Test(t, func(t *testing.T) {
+		s, limit := &trunkState{name: "few", quota: quota.New(nil, nil)}, masking.Trunk{MaxCPS: 2}
+		for i, want := range []bool{true, true, false} {
+			if got := s.take(limit); got != want || s.full(limit) != (i > 0) {
+				t.Errorf("call %d: %v", i, got)
+			}
+			time.Sleep(300 * time.Millisecond)
 		}
-	}
-	if !s.take(limit, now.Add(time.Second)) {
-		t.Error("the next second is full as well")
-	}
+		time.Sleep(100 * time.Millisecond) // a second after the first
+		synctest.Wait()
+		for _, want := range []bool{true, false} {
+			if got := s.take(limit); got != want {
+				t.Error("more than two have started within a second, or fewer may")
+			}
+		}
+		s.give()
+		s.give()
+		s.give()
+		time.Sleep(aSecond)
+		synctest.Wait()
+		if s.quota.Len() != 0 || s.live != 0 {
+			t.Error("places are left")
+		}
+	})
 }
 
 func TestATrunkThatFailsIsTriedLastButProbedNowAndThen(t *testing.T) {

@@ -1,0 +1,332 @@
+package quota
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var errAway = errors.New("the ledger is away")
+
+// book is a ledger of several nodes.
+type book struct {
+	mu    sync.Mutex
+	held  map[string]map[string]int // by bound and node
+	away  bool
+	hangs chan struct{} // nil: it does not
+	asked int
+	most  int // the largest sum there ever was
+}
+
+func newBook() *book { return &book{held: map[string]map[string]int{}} }
+
+// page is what a node sees of it.
+type page struct {
+	*book
+	node string
+}
+
+func (p page) others(bound string) (n int) {
+	for node, held := range p.held[bound] {
+		if node != p.node {
+			n += held
+		}
+	}
+	return n
+}
+
+func (p page) put(bound string, held int) {
+	if p.held[bound] == nil {
+		p.held[bound] = map[string]int{}
+	}
+	if p.held[bound][p.node] = held; held == 0 {
+		delete(p.held[bound], p.node)
+	}
+	p.most = max(p.most, p.others(bound)+held)
+}
+
+func (p page) Hold(ctx context.Context, bound string, decide func(int) int) (int, int, error) {
+	if p.hangs != nil {
+		<-p.hangs
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.asked++; p.away {
+		return 0, 0, errAway
+	}
+	others := p.others(bound)
+	held := decide(others)
+	p.put(bound, held)
+	return held, others, nil
+}
+
+func (p page) Shares(context.Context) (map[string]Share, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.away {
+		return nil, errAway
+	}
+	shares := map[string]Share{}
+	for bound, nodes := range p.held {
+		if held, ok := nodes[p.node]; ok {
+			shares[bound] = Share{held, p.others(bound)}
+		}
+	}
+	return shares, nil
+}
+
+func (p page) Put(_ context.Context, held map[string]int) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.away {
+		return errAway
+	}
+	for bound, n := range held {
+		p.put(bound, n)
+	}
+	return nil
+}
+
+// total is the sum of all shares of a bound.
+func (b *book) total(bound string) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return page{b, ""}.others(bound)
+}
+
+// highest is the largest sum there ever was of a bound.
+func (b *book) highest() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.most
+}
+
+// nodes are that many on one ledger. They end with the test.
+func nodes(t *testing.T, b *book, n int) (list []*Quota) {
+	for i := range n {
+		q := New(page{b, fmt.Sprint("n", i)}, nil)
+		t.Cleanup(q.Close)
+		list = append(list, q)
+	}
+	return list
+}
+
+// took takes a place and fails unless the answer is want.
+func took(t *testing.T, q *Quota, most int, want bool) {
+	t.Helper()
+	if ok, err := q.Take(t.Context(), "calls", most); err != nil || ok != want {
+		t.Fatalf("took a place: %v, %v; want %v", ok, err, want)
+	}
+}
+
+func TestANodeAloneCountsForItself(t *testing.T) {
+	q := New(nil, nil)
+	defer q.Close()
+	took(t, q, 2, true)
+	took(t, q, 2, true)
+	took(t, q, 2, false)
+	if q.Room("calls", 2) || !q.Room("calls", 3) || !q.Room("others", 1) {
+		t.Error("room is not told as it is")
+	}
+	q.Give("calls")
+	took(t, q, 2, true)
+	took(t, q, 0, true)
+	q.Add("calls")
+	for range 4 {
+		q.Give("calls")
+	}
+	if q.Len() != 0 {
+		t.Error("bounds are left")
+	}
+}
+
+func TestOnAllNodesTogetherThereAreNeverMoreThanTheBoundAndAllOfItCanBeUsed(t *testing.T) {
+	for _, most := range []int{1, 3, 40, 300} {
+		t.Run(fmt.Sprint(most), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBook()
+				list := nodes(t, b, 3)
+				var up, highest atomic.Int64
+				var wg sync.WaitGroup
+				for _, q := range list {
+					for range 2 * most {
+						wg.Go(func() {
+							for range 10 {
+								time.Sleep(time.Duration(rand.IntN(300)) * time.Millisecond)
+								ok, err := q.Take(t.Context(), "calls", most)
+								if err != nil {
+									t.Error(err)
+								}
+								if !ok {
+									continue
+								}
+								for n := up.Add(1); ; {
+									if old := highest.Load(); n <= old || highest.CompareAndSwap(old, n) {
+										break
+									}
+								}
+								time.Sleep(time.Duration(rand.IntN(2000)) * time.Millisecond)
+								up.Add(-1)
+								q.Give("calls")
+							}
+						})
+					}
+				}
+				wg.Wait()
+				if n := highest.Load(); n > int64(most) || b.highest() > most {
+					t.Errorf("%d were up at once, and %d held", n, b.highest())
+				}
+				// Whoever is left alone can have all of them.
+				time.Sleep(3 * settles)
+				for range most {
+					took(t, list[0], most, true)
+				}
+				took(t, list[1], most, false)
+				for range most {
+					list[0].Give("calls")
+				}
+				time.Sleep(3 * settles)
+				if b.total("calls") != 0 || list[0].Len()+list[1].Len()+list[2].Len() != 0 {
+					t.Errorf("left: %d held", b.total("calls"))
+				}
+			})
+		})
+	}
+}
+
+func TestWhatNodesHoldToSpareComesBackToWhoNeedsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBook()
+		list := nodes(t, b, 3)
+		const most = 100
+		for _, q := range list {
+			took(t, q, most, true)
+		}
+		if b.total("calls") <= 3 {
+			t.Error("nobody has any to spare")
+		}
+		got := 3
+		for range 4 { // seconds
+			for ok := true; ok; {
+				var err error
+				if ok, err = list[0].Take(t.Context(), "calls", most); err != nil {
+					t.Fatal(err)
+				} else if ok {
+					got++
+				}
+			}
+			time.Sleep(settles)
+		}
+		if got != most || b.highest() > most {
+			t.Errorf("%d can be used of %d, %d were held", got, most, b.highest())
+		}
+	})
+}
+
+func TestAsLongAsTheShareLastsNobodyIsAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBook()
+		q := nodes(t, b, 1)[0]
+		for range 60 {
+			took(t, q, 1000, true)
+		}
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.asked > 5 {
+			t.Errorf("asked %d times", b.asked)
+		}
+	})
+}
+
+func TestASmallBoundIsGivenBackAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		list := nodes(t, newBook(), 2)
+		took(t, list[0], 1, true)
+		took(t, list[1], 1, false)
+		list[0].Give("calls")
+		synctest.Wait()
+		took(t, list[1], 1, true)
+	})
+}
+
+func TestWhoeverCannotAskIsToldSoAndHasWhatTheNodeHolds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBook()
+		q := nodes(t, b, 1)[0]
+		took(t, q, 100, true) // and some to spare
+		b.mu.Lock()
+		b.away = true
+		b.mu.Unlock()
+		took(t, q, 100, true)
+		if _, err := q.Take(t.Context(), "others", 100); !errors.Is(err, ErrUnknown) {
+			t.Errorf("error %v", err)
+		}
+		time.Sleep(2 * fresh)
+		if _, err := q.Take(t.Context(), "calls", 100); !errors.Is(err, ErrUnknown) {
+			t.Errorf("error %v: others may have its share by now", err)
+		}
+		b.mu.Lock()
+		b.away = false
+		b.mu.Unlock()
+		time.Sleep(2 * settles)
+		took(t, q, 100, true)
+	})
+}
+
+func TestNobodyWaitsForALedgerThatDoesNotAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBook()
+		b.hangs = make(chan struct{})
+		q := nodes(t, b, 1)[0]
+		began := time.Now()
+		if _, err := q.Take(t.Context(), "calls", 1); !errors.Is(err, ErrUnknown) || time.Since(began) != patience {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+		close(b.hangs) // what comes too late is given back
+		time.Sleep(2 * settles)
+		if b.total("calls") != 0 || q.Len() != 0 {
+			t.Errorf("%d held", b.total("calls"))
+		}
+	})
+}
+
+func TestWhoWasTakenForDeadCountsAgainWhatItUses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBook()
+		list := nodes(t, b, 2)
+		took(t, list[0], 3, true)
+		took(t, list[0], 3, true)
+		b.mu.Lock()
+		delete(b.held["calls"], "n0")
+		b.mu.Unlock()
+		time.Sleep(2 * settles)
+		took(t, list[1], 3, true)
+		took(t, list[1], 3, false)
+		took(t, list[0], 3, false)
+	})
+}
+
+func TestWhatIsThereAlreadyCountsWhateverTheBound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBook()
+		list := nodes(t, b, 2)
+		list[0].Add("calls")
+		list[0].Add("calls")
+		took(t, list[0], 1, false)
+		time.Sleep(2 * settles)
+		took(t, list[1], 2, false)
+		list[0].Give("calls")
+		time.Sleep(2 * settles)
+		took(t, list[1], 2, true)
+	})
+}

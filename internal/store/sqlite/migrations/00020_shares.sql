@@ -1,0 +1,16 @@
+-- What nodes hold of bounds that all of them keep together.
+
+-- +goose Up
+
+CREATE TABLE share (
+    bound TEXT    NOT NULL, -- "calls of a tenant", say: see quota
+    node  TEXT    NOT NULL, -- as node.id; '' is the row by which the bound is locked
+    held  INTEGER NOT NULL,
+    PRIMARY KEY (bound, node)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX share_by_node ON share (node);
+
+-- +goose Down
+
+DROP TABLE share;
