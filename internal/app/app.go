@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"tandem/internal/backlog"
 	"tandem/internal/config"
 	"tandem/internal/control"
 	"tandem/internal/masking"
@@ -26,6 +27,7 @@ import (
 	"tandem/internal/seal"
 	"tandem/internal/store"
 	"tandem/internal/store/postgres"
+	"tandem/internal/store/sentry"
 	"tandem/internal/store/sqlite"
 	"tandem/internal/upkeep"
 	"tandem/internal/voice/b2bua"
@@ -76,6 +78,7 @@ type App struct {
 	leave    func()
 
 	store    store.Store
+	spool    *backlog.Queue // of the journal
 	journal  *callflow.Journal
 	director *callflow.Director
 	relay    *relay.Engine
@@ -222,7 +225,11 @@ func openEngine(ctx context.Context, c config.Config, log *slog.Logger) (store.S
 	if path := c.SQLitePath(); path != "" {
 		return sqlite.Open(ctx, sqlite.Options{Path: path, Log: log})
 	}
-	return postgres.Open(ctx, postgres.Options{URL: c.PostgresURL().Reveal(), Log: log})
+	s, err := postgres.Open(ctx, postgres.Options{URL: c.PostgresURL().Reveal(), Log: log})
+	if err != nil {
+		return nil, err
+	}
+	return sentry.New(sentry.Options{Store: s, Log: log}), nil
 }
 
 // openVoice starts the voice plane: records first, sockets last, so that the
@@ -245,14 +252,9 @@ func (a *App) openVoice(ctx context.Context) error {
 	if a.trunks.box, err = a.box("trunk passwords"); err != nil {
 		return err
 	}
-	states, err := a.box("states of calls")
-	if err != nil {
+	if err := a.openJournal(); err != nil {
 		return err
 	}
-	a.ladders = sipua.NewLadders(func(id masking.CallID) { a.journal.Seen(id) })
-	a.journal = callflow.NewJournal(callflow.JournalOptions{Store: a.store, Clock: a.o.Clock, Log: a.log, Node: node, Seal: states,
-		Ladders: a.ladders})
-	a.onStop(a.journal.Close)
 	ask := webhook.NewAsker(webhook.AskerOptions{AllowPrivate: a.o.Config.WebhookAllowPrivate, Secret: a.strangerSecret})
 	a.onStop(func(context.Context) error { ask.Close(); return nil })
 	a.director = callflow.NewDirector(callflow.DirectorOptions{Store: a.store, Journal: a.journal, Clock: a.o.Clock, Log: a.log,
@@ -296,6 +298,12 @@ func (a *App) openVoice(ctx context.Context) error {
 	a.exchange.Verify()
 	return a.openOps(obs.OpsOptions{Metrics: registry, Log: a.log, Checks: []obs.Check{
 		{Name: "store", Ready: a.store.Ready},
+		{Name: "journal", Ready: func(context.Context) error {
+			if a.journal.Behind() {
+				return errors.New("there is no room for records of new calls")
+			}
+			return nil
+		}},
 		{Name: "accepting", Ready: func(context.Context) error {
 			if a.exchange.Draining() {
 				return errors.New("draining")

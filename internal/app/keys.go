@@ -22,6 +22,7 @@ import (
 //	lock          held by the process that uses the folder
 //	addresses.json  where the server listens, while it does
 //	alive         whose time is when the server ran last
+//	journal       folder of what could not be written to the database yet, sealed
 const (
 	addressesFile = "addresses.json"
 
@@ -30,6 +31,8 @@ const (
 	nodeFile   = "node.id"
 	lockFile   = "lock"
 	aliveFile  = "alive"
+
+	journalFolder = "journal"
 )
 
 // lockFolder makes the data folder and takes it for this process alone: two

@@ -75,7 +75,11 @@ func (a *App) register(r prometheus.Registerer) {
 		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, read))
 	}
 	gauge("tandem_calls_live", "Calls that are up.", func() float64 { return float64(a.exchange.Live()) })
-	gauge("tandem_journal_waiting", "Call record entries that are not durable yet.", func() float64 { return float64(a.journal.Waiting()) })
+	gauge("tandem_journal_waiting", "Call record entries that are not in the database yet.", func() float64 { return float64(a.journal.Waiting()) })
+	gauge("tandem_journal_spooled", "Call record entries that wait in the data folder for the database.",
+		func() float64 { return float64(a.journal.Spooled()) })
+	gauge("tandem_journal_spool_bytes", "Size of what waits in the data folder for the database; new calls are refused from three quarters of 512 MiB on.",
+		func() float64 { return float64(a.spool.Size()) })
 	counter("tandem_refusals_unwritten_total", "Refused calls that were not written down for want of room.",
 		func() float64 { return float64(a.journal.Unwritten()) })
 	counter("tandem_leaks_blocked_total", "Messages that the tripwire stopped.", func() float64 { return float64(a.agent.Blocked()) })

@@ -21,6 +21,9 @@ const longestOutage = 10 * time.Minute
 // resume takes up the calls that talked when the last run was cut short, and closes
 // the records of all others. Nothing is sent before Verify; no socket is open yet.
 func (a *App) resume(ctx context.Context, m media) error {
+	if err := a.catchUp(ctx); err != nil {
+		return fmt.Errorf("write what the last run could not: %w", err)
+	}
 	left, err := a.journal.Left(ctx)
 	if err != nil {
 		return fmt.Errorf("read the calls of the last run: %w", err)

@@ -56,8 +56,10 @@ func House() Rules {
 			"store/sqlstore":  domain("store"),
 			"store/sqlite":    domain("store", "store/sqlstore"),
 			"store/postgres":  domain("store", "store/sqlstore"),
+			"store/sentry":    domain("store"),
 			"blob":            nothing,
 			"seal":            nothing,
+			"backlog":         {"seal"},
 
 			"control":       domain("store", "seal"),
 			"web/api":       domain("control", "web/auth", "web/ratelimit", "blob", "ladder"),

@@ -49,6 +49,7 @@ func (k *Keeper) Stop() {
 func (k *Keeper) run(ctx context.Context, j Job) {
 	tick := time.NewTicker(j.Every)
 	defer tick.Stop()
+	failing := false
 	for {
 		select {
 		case <-ctx.Done():
@@ -57,13 +58,24 @@ func (k *Keeper) run(ctx context.Context, j Job) {
 		}
 		for ctx.Err() == nil {
 			done, err := j.Run(ctx, j.Batch)
-			if err != nil && ctx.Err() == nil {
-				k.log.Warn("upkeep failed and will be tried again", "job", j.Name, "error", err.Error())
-			}
+			failing = k.tell(ctx, j, err, failing)
 			if err != nil || done < j.Batch {
 				break
 			}
 			k.log.Debug("upkeep goes on", "job", j.Name, "done", done)
 		}
 	}
+}
+
+// tell logs when a job begins to fail and when it works again: a database that is away
+// for an hour must not fill the log.
+func (k *Keeper) tell(ctx context.Context, j Job, err error, failing bool) bool {
+	switch {
+	case ctx.Err() != nil:
+	case err != nil && !failing:
+		k.log.Warn("upkeep failed and will be tried again", "job", j.Name, "error", err.Error())
+	case err == nil && failing:
+		k.log.Info("upkeep works again", "job", j.Name)
+	}
+	return err != nil
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -73,4 +75,27 @@ func TestStopWaitsForTheWorkUnderWay(t *testing.T) {
 	if !finished {
 		t.Fatal("stopped before the work ended")
 	}
+}
+
+func TestAJobThatFailsForLongSaysSoOnceAndOnceThatItWorksAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		var away atomic.Bool
+		away.Store(true)
+		k := Start(slog.New(slog.NewTextHandler(&log, nil)), Job{Name: "j", Every: time.Second, Batch: 1,
+			Run: func(context.Context, int) (int, error) {
+				if away.Load() {
+					return 0, errors.New("away")
+				}
+				return 0, nil
+			}})
+		<-time.After(time.Hour + time.Millisecond)
+		synctest.Wait()
+		away.Store(false)
+		<-time.After(time.Minute)
+		k.Stop()
+		if n := strings.Count(log.String(), "\n"); n != 2 {
+			t.Errorf("%d lines: %.500s", n, log.String())
+		}
+	})
 }

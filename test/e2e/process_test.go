@@ -53,6 +53,7 @@ func TestTheProgramAsAProcess(t *testing.T) {
 		"a flood hurts no call and costs no memory":              floodHurtsNobody,
 		"an erasure outlives kills and leaves no byte":           erasureOutlivesKill,
 		"a full disk costs recordings and nothing else":          fullDiskCostsRecordings,
+		"a kill while the database is away loses no record":      killWithoutDatabaseLosesNothing,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, newSite(t, binary)) })
 	}

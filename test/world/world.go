@@ -313,20 +313,23 @@ type Call struct {
 
 // Ladder is a call's SIP messages, as the API shows them.
 type Ladder struct {
-	Legs     []LadderLeg `json:"legs"`
-	Messages []struct {
-		Offset    float64  `json:"offset_ms"`
-		Leg       string   `json:"leg"`
-		Direction string   `json:"direction"`
-		Again     bool     `json:"again"`
-		Message   string   `json:"message"`
-		Method    string   `json:"method"`
-		Status    int      `json:"status"`
-		Number    string   `json:"number"`
-		Digit     bool     `json:"digit"`
-		Fields    []string `json:"fields"`
-		SDP       string   `json:"sdp"`
-	} `json:"messages"`
+	Legs     []LadderLeg     `json:"legs"`
+	Messages []LadderMessage `json:"messages"`
+}
+
+// LadderMessage is one message in a ladder.
+type LadderMessage struct {
+	Offset    float64  `json:"offset_ms"`
+	Leg       string   `json:"leg"`
+	Direction string   `json:"direction"`
+	Again     bool     `json:"again"`
+	Message   string   `json:"message"`
+	Method    string   `json:"method"`
+	Status    int      `json:"status"`
+	Number    string   `json:"number"`
+	Digit     bool     `json:"digit"`
+	Fields    []string `json:"fields"`
+	SDP       string   `json:"sdp"`
 }
 
 // LadderLeg is one leg in a ladder.

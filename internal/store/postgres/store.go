@@ -60,6 +60,11 @@ func (o Options) filled() Options {
 	return o
 }
 
+// connectWithin is how long a connection may take to be made, if the URL has no
+// connect_timeout: one to a server that has gone silent must not stand in the way of
+// the next one for longer.
+const connectWithin = 2 * time.Second
+
 // maxSkew is how far the clocks of a node and of the database may be apart. Whether a
 // claim has run out is decided by the nodes' clocks, so they must agree; NTP keeps
 // them within milliseconds.
@@ -90,6 +95,9 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if err != nil {
 		// What is wrong is told without the URL, which may have a password in it.
 		return nil, errors.New("postgres: the database URL cannot be read: see postgresql.org/docs/current/libpq-connect.html")
+	}
+	if c.ConnConfig.ConnectTimeout == 0 {
+		c.ConnConfig.ConnectTimeout = connectWithin
 	}
 	if err := prepare(ctx, c.ConnConfig.Copy(), o); err != nil {
 		return nil, err

@@ -25,6 +25,8 @@ const (
 	// At most one transaction in so long: what comes in meanwhile shares the
 	// next one and its fsync. After a pause the first entry is written at once.
 	flushEvery = 20 * time.Millisecond
+	// What waits longer than this for the store is put into the spool.
+	spoolAfter = time.Second
 	witnesses  = 8 // how many other calls are asked whether the store writes at all
 )
 
@@ -54,27 +56,49 @@ func (noLadders) Keep(masking.CallID)                {}
 func (noLadders) Take(masking.CallID) ([]byte, bool) { return nil, true }
 func (noLadders) Forget(masking.CallID)              {}
 
+// Spool keeps entries where the end of the process does no harm to them, the oldest
+// first (package backlog). The journal's writer alone calls Append, Peek and Drop. What
+// is read again after a restart may have been written to the store before.
+type Spool interface {
+	// Append puts records at the end, all or none; nil says that they are safe.
+	Append(records [][]byte) error
+	// Peek gives at most n of those that are next; one that cannot be opened is nil.
+	Peek(n int) ([][]byte, error)
+	// Drop takes the first n off that Peek gave last.
+	Drop(n int) error
+	// Len is how many there are.
+	Len() int
+	// Full says that what room there is should be kept for the calls that are up.
+	Full() bool
+}
+
 // Journal writes calls down in the order in which it is told, many in one
 // transaction. Telling it never waits: a call's audio and signalling go on while
-// the database is away, and what is waiting is written when it is back.
+// the database is away. What the store does not take is put into the spool, and is
+// written when it is back, by this process or the next: an entry that is written again
+// changes nothing.
 type Journal struct {
 	strangers strangers
 	store     store.Store
+	spool     Spool // nil = none
 	ladders   Ladders
 	clock     func() time.Time
 	log       *slog.Logger
 	node      string
 	box       *seal.Box
 	mu        sync.Mutex
-	queue     []entry
+	queue     []entry                       // newer than all of the spool
 	states    map[masking.CallID]*keptState // of the calls with an entry of kept in the queue, the newest each
 	wake      chan struct{}
 	stop      func()        // write what waits, then end
 	stops     chan struct{} // closed by stop
 	abort     func()        // end without the store
 	done      chan struct{}
-	length    atomic.Int64
-	unsaid    atomic.Int64 // refusals that were not written
+	caught    chan struct{} // closed when the spool was first seen empty
+	length    atomic.Int64  // of the queue
+	unsaid    atomic.Int64  // refusals that were not written
+
+	w progress // owned by write
 }
 
 type entry struct {
@@ -85,6 +109,8 @@ type entry struct {
 	at      time.Time
 	refusal *refusal
 	state   *keptState // of kept: the newest when the writer took it; nil if the call's end has been told by then
+	ladder  []byte     // of a last one, as it was when the writer took it
+	written bool       // or given up
 }
 
 type refusal struct {
@@ -94,10 +120,11 @@ type refusal struct {
 	at   time.Time
 }
 
-// JournalOptions are what a Journal works with; all but Ladders are required, Seal
-// only for Keep and Left.
+// JournalOptions are what a Journal works with; all but Ladders and Spool are required,
+// Seal only for Keep and Left.
 type JournalOptions struct {
 	Store   store.Store
+	Spool   Spool // nil = what waits is lost with the process
 	Clock   func() time.Time
 	Log     *slog.Logger
 	Node    string
@@ -111,8 +138,9 @@ func NewJournal(o JournalOptions) *Journal {
 		o.Ladders = noLadders{}
 	}
 	ctx, abort := context.WithCancel(context.Background())
-	j := &Journal{store: o.Store, ladders: o.Ladders, clock: o.Clock, log: o.Log, node: o.Node, box: o.Seal,
-		states: map[masking.CallID]*keptState{}, wake: make(chan struct{}, 1), stops: make(chan struct{}), abort: abort, done: make(chan struct{})}
+	j := &Journal{store: o.Store, spool: o.Spool, ladders: o.Ladders, clock: o.Clock, log: o.Log, node: o.Node, box: o.Seal,
+		states: map[masking.CallID]*keptState{}, wake: make(chan struct{}, 1), stops: make(chan struct{}), abort: abort, done: make(chan struct{}),
+		caught: make(chan struct{})}
 	j.stop = sync.OnceFunc(func() { close(j.stops) })
 	go j.write(ctx)
 	return j
@@ -141,7 +169,7 @@ func (j *Journal) refused(r refusal) {
 	// A party who is busy, or for whom there is no place, has called: that counts,
 	// however often. A stranger who is asked for a PIN can be busy as well.
 	partys := slices.Contains(full, r.why) && r.plan.Allocation.ID != ""
-	if !partys && (j.length.Load() >= strangersAt || !j.strangers.worthWriting(who, r.at)) {
+	if !partys && (j.Waiting() >= strangersAt || !j.strangers.worthWriting(who, r.at)) {
 		j.unsaid.Add(1)
 		return
 	}
@@ -177,191 +205,53 @@ func (j *Journal) add(e entry) {
 	}
 }
 
-// Behind reports that the journal cannot keep up, most likely because the
-// database is away: no new calls should be taken. Those that are up need at most
-// a few entries each, so the queue stays bounded.
-func (j *Journal) Behind() bool { return j.length.Load() >= behindAt }
+// Behind reports that there is no room for what new calls would need, most likely
+// because the database is away: none should be taken. Those that are up need at most
+// a few entries each, so what waits stays bounded.
+func (j *Journal) Behind() bool {
+	return j.length.Load() >= behindAt || j.spool != nil && j.spool.Full()
+}
 
-// Waiting is how many entries are not durable yet.
-func (j *Journal) Waiting() int { return int(j.length.Load()) }
+// Waiting is how many entries are not in the store yet.
+func (j *Journal) Waiting() int { return int(j.length.Load()) + j.Spooled() }
+
+// Spooled is how many of them are in the spool.
+func (j *Journal) Spooled() int {
+	if j.spool == nil {
+		return 0
+	}
+	return j.spool.Len()
+}
 
 // Unwritten is how many refusals were not written down for want of room.
 func (j *Journal) Unwritten() int64 { return j.unsaid.Load() }
 
-// Close writes what is waiting and ends the writer; with ctx done it gives up
-// and tells how many entries are lost. Nothing may be noted after it.
+// Caught is closed once all is written that earlier runs have left in the spool: then
+// the records of the calls that were up can be judged.
+func (j *Journal) Caught() <-chan struct{} { return j.caught }
+
+// Close writes what is waiting, or leaves it in the spool to the next run, and ends the
+// writer. With ctx done it gives up and tells how many entries are lost. Nothing may be
+// noted after it.
 func (j *Journal) Close(ctx context.Context) error {
 	j.stop()
 	defer j.abort()
+	var err error
 	select {
 	case <-j.done:
-		return nil
 	case <-ctx.Done():
 		j.abort()
 		<-j.done
-		if j.Waiting() == 0 {
-			return nil
-		}
-		j.log.Error("call records could not be written before the end", "entries", j.Waiting())
-		return ctx.Err()
+		err = ctx.Err()
 	}
-}
-
-// write is the writer's goroutine; it ends with ctx, or after stop with the
-// last entry.
-func (j *Journal) write(ctx context.Context) {
-	defer close(j.done)
-	stopping, failing := false, false
-	var flushed time.Time
-	for {
-		batch := j.peek()
-		if len(batch) == 0 {
-			if stopping {
-				return
-			}
-			select {
-			case <-j.wake:
-			case <-j.stops:
-				stopping = true
-			}
-			continue
-		}
-		if left := flushEvery - time.Since(flushed); left > 0 && len(batch) < batchSize && !stopping {
-			select {
-			case <-time.After(left):
-			case <-j.stops:
-				stopping = true
-			}
-			batch = j.peek()
-		}
-		flushed = time.Now()
-		j.encode(batch)
-		err := j.flush(ctx, batch)
-		failing = j.tell(err, failing)
-		if err != nil {
-			select {
-			case <-time.After(retryEvery):
-			case <-ctx.Done():
-				return
-			}
-		}
+	if n := j.Spooled(); n > 0 {
+		j.log.Warn("call records wait in the data folder for the next start", "entries", n)
 	}
-}
-
-// tell logs the beginning and the end of an outage, not every try within it.
-func (j *Journal) tell(err error, failing bool) bool {
-	switch {
-	case err != nil && !failing:
-		j.log.Warn("call records wait for the store", "error", err.Error(), "waiting", j.Waiting())
-	case err == nil && failing:
-		j.log.Info("call records are written again", "waiting", j.Waiting())
-	}
-	return err != nil
-}
-
-// peek gives a copy of the entries that are next.
-func (j *Journal) peek() []entry {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	next := j.queue[:min(len(j.queue), batchSize)]
-	for i := range next {
-		if next[i].moment == kept {
-			next[i].state = j.states[next[i].call.ID]
-		}
-	}
-	return slices.Clone(next)
-}
-
-// drop takes the entries from i to before k off the queue. That of a call of which
-// a newer state has come since goes to the queue's end instead.
-func (j *Journal) drop(i, k int) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	var again []entry
-	for _, e := range j.queue[i:k] {
-		switch {
-		case e.last():
-			j.ladders.Forget(e.callID())
-		case e.moment == kept && j.outdated(e):
-			again = append(again, e)
-		case e.moment == kept:
-			delete(j.states, e.call.ID)
-		}
-	}
-	j.queue = append(slices.Delete(j.queue, i, k), again...)
-	j.length.Store(int64(len(j.queue)))
-}
-
-// save writes a batch in one transaction.
-func (j *Journal) save(ctx context.Context, batch []entry) error {
-	return j.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
-		for _, e := range batch {
-			if err := j.apply(ctx, tx, e); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-// flush writes a batch, which is the head of the queue, and takes what is
-// written off it.
-func (j *Journal) flush(ctx context.Context, batch []entry) error {
-	err := j.save(ctx, batch)
-	if err == nil {
-		j.drop(0, len(batch))
-		return nil
-	}
-	if j.store.Ready(ctx) != nil {
+	if lost := j.length.Load(); lost > 0 {
+		j.log.Error("call records could not be written before the end", "entries", lost)
 		return err
 	}
-	return j.saveEach(ctx, batch)
-}
-
-// saveEach writes a batch that failed as a whole although the store answers. One
-// entry that can never be written must not hold up all others: it is given up,
-// loudly. That is one which a rule refuses, or one that fails while another
-// call's is written; where none is written, it is the store that fails (a full
-// disk can still be read), and all of them wait.
-func (j *Journal) saveEach(ctx context.Context, batch []entry) error {
-	for len(batch) > 0 {
-		err := j.save(ctx, batch[:1])
-		if err != nil && masking.KindOf(err) == "" {
-			other := j.saveAnother(ctx, batch)
-			if other == 0 {
-				return err
-			}
-			batch = slices.Delete(batch, other, other+1)
-			err = j.save(ctx, batch[:1]) // the store may have come back between the two
-		}
-		if err != nil {
-			j.log.Error("a call record cannot be written", "call", string(batch[0].callID()), "error", err.Error())
-		}
-		j.drop(0, 1)
-		batch = batch[1:]
-	}
 	return nil
-}
-
-// saveAnother writes the next entry of a call other than that of the batch's
-// first, takes it off the queue and gives its index; 0 if none can be written.
-// Within a call the order is kept.
-func (j *Journal) saveAnother(ctx context.Context, batch []entry) int {
-	seen := map[masking.CallID]bool{batch[0].callID(): true}
-	for i, e := range batch {
-		if seen[e.callID()] {
-			continue
-		}
-		if len(seen) > witnesses {
-			break
-		}
-		seen[e.callID()] = true
-		if j.save(ctx, batch[i:i+1]) == nil {
-			j.drop(i, i+1)
-			return i
-		}
-	}
-	return 0
 }
 
 // apply writes one moment and its event, both only once whatever is repeated.
@@ -396,12 +286,12 @@ func (j *Journal) apply(ctx context.Context, tx store.Tx, e entry) error {
 		r.StartedAt = e.at
 		return tx.BeginRecording(ctx, r)
 	case allSeen:
-		if ladder, _ := j.ladders.Take(e.call.ID); ladder != nil {
-			return tx.WriteLadder(ctx, e.call.ID, ladder)
+		if e.ladder != nil {
+			return tx.WriteLadder(ctx, e.call.ID, e.ladder)
 		}
 		return nil
 	case masking.Ended:
-		e.call.Ladder, _ = j.ladders.Take(e.call.ID)
+		e.call.Ladder = e.ladder
 		changed, err := tx.EndCall(ctx, e.call)
 		if err != nil || !changed {
 			return err
@@ -435,8 +325,7 @@ func (j *Journal) applyRefusal(ctx context.Context, tx store.Tx, e entry) error 
 	allocation := cmp.Or(silent, r.plan.Allocation.ID)
 	e.call = masking.Call{ID: r.ask.Call, Tenant: route.Tenant.ID, Allocation: r.plan.Allocation.ID,
 		VirtualNumber: r.ask.Called, Caller: r.ask.Caller, CustomField: r.plan.Allocation.CustomField, Node: j.node,
-		StartedAt: r.ask.Received, EndedAt: r.at, Cause: masking.CauseRejected, Refusal: why}
-	e.call.Ladder, _ = j.ladders.Take(r.ask.Call)
+		StartedAt: r.ask.Received, EndedAt: r.at, Cause: masking.CauseRejected, Refusal: why, Ladder: e.ladder}
 	e.zone = route.Tenant.Settings.Zone
 	fresh, err := tx.BeginCall(ctx, e.call)
 	if err != nil || !fresh {

@@ -32,23 +32,6 @@ type keptState struct {
 	sealed []byte // owned by the writer: what encode gave; nil before, and if it cannot be written
 }
 
-// encode encodes and seals the states of a batch, each once however often it is tried.
-func (j *Journal) encode(batch []entry) {
-	for _, e := range batch {
-		k := e.state
-		if k == nil || k.encode == nil {
-			continue
-		}
-		state, err := k.encode()
-		if err != nil {
-			j.log.Error("the state of a call cannot be written", "call", string(e.call.ID), "error", err.Error())
-		} else {
-			k.sealed = j.box.Seal(state, []byte(e.call.ID))
-		}
-		k.encode = nil
-	}
-}
-
 // outdated reports whether a newer state of the call waits than the one that was
 // written by e. j.mu is held.
 func (j *Journal) outdated(e entry) bool {

@@ -1,0 +1,276 @@
+// Package backlog keeps what is to be done later where the end of the process does no
+// harm to it: a queue of records in files, bounded and sealed. Nothing here knows what
+// is in a record.
+//
+// What was read is not remembered over a restart: whoever takes records off does again
+// what he has done, and must come to the same.
+package backlog
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"tandem/internal/seal"
+)
+
+// ErrFull says that a record has no room.
+var ErrFull = errors.New("backlog: there is no more room")
+
+const (
+	suffix      = ".sealed"
+	headerSize  = 4 // the length of what follows, big-endian
+	segmentSize = 4 << 20
+	// nearlyFull is how many quarters of the room must be taken, see Queue.Full.
+	nearlyFull = 3
+)
+
+// Options say where a queue is. All but Segment are required.
+type Options struct {
+	Dir string    // its own; made if missing
+	Box *seal.Box // seals each record
+	Max int64     // bytes that all files may have together
+	// Segment is from how many bytes on another file is begun: a file is removed when
+	// all of it has been taken off. 0 = 4 MiB.
+	Segment int64
+}
+
+// A Queue is what waits, the oldest first. One goroutine may change it; Len, Size and
+// Full may be asked by any.
+type Queue struct {
+	o        Options
+	segments []segment // with something in them; the last may be written to
+	out      *os.File  // the last segment, if this process has begun it
+	at       int64     // in the first segment: what comes next
+	seen     []int64   // where the records end that Peek gave last
+
+	count atomic.Int64
+	size  atomic.Int64
+	stuck atomic.Bool // the last Append failed
+}
+
+type segment struct {
+	number int
+	size   int64 // of whole records
+}
+
+// Open reads what an earlier process left. A record that was not written to its end,
+// of which nobody was told that it is safe, is left out.
+func Open(o Options) (*Queue, error) {
+	if o.Segment == 0 {
+		o.Segment = segmentSize
+	}
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("backlog: %w", err)
+	}
+	q := &Queue{o: o}
+	names, err := filepath.Glob(filepath.Join(o.Dir, "*"+suffix))
+	if err != nil {
+		return nil, fmt.Errorf("backlog: %w", err)
+	}
+	slices.Sort(names) // numbers are written at one length
+	for _, name := range names {
+		s, records, err := survey(name)
+		if err != nil {
+			return nil, err
+		}
+		q.segments = append(q.segments, s)
+		q.size.Add(s.size)
+		q.count.Add(int64(records))
+	}
+	return q, q.tidy()
+}
+
+// survey counts the whole records of a segment.
+func survey(name string) (s segment, records int, err error) {
+	if _, err := fmt.Sscanf(filepath.Base(name), "%d", &s.number); err != nil {
+		return s, 0, fmt.Errorf("backlog: %s is no file of ours", name)
+	}
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return s, 0, fmt.Errorf("backlog: %w", err)
+	}
+	for rest := b; len(rest) >= headerSize; records++ {
+		n := int64(headerSize) + int64(binary.BigEndian.Uint32(rest))
+		if n > int64(len(rest)) {
+			break
+		}
+		rest = rest[n:]
+		s.size += n
+	}
+	return s, records, nil
+}
+
+func (q *Queue) path(s segment) string {
+	return filepath.Join(q.o.Dir, fmt.Sprintf("%012d%s", s.number, suffix))
+}
+
+// name is what the records of a segment are sealed for: in another file they do not open.
+func (q *Queue) name(s segment) []byte {
+	return []byte(strings.TrimSuffix(filepath.Base(q.path(s)), suffix))
+}
+
+// Len is how many records wait.
+func (q *Queue) Len() int { return int(q.count.Load()) }
+
+// Size is how many bytes the files have.
+func (q *Queue) Size() int64 { return q.size.Load() }
+
+// Full reports whether what is left should be kept for what must be written: three
+// quarters of the room are taken, or nothing can be written.
+func (q *Queue) Full() bool { return q.stuck.Load() || q.size.Load() >= q.o.Max/4*nearlyFull }
+
+// Append puts records at the end, all or none. nil says that they outlive the process and
+// the machine's power.
+func (q *Queue) Append(records [][]byte) error {
+	err := q.append(records)
+	q.stuck.Store(err != nil)
+	return err
+}
+
+func (q *Queue) append(records [][]byte) error {
+	if err := q.begin(); err != nil {
+		return err
+	}
+	last := &q.segments[len(q.segments)-1]
+	var b []byte
+	for _, r := range records {
+		sealed := q.o.Box.Seal(r, q.name(*last))
+		b = append(binary.BigEndian.AppendUint32(b, uint32(len(sealed))), sealed...)
+	}
+	if q.size.Load()+int64(len(b)) > q.o.Max {
+		return ErrFull
+	}
+	_, err := q.out.WriteAt(b, last.size)
+	if err == nil {
+		err = q.out.Sync()
+	}
+	if err != nil {
+		// What was written of it must not come before what is written next.
+		return errors.Join(fmt.Errorf("backlog: %w", err), q.end())
+	}
+	last.size += int64(len(b))
+	q.size.Add(int64(len(b)))
+	q.count.Add(int64(len(records)))
+	return nil
+}
+
+// begin sees that there is a segment to write to.
+func (q *Queue) begin() error {
+	if q.out != nil && q.segments[len(q.segments)-1].size < q.o.Segment {
+		return nil
+	}
+	if err := q.end(); err != nil {
+		return err
+	}
+	next := segment{number: 1}
+	if n := len(q.segments); n > 0 {
+		next.number = q.segments[n-1].number + 1
+	}
+	f, err := os.OpenFile(q.path(next), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fmt.Errorf("backlog: %w", err)
+	}
+	if err := q.syncFolder(); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	q.out = f
+	q.segments = append(q.segments, next)
+	return nil
+}
+
+func (q *Queue) syncFolder() error {
+	dir, err := os.Open(q.o.Dir)
+	if err != nil {
+		return fmt.Errorf("backlog: %w", err)
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// end closes the segment that is written to. A record that was not written whole is cut
+// off; if that fails, it is seen as such when the file is read again.
+func (q *Queue) end() error {
+	if q.out == nil {
+		return nil
+	}
+	_ = q.out.Truncate(q.segments[len(q.segments)-1].size)
+	err := q.out.Close()
+	q.out = nil
+	if err != nil {
+		return fmt.Errorf("backlog: %w", err)
+	}
+	return nil
+}
+
+// Peek gives at most n of the records that are next. One that does not open, because
+// the key is another one or the file was changed, is nil.
+func (q *Queue) Peek(n int) (records [][]byte, err error) {
+	q.seen = q.seen[:0]
+	if err := q.tidy(); err != nil || len(q.segments) == 0 { // a file may have been begun in vain
+		return nil, err
+	}
+	first := q.segments[0]
+	f, err := os.Open(q.path(first))
+	if err != nil {
+		return nil, fmt.Errorf("backlog: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	in := bufio.NewReader(io.NewSectionReader(f, q.at, first.size-q.at))
+	for at := q.at; len(records) < n && at < first.size; {
+		var header [headerSize]byte
+		if _, err := io.ReadFull(in, header[:]); err != nil {
+			return nil, fmt.Errorf("backlog: %w", err)
+		}
+		sealed := make([]byte, min(int64(binary.BigEndian.Uint32(header[:])), first.size-at-headerSize))
+		if _, err := io.ReadFull(in, sealed); err != nil {
+			return nil, fmt.Errorf("backlog: %w", err)
+		}
+		record, err := q.o.Box.Open(sealed, q.name(first))
+		if err != nil {
+			record = nil
+		}
+		at += headerSize + int64(len(sealed))
+		records, q.seen = append(records, record), append(q.seen, at)
+	}
+	return records, nil
+}
+
+// Drop takes the first n records off that Peek gave last.
+func (q *Queue) Drop(n int) error {
+	if n == 0 {
+		return nil
+	}
+	q.at = q.seen[n-1]
+	q.seen = q.seen[n:]
+	q.count.Add(-int64(n))
+	return q.tidy()
+}
+
+// tidy removes segments of which nothing is left.
+func (q *Queue) tidy() error {
+	for len(q.segments) > 0 && q.at >= q.segments[0].size {
+		first := q.segments[0]
+		if len(q.segments) == 1 {
+			if err := q.end(); err != nil {
+				return err
+			}
+		}
+		if err := os.Remove(q.path(first)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("backlog: %w", err)
+		}
+		q.size.Add(-first.size)
+		q.segments, q.at = q.segments[1:], 0
+	}
+	return nil
+}
+
+// Close leaves what waits to the next process.
+func (q *Queue) Close() error { return q.end() }
