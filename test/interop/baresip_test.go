@@ -273,7 +273,7 @@ type event struct {
 func startBaresip(t *testing.T, name, number string, tone float64, c codec, mediaenc string) *baresip {
 	t.Helper()
 	dir := t.TempDir()
-	sip := fourFreePorts(t) // the next one is for TLS
+	sip := world.FourFreePorts(t) // the next one is for TLS
 	control := sip + 2
 	b := &baresip{t: t, name: name, sip: fmt.Sprintf("127.0.0.1:%d", sip), out: &world.Log{}, sounds: filepath.Join(dir, "heard"),
 		codec: c, before: map[string]int64{}, events: make(chan event, 256)}

@@ -68,15 +68,15 @@ func TestAnAccountIsRegisteredRefreshedAndGivenUp(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			registrar := startSipp(t, network, "-sf", script{"registrar.xml", nil}.write(t), "-m", "1")
+			registrar := world.StartSipp(t, network, "-sf", script{"registrar.xml", nil}.write(t), "-m", "1")
 			eventually(t, "sipp to listen", func() bool { // who is refused by TCP tries again later than we wait
-				c, err := net.Dial(network, registrar.addr)
+				c, err := net.Dial(network, registrar.Addr)
 				if err == nil {
 					_ = c.Close()
 				}
 				return err == nil
 			})
-			err = w.AddTrunk("carrier", map[string]any{"transport": network, "targets": []string{registrar.addr}, "options_seconds": 0,
+			err = w.AddTrunk("carrier", map[string]any{"transport": network, "targets": []string{registrar.Addr}, "options_seconds": 0,
 				"auth": account, "register": map[string]any{"domain": "carrier.example", "expires": 60}})
 			if err != nil {
 				t.Fatal(err)
@@ -99,7 +99,7 @@ func TestAnAccountIsRegisteredRefreshedAndGivenUp(t *testing.T) {
 			if err := w.Close(5 * time.Second); err != nil {
 				t.Error(err)
 			}
-			registrar.wait(t, 10*time.Second)
+			registrar.Wait(t, 10*time.Second)
 		})
 	}
 }

@@ -19,7 +19,7 @@ import (
 // startDNSMasq starts a DNS server that knows carrier.example, and ends it with the test.
 func startDNSMasq(t *testing.T, ctx context.Context, records ...string) netip.AddrPort {
 	t.Helper()
-	at := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), freePort(t, "127.0.0.1"))
+	at := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), world.FreePort(t, "127.0.0.1"))
 	me, err := user.Current()
 	if err != nil {
 		t.Fatal(err)

@@ -27,7 +27,7 @@ func TestSngrepTakesTheExportAndTsharkFindsNoFaultInIt(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	port := freePort(t, "127.0.0.1")
+	port := world.FreePort(t, "127.0.0.1")
 	file := filepath.Join(t.TempDir(), "exported.pcap")
 	said := &world.Log{}
 	sngrep := exec.CommandContext(ctx, "sngrep", "-F", "-N", "-q", "-L", fmt.Sprintf("udp:127.0.0.1:%d", port), "-O", file)

@@ -88,7 +88,7 @@ func (p *proxied) phone(ip string) *phone.Phone {
 // with the test. It gives where Tandem reaches it.
 func (p *proxied) startKamailio(dir, network string, nonces string) netip.AddrPort {
 	p.t.Helper()
-	plain, secret := freePort(p.t, "127.0.0.4"), freePort(p.t, "127.0.0.4")
+	plain, secret := world.FreePort(p.t, "127.0.0.4"), world.FreePort(p.t, "127.0.0.4")
 	template, err := os.ReadFile("testdata/kamailio.cfg")
 	p.must(err)
 	config := strings.NewReplacer("{plain}", fmt.Sprint(plain), "{tls}", fmt.Sprint(secret), "{dir}", dir, "{bob}", bob,

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tandem/internal/voice/phone"
+	"tandem/test/world"
 )
 
 // way is how a sipp tells its keys, and what it offers for that.
@@ -99,8 +100,8 @@ func (s *seat) connects(t *testing.T, speaks bool) {
 	var b *phone.Call
 	select {
 	case b = <-s.called:
-	case <-s.caller.done:
-		s.caller.wait(t, 0)
+	case <-s.caller.Done:
+		s.caller.Wait(t, 0)
 		t.Fatal("the caller has ended")
 	case <-s.ctx.Done():
 		t.Fatal("nobody was called")
@@ -116,7 +117,7 @@ func (s *seat) connects(t *testing.T, speaks bool) {
 		t.Errorf("the callee was told of %d keys", n)
 	}
 	must(b.Hangup(s.ctx))
-	s.caller.wait(t, 10*time.Second)
+	s.caller.Wait(t, 10*time.Second)
 }
 
 func TestASippWithThreeWrongPINsIsHungUpOn(t *testing.T) {
@@ -132,7 +133,7 @@ func TestASippWithThreeWrongPINsIsHungUpOn(t *testing.T) {
 		s.enter(cases[name], alwaysWrong(s))
 	}
 	for _, s := range running {
-		s.caller.wait(t, 30*time.Second)
+		s.caller.Wait(t, 30*time.Second)
 	}
 	all := records(t, d.w)
 	for name, s := range running {
@@ -158,7 +159,7 @@ func (s *seat) enter(y way, lots []string) {
 		}
 		k.press(keys)
 	}
-	s.caller = startSipp(s.t, "udp", "-sf", k.scenario().write(s.t), "-s", virtual, "-m", "1", s.w.SIP("udp").String())
+	s.caller = world.StartSipp(s.t, "udp", "-sf", k.scenario().write(s.t), "-s", virtual, "-m", "1", s.w.SIP("udp").String())
 }
 
 // keying becomes what a sipp does once it is answered.

@@ -29,7 +29,7 @@ type seat struct {
 	*desk
 	from, to string
 	pin      world.Pin
-	caller   *sipp
+	caller   *world.Sipp
 	called   chan *phone.Call
 }
 

@@ -125,10 +125,10 @@ func (p play) perform(t *testing.T, network string) {
 	if _, err := w.Allocate("acme", virtual, []string{alice}, p.to, nil); err != nil {
 		t.Fatal(err)
 	}
-	var running []*sipp
+	var running []*world.Sipp
 	for i, callee := range p.callees {
-		far := startSipp(t, network, "-sf", callee.write(t), "-m", strconv.Itoa(max(p.calls, 1)))
-		trunk := map[string]any{"transport": network, "targets": []string{far.addr}, "priority": i + 1}
+		far := world.StartSipp(t, network, "-sf", callee.write(t), "-m", strconv.Itoa(max(p.calls, 1)))
+		trunk := map[string]any{"transport": network, "targets": []string{far.Addr}, "priority": i + 1}
 		maps.Copy(trunk, p.trunk)
 		if err := w.AddTrunk("carrier-"+strconv.Itoa(i), trunk); err != nil {
 			t.Fatal(err)
@@ -136,9 +136,9 @@ func (p play) perform(t *testing.T, network string) {
 		running = append(running, far)
 	}
 	near := append(p.options, "-sf", p.caller.write(t), "-s", virtual, "-m", "1", w.SIP(network).String())
-	running = append(running, startSipp(t, network, near...))
+	running = append(running, world.StartSipp(t, network, near...))
 	for _, s := range slices.Backward(running) {
-		s.wait(t, 30*time.Second)
+		s.Wait(t, 30*time.Second)
 	}
 	p.check(t, w)
 }

@@ -3,12 +3,8 @@
 package interop
 
 import (
-	"context"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -51,8 +47,8 @@ func placeCalls(t *testing.T, network string, calls int) {
 			t.Error(err)
 		}
 	}()
-	far := startSipp(t, network, "-sn", "uas")
-	if err := w.AddTrunk("carrier", map[string]any{"transport": network, "targets": []string{far.addr}}); err != nil {
+	far := world.StartSipp(t, network, "-sn", "uas")
+	if err := w.AddTrunk("carrier", map[string]any{"transport": network, "targets": []string{far.Addr}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.NewTenant("acme", "shared", "+914000000001"); err != nil {
@@ -71,14 +67,14 @@ func placeCalls(t *testing.T, network string, calls int) {
 		t.Fatal(err)
 	}
 	before := runtime.NumGoroutine()
-	caller := startSipp(t, network, "-sf", absolute(t, "testdata/uac.xml"), "-inf", numbers, "-s", "+914000000001",
+	caller := world.StartSipp(t, network, "-sf", absolute(t, "testdata/uac.xml"), "-inf", numbers, "-s", "+914000000001",
 		"-m", strconv.Itoa(calls), "-r", "50", "-d", "2000", w.SIP(network).String())
 	defer func() {
 		if t.Failed() {
 			t.Logf("%.6000s", w.Log.Lines("\"call\""))
 		}
 	}()
-	caller.wait(t, 3*time.Minute)
+	caller.Wait(t, 3*time.Minute)
 	checkRecords(t, w, calls)
 	settled(t, before+10, runtime.NumGoroutine)
 	if found := parties.FindString(requests.ReplaceAllString(w.Log.String(), "")); found != "" {
@@ -136,106 +132,6 @@ func settled(t *testing.T, want int, now func() int) {
 			t.Fatalf("still %d, want at most %d", now(), want)
 		}
 	}
-}
-
-// sipp is a running sipp.
-type sipp struct {
-	cmd  *exec.Cmd
-	addr string
-	out  string
-	done chan struct{} // closed when it has ended
-	err  error         // then
-}
-
-// startSipp starts sipp on a free port of loopback and ends it with the test.
-func startSipp(t *testing.T, network string, args ...string) *sipp {
-	t.Helper()
-	dir := t.TempDir()
-	port, media := freePort(t, "127.0.0.1"), fourFreePorts(t)
-	transport := map[string]string{"udp": "u1", "tcp": "t1"}[network]
-	base := []string{"-i", "127.0.0.1", "-mi", "127.0.0.1", "-p", fmt.Sprint(port), "-mp", strconv.Itoa(media), "-t", transport, "-nostdin",
-		"-trace_err", "-error_file", filepath.Join(dir, "errors"), "-max_socket", "2048"}
-	ctx, cancel := context.WithCancel(context.Background())
-	s := &sipp{addr: fmt.Sprintf("127.0.0.1:%d", port), out: filepath.Join(dir, "errors"), done: make(chan struct{})}
-	s.cmd = exec.CommandContext(ctx, "sipp", append(base, args...)...)
-	s.cmd.Dir = dir
-	if err := s.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		defer close(s.done)
-		s.err = s.cmd.Wait()
-	}()
-	t.Cleanup(func() {
-		cancel()
-		<-s.done
-	})
-	return s
-}
-
-// wait waits for sipp's end: exit code 0 says that every call went as its
-// scenario says, with no unexpected message.
-func (s *sipp) wait(t *testing.T, most time.Duration) {
-	t.Helper()
-	select {
-	case <-s.done:
-		if s.err != nil {
-			errors, _ := os.ReadFile(s.out)
-			t.Fatalf("sipp: %v\n%.4000s", s.err, errors)
-		}
-	case <-time.After(most):
-		t.Fatal("sipp did not end")
-	}
-}
-
-// freePort finds a port of an address that is free now, both for UDP and TCP.
-func freePort(t *testing.T, ip string) uint16 {
-	t.Helper()
-	for range 50 {
-		l, err := net.Listen("tcp", ip+":0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		at := l.Addr().(*net.TCPAddr).AddrPort()
-		u, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
-		_ = l.Close()
-		if err == nil {
-			_ = u.Close()
-			return at.Port()
-		}
-	}
-	t.Fatal("no free port")
-	return 0
-}
-
-// fourFreePorts finds ports in a row that are free now, both for UDP and TCP, and
-// gives the first: sipp takes the second next of its media for video, baresip the
-// next of its SIP for TLS, and each ends if it cannot. They lie below those that the
-// kernel hands out, and above those of baresip's media.
-func fourFreePorts(t *testing.T) int {
-	t.Helper()
-	for range 50 {
-		first := 20000 + 4*rand.IntN(1000)
-		if isFree(first) && isFree(first+1) && isFree(first+2) && isFree(first+3) {
-			return first
-		}
-	}
-	t.Fatal("no four free ports in a row")
-	return 0
-}
-
-func isFree(port int) bool {
-	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
-	if err != nil {
-		return false
-	}
-	defer l.Close()
-	u, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
-	if err != nil {
-		return false
-	}
-	_ = u.Close()
-	return true
 }
 
 func absolute(t *testing.T, path string) string {
