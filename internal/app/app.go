@@ -377,7 +377,7 @@ func (a *App) openControl(context.Context) error {
 func (a *App) openHTTP(context.Context) error {
 	handler, err := api.New(api.Options{Plane: a.plane, AdminToken: a.admin, Clock: a.o.Clock, Random: rand.Reader, Log: a.log,
 		Draining: a.exchange.Draining, Leaving: a.leaving, TrunkHealth: func(name string) any { return a.agent.TrunkHealth(name) },
-		Observe: a.metrics.observe, Version: a.o.Version})
+		Observe: a.metrics.observe, Rates: a.openRates(), Version: a.o.Version})
 	if err != nil {
 		return err
 	}
@@ -444,6 +444,7 @@ func (a *App) openUpkeep(ctx context.Context) error {
 		upkeep.Job{Name: "erasures", Every: time.Second, Batch: 100, Run: a.plane.Erasures.Sweep},
 		upkeep.Job{Name: "wrong PINs of long ago", Every: time.Minute, Batch: 1000, Run: a.forgetTries},
 		upkeep.Job{Name: "paces of long ago", Every: time.Minute, Batch: 1000, Run: a.forgetPaces},
+		upkeep.Job{Name: "rates of who has rested", Every: time.Minute, Batch: 1000, Run: a.forgetRates},
 		upkeep.Job{Name: "kept answers", Every: time.Minute, Batch: 1000, Run: a.forgetReplays},
 	)...)
 	a.onStop(func(context.Context) error { a.keeper.Stop(); return nil })

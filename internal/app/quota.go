@@ -4,9 +4,11 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"time"
 
 	"tandem/internal/quota"
 	"tandem/internal/store"
+	"tandem/internal/web/ratelimit"
 )
 
 // ledger is where nodes on one database see what each holds of the bounds that they
@@ -24,6 +26,37 @@ func (a *App) openQuota() {
 	}
 	a.quota = quota.New(shared, a.log)
 	a.onStop(func(context.Context) error { a.quota.Close(); return nil })
+}
+
+// limitedTenants is of how many tenants the rates are kept while nobody can be asked.
+const limitedTenants = 100_000
+
+// openRates begins to keep the rates of tenants' requests.
+func (a *App) openRates() *ratelimit.Shared {
+	var shared ratelimit.Ledger
+	if a.o.Config.SQLitePath() == "" {
+		shared = ledger{a.store, a.node}
+	}
+	rates := ratelimit.NewShared(limitedTenants, shared)
+	a.onStop(func(context.Context) error { rates.Close(); return nil })
+	return rates
+}
+
+// Lend counts requests against a limit that all nodes share.
+func (l ledger) Lend(ctx context.Context, key string, limit ratelimit.Limit, n int, now time.Time) (lent int, s ratelimit.State, err error) {
+	err = l.store.Update(ctx, func(ctx context.Context, tx store.Tx) (err error) {
+		lent, s.Full, err = tx.TakeRate(ctx, key, store.Rate{Interval: limit.Interval(), Burst: limit.Burst()}, n, now)
+		return err
+	})
+	return lent, s, err
+}
+
+func (a *App) forgetRates(ctx context.Context, batch int) (n int, err error) {
+	err = a.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
+		n, err = tx.ForgetRates(ctx, a.o.Clock(), batch)
+		return err
+	})
+	return n, err
 }
 
 // Hold writes a share by what others hold.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -181,5 +182,40 @@ func takenBack(t *testing.T, a *App) {
 		case <-t.Context().Done():
 			t.Fatal("it holds on")
 		}
+	}
+}
+
+func TestTheRateOfATenantHoldsOnAllNodes(t *testing.T) {
+	apps := startAll(t, 3)
+	for _, a := range apps {
+		t.Cleanup(func() { stop(t, a) })
+	}
+	s, acme := newSite(t), credentials{}
+	s.must(apps[0], credentials{}, "POST", "/v1/admin/tenants", map[string]any{"tenant_id": "acme", "name": "Acme",
+		"rate_limit": map[string]any{"per_second": 1, "burst": 60}}, &acme)
+	begun := time.Now()
+	var passed, refused atomic.Int64
+	var wg sync.WaitGroup
+	for _, a := range apps {
+		for range 2 {
+			wg.Go(func() {
+				for range 25 {
+					switch status := s.ask(a, acme, "GET", "/v1/tenants/acme/settings", nil, nil); status {
+					case http.StatusOK:
+						passed.Add(1)
+					case http.StatusTooManyRequests:
+						refused.Add(1)
+					default:
+						t.Errorf("status %d", status)
+					}
+				}
+			})
+		}
+	}
+	wg.Wait()
+	most := 60 + int64(time.Since(begun).Seconds()) + 1
+	// What one node took ahead another cannot use: a request each, at such a rate.
+	if n := passed.Load(); n > most || n < 60-3 {
+		t.Errorf("%d passed and %d were refused, %d may pass", n, refused.Load(), most)
 	}
 }

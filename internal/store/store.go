@@ -82,6 +82,7 @@ type Tx interface {
 	RetentionWriter
 	NodeWriter
 	ShareWriter
+	RateWriter
 	Replays
 }
 

@@ -49,6 +49,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Retention", retentionTests()},
 		{"Nodes", nodeTests()},
 		{"Shares", shareTests()},
+		{"Rates", rateTests()},
 		{"Model", modelTests()},
 	}
 	for _, g := range groups {

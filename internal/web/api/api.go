@@ -44,7 +44,7 @@ const (
 	attemptsPerSecond = 5
 	attemptsAtOnce    = 50
 
-	limitedTenants = 100_000 // whose rates are kept at once
+	limitedTenants = 100_000 // whose rates are kept at once in this process
 	limitedSources = 10_000
 )
 
@@ -67,6 +67,8 @@ type Options struct {
 	// TrunkHealth gives what is known of a trunk now, as JSON will show it; nil
 	// for nothing.
 	TrunkHealth func(name string) any
+	// Rates are those of tenants; nil: this process counts them alone.
+	Rates *ratelimit.Shared
 	// Observe is told of every answered request. The operation is one of a
 	// closed list, or "none".
 	Observe func(operation string, status int, took time.Duration)
@@ -79,7 +81,6 @@ type Options struct {
 type server struct {
 	Options
 	guard    *auth.Guard
-	tenants  *ratelimit.Memory[masking.TenantID]
 	sources  *ratelimit.Memory[netip.Prefix]
 	attempts ratelimit.Limit
 	streams  streams
@@ -92,10 +93,12 @@ func New(o Options) (http.Handler, error) {
 		return nil, errors.New("the API needs a control plane, a clock, randomness, a log and an admin token")
 	}
 	s := &server{Options: o, mux: http.NewServeMux(), streams: streams{of: map[masking.TenantID]int{}},
-		tenants: ratelimit.NewMemory[masking.TenantID](limitedTenants),
 		sources: ratelimit.NewMemory[netip.Prefix](limitedSources)}
 	if s.Heartbeat <= 0 {
 		s.Heartbeat = heartbeat
+	}
+	if s.Rates == nil {
+		s.Rates = ratelimit.NewShared(limitedTenants, nil)
 	}
 	var err error
 	if s.attempts, err = ratelimit.NewLimit(attemptsPerSecond, attemptsAtOnce); err != nil {

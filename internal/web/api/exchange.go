@@ -165,7 +165,7 @@ func (s *server) admitTenant(w http.ResponseWriter, r *http.Request, e *exchange
 	}
 	e.tenant = t
 	e.by = control.Origin{Actor: string(token), Tenant: t.ID}
-	if err := s.limit(w, t); err != nil {
+	if err := s.limit(r.Context(), w, t); err != nil {
 		return err
 	}
 	if r.PathValue("tenant_id") != string(t.ID) {
@@ -204,13 +204,13 @@ func (e *exchange) origin(op *huma.Operation, r *http.Request) control.Origin {
 
 // limit counts a request against its tenant's rate and says how it stands
 // (RateLimit-* as draft-ietf-httpapi-ratelimit-headers-06 names them).
-func (s *server) limit(w http.ResponseWriter, t masking.Tenant) error {
+func (s *server) limit(ctx context.Context, w http.ResponseWriter, t masking.Tenant) error {
 	rate := t.Settings.RateLimit
 	limit, err := ratelimit.NewLimit(float64(rate.PerSecond), rate.Burst)
 	if err != nil {
 		return err // settings that masking's Check lets through do not come here
 	}
-	d := s.tenants.Take(t.ID, limit, s.Clock())
+	d := s.Rates.Take(ctx, "requests of "+string(t.ID), limit, s.Clock())
 	h := w.Header()
 	h["Ratelimit-Limit"] = []string{strconv.Itoa(rate.Burst)}
 	h["Ratelimit-Remaining"] = []string{strconv.Itoa(d.Remaining)}

@@ -2,7 +2,8 @@
 //
 // Take is the generic cell rate algorithm (ITU-T I.371 Annex A, in its virtual
 // scheduling form) as a function of values, so that any store can keep the
-// state; Memory keeps it for one process. The package imports nothing of ours.
+// state; Memory keeps it for one process, Shared for all nodes that have one Ledger.
+// The package imports nothing of ours.
 package ratelimit
 
 import (
@@ -43,6 +44,9 @@ func NewLimit(perSecond float64, burst int) (Limit, error) {
 
 // Burst is how many requests may come at once.
 func (l Limit) Burst() int { return l.burst }
+
+// Interval is the time between two requests at the sustained rate.
+func (l Limit) Interval() time.Duration { return l.interval }
 
 // fill is how long an empty limit takes to be full again.
 func (l Limit) fill() time.Duration { return time.Duration(l.burst) * l.interval }
