@@ -1633,6 +1633,11 @@ export interface components {
              */
             strip_prefixes?: string[];
             /**
+             * @description whether a talk goes on at another node when its own has died, by a re-INVITE from that one's address; auto: unless the trunk registers; default auto
+             * @enum {string}
+             */
+            takeover?: "auto" | "on" | "off";
+            /**
              * @description in order of preference: address:port, or the name of a host or SIP domain, whose servers are found by DNS (RFC 3263): by SRV, or with a port by its addresses alone
              * @example [
              *       "192.0.2.1:5060",
@@ -2551,6 +2556,7 @@ export interface components {
             sources: string[];
             srtp: string;
             strip_prefixes: string[];
+            takeover: string;
             targets: string[];
             transport: string;
             trust_identity: boolean;
@@ -2627,6 +2633,11 @@ export interface components {
              *     ]
              */
             strip_prefixes?: string[];
+            /**
+             * @description whether a talk goes on at another node when its own has died, by a re-INVITE from that one's address; auto: unless the trunk registers; default auto
+             * @enum {string}
+             */
+            takeover?: "auto" | "on" | "off";
             /**
              * @description in order of preference: address:port, or the name of a host or SIP domain, whose servers are found by DNS (RFC 3263): by SRV, or with a port by its addresses alone
              * @example [

@@ -88,6 +88,7 @@ type App struct {
 	export   *hep.Exporter // nil = none
 	plane    *control.Plane
 	recorder *record.Recorder
+	media    media
 	sounds   sounds
 	library  *prompt.Library
 	own      *ownPrompts
@@ -96,6 +97,7 @@ type App struct {
 	node     string
 	folder   *os.File         // its lock
 	presence *upkeep.Presence // among the nodes of the database
+	missed   bool             // the others had heard nothing of this node, and what that means is not known yet; owned by beat
 	keeper   *upkeep.Keeper
 	quota    *quota.Quota // bounds of calls that nodes share
 
@@ -267,9 +269,9 @@ func (a *App) openVoice(ctx context.Context) error {
 	}
 	registry := obs.NewRegistry()
 	a.metrics = newMetrics(registry)
-	m := media{a.relay, a.library, a.recorder}
+	a.media = media{a.relay, a.library, a.recorder}
 	a.exchange = b2bua.New(b2bua.Options{Director: countingDirector{a.director, a.metrics}, Journal: countingJournal{a.journal, a.metrics, a.o.Clock},
-		Trunks: outgoing{a}, Media: m, Log: a.log, Node: node, Clock: a.o.Clock, Timing: a.o.CallWaits})
+		Trunks: outgoing{a}, Media: a.media, Log: a.log, Node: node, Clock: a.o.Clock, Timing: a.o.CallWaits})
 	if a.certs, err = openCertificates(a.o.Config, a.log); err != nil {
 		return err
 	}
@@ -285,7 +287,7 @@ func (a *App) openVoice(ctx context.Context) error {
 	if err := a.ReloadTrunks(ctx); err != nil {
 		return fmt.Errorf("trunks: %w", err)
 	}
-	if err := a.resume(ctx, m); err != nil {
+	if err := a.resume(ctx); err != nil {
 		return err
 	}
 	if err := a.closeLostRecordings(ctx, node); err != nil {
@@ -433,7 +435,7 @@ func (a *App) openUpkeep(ctx context.Context) error {
 		}},
 		upkeep.Job{Name: "sign of life", Every: time.Second, Batch: 1, Run: a.showLife},
 		upkeep.Job{Name: "heartbeat", Every: masking.Heartbeat, Batch: 1, Run: a.beat},
-		upkeep.Job{Name: "silent nodes", Every: lookEvery, Batch: lostAtOnce, Run: a.closeLost},
+		upkeep.Job{Name: "silent nodes", Every: lookEvery, Batch: lostAtOnce, Run: a.mindLost},
 		upkeep.Job{Name: "nodes of long ago", Every: time.Minute, Batch: 100, Run: a.forgetNodes},
 		upkeep.Job{Name: "expired allocations", Every: time.Second, Batch: 200, Run: a.plane.Allocations.Sweep},
 		upkeep.Job{Name: "announcements", Every: time.Second, Batch: 1, Run: func(ctx context.Context, _ int) (int, error) {

@@ -58,17 +58,22 @@ func (m media) Open() (b2bua.Session, error) {
 }
 
 // Resume opens the media of a call of an earlier process.
-func (m media) Resume(state []byte) (b2bua.Session, error) {
+func (m media) Resume(state []byte) (b2bua.Session, error) { return m.again(state, m.engine.Resume) }
+
+func (m media) again(state []byte, open func(relay.SessionState) (*relay.Session, error)) (b2bua.Session, error) {
 	var st relay.SessionState
 	if err := json.Unmarshal(state, &st); err != nil {
 		return nil, errors.New("the state of a call's media cannot be read")
 	}
-	s, err := m.engine.Resume(st)
+	s, err := open(st)
 	if err != nil {
 		return nil, err
 	}
 	return &session{s: s, m: m}, nil
 }
+
+// Move opens the media of a call of another node here.
+func (m media) Move(state []byte) (b2bua.Session, error) { return m.again(state, m.engine.Move) }
 
 func (m media) Spare() bool { return m.engine.Spare() }
 

@@ -9,13 +9,16 @@ import (
 	"tandem/internal/masking"
 	"tandem/internal/store"
 	"tandem/internal/upkeep"
+	"tandem/internal/voice/b2bua"
+	"tandem/internal/voice/callflow"
 )
 
 // lookEvery is how often a node looks whether others are silent, and lostAtOnce how
-// many records of their calls it closes in one transaction.
+// many of their calls it deals with in one transaction: few, so that several nodes have
+// a part of them each.
 const (
-	lookEvery  = time.Second
-	lostAtOnce = 200
+	lookEvery  = 500 * time.Millisecond
+	lostAtOnce = 25
 )
 
 // nodeForgotten is how long a node is shown that is not there any more.
@@ -38,29 +41,82 @@ func (a *App) join(ctx context.Context) error {
 
 // beat tells the others that this node lives.
 func (a *App) beat(ctx context.Context, _ int) (int, error) {
-	return 0, a.presence.Beat(ctx, append([]string{"http://" + a.addrs.HTTP}, a.addrs.SIP...), a.exchange.Live(), a.exchange.Draining())
+	back, err := a.presence.Beat(ctx, append([]string{"http://" + a.addrs.HTTP}, a.addrs.SIP...), a.exchange.Live(), a.exchange.Draining())
+	a.missed = a.missed || back
+	if err == nil && a.missed {
+		err = a.letGo(ctx)
+	}
+	return 0, err
 }
 
-// closeLost looks for nodes that are silent and closes the records of their calls, so
-// that each gets its one terminal event whether or not the node comes back.
-func (a *App) closeLost(ctx context.Context, batch int) (int, error) {
+// letGo leaves the calls to the others that they have taken while they heard nothing of
+// this node.
+func (a *App) letGo(ctx context.Context) error {
+	ids := a.exchange.Calls()
+	moved, err := a.journal.Moved(ctx, ids)
+	if err != nil {
+		return err
+	}
+	a.missed = false
+	a.log.Warn("the other nodes had heard nothing of this one", "calls", len(ids), "taken_by_others", len(moved))
+	a.exchange.LetGo(moved)
+	for _, id := range moved {
+		a.ladders.Forget(id)
+	}
+	return nil
+}
+
+// mindLost looks for nodes that are silent, and goes on with their talks; the records
+// of their other calls are closed, so that each gets its one terminal event whether or
+// not the node comes back.
+func (a *App) mindLost(ctx context.Context, batch int) (int, error) {
 	lost, err := a.presence.Lost(ctx)
 	if err != nil {
 		return 0, err
 	}
 	for _, n := range lost {
-		total := 0
-		for closed := batch; closed == batch && err == nil; total += closed {
-			closed, err = a.journal.CloseLostOf(ctx, n, batch)
+		if a.exchange.Draining() && a.o.Clock().Sub(n.SeenAt) < 2*masking.Lease {
+			continue // a node that stays goes on with the talks, if there is one
 		}
-		if total > 0 || n.GoneAt.IsZero() {
-			a.log.Warn("a node is silent: its calls are closed", "node", n.ID, "calls", total, "silent_since", n.SeenAt)
+		taken, closed, more := 0, 0, batch
+		for more == batch && err == nil {
+			var t, c int
+			t, c, err = a.takeOver(ctx, n, batch)
+			taken, closed, more = taken+t, closed+c, t+c
+		}
+		if taken+closed > 0 || n.GoneAt.IsZero() {
+			a.log.Warn("a node is silent", "node", n.ID, "silent_since", n.SeenAt, "calls_taken_over", taken, "calls_closed", closed)
 		}
 		if err != nil {
 			return 0, err
 		}
 	}
 	return 0, nil
+}
+
+// takeOver deals with some of a silent node's calls.
+func (a *App) takeOver(ctx context.Context, n masking.Node, batch int) (went, closed int, err error) {
+	taken, closed, err := a.journal.TakeOver(ctx, n, batch, a.mayTake)
+	if err != nil || len(taken) == 0 {
+		return 0, closed, err
+	}
+	goOn := a.resumeCalls(taken, b2bua.Resumed{Until: n.SeenAt, Moved: true}, a.media.Move)
+	// Nothing is sent before it is durable with which numbers; while the database is
+	// away the calls wait.
+	for err = a.journal.Settle(ctx, n, taken, goOn); err != nil && ctx.Err() == nil; err = a.journal.Settle(ctx, n, taken, goOn) {
+		select {
+		case <-time.After(lookEvery):
+		case <-ctx.Done():
+		}
+	}
+	a.exchange.Verify()
+	return len(taken), closed, err
+}
+
+// mayTake reports whether a talk of another node may go on here.
+func (a *App) mayTake(l callflow.Left) bool {
+	st, err := b2bua.ReadState(l.State)
+	return err == nil && !a.exchange.Draining() && a.agent.TakesOver(st.Legs[b2bua.A]) && a.agent.TakesOver(st.Legs[b2bua.B])
 }
 
 func (a *App) forgetNodes(ctx context.Context, batch int) (n int, err error) {

@@ -179,8 +179,8 @@ func TestTheCallsOfADeadNodeAreClosedOnceByTheOthers(t *testing.T) {
 	if left, err := dead.journal.Left(t.Context()); err != nil || len(left) != 0 {
 		t.Errorf("it would go on with %d calls: %v", len(left), err)
 	}
-	if err := dead.presence.Beat(t.Context(), nil, 0, false); err != nil { // and it is back
-		t.Error(err)
+	if back, err := dead.presence.Beat(t.Context(), nil, 0, false); err != nil || !back { // and it is back
+		t.Error(back, err)
 	}
 	for _, n := range nodesOf(t, others[0]) {
 		if !n.Alive(time.Now()) {

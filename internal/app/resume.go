@@ -20,7 +20,7 @@ const longestOutage = 10 * time.Minute
 
 // resume takes up the calls that talked when the last run was cut short, and closes
 // the records of all others. Nothing is sent before Verify; no socket is open yet.
-func (a *App) resume(ctx context.Context, m media) error {
+func (a *App) resume(ctx context.Context) error {
 	if err := a.catchUp(ctx); err != nil {
 		return fmt.Errorf("write what the last run could not: %w", err)
 	}
@@ -30,15 +30,11 @@ func (a *App) resume(ctx context.Context, m media) error {
 	}
 	down := a.outage()
 	until := time.Now().Add(-down)
-	goOn := map[masking.CallID][]byte{}
-	for _, l := range left {
-		state, err := a.resumeCall(l, m, until, down > longestOutage)
-		if err != nil {
-			a.log.Warn("a call of the last run cannot go on", "call", string(l.Call.ID), "error", err.Error())
-			continue
-		}
-		goOn[l.Call.ID] = state
+	open := a.media.Resume
+	if down > longestOutage {
+		open = nil
 	}
+	goOn := a.resumeCalls(left, b2bua.Resumed{Until: until}, open)
 	lost, err := a.journal.CloseLost(ctx, goOn, until)
 	if err != nil {
 		return fmt.Errorf("close the records of the last run: %w", err)
@@ -50,14 +46,29 @@ func (a *App) resume(ctx context.Context, m media) error {
 	return err
 }
 
-// resumeCall takes one call up. One whose ports are another's by now, or whose peers
-// nobody has heard of for too long, is taken up to be hung up.
-func (a *App) resumeCall(l callflow.Left, m media, until time.Time, tooLong bool) ([]byte, error) {
+// resumeCalls takes calls up, and gives the states of those that go on.
+func (a *App) resumeCalls(left []callflow.Left, as b2bua.Resumed, open func([]byte) (b2bua.Session, error)) map[masking.CallID][]byte {
+	goOn := map[masking.CallID][]byte{}
+	for _, l := range left {
+		state, err := a.resumeCall(l, as, open)
+		if err != nil {
+			a.log.Warn("a call cannot be taken up again", "call", string(l.Call.ID), "error", err.Error())
+			continue
+		}
+		goOn[l.Call.ID] = state
+	}
+	return goOn
+}
+
+// resumeCall takes one call up, whose media open opens. One whose media cannot be, as
+// where its ports are another's by now, is taken up to be hung up; so is one whose peers
+// nobody has heard of for too long: then open is nil.
+func (a *App) resumeCall(l callflow.Left, r b2bua.Resumed, open func([]byte) (b2bua.Session, error)) ([]byte, error) {
 	st, err := b2bua.ReadState(l.State)
 	if err != nil {
 		return nil, err
 	}
-	r := b2bua.Resumed{Call: l.Call, Plan: l.Plan, State: st, Until: until}
+	r.Call, r.Plan, r.State = l.Call, l.Plan, st
 	undo := func() {
 		for _, leg := range r.Legs {
 			if leg != nil { // nothing can be sent yet, so it is just gone
@@ -71,10 +82,10 @@ func (a *App) resumeCall(l callflow.Left, m media, until time.Time, tooLong bool
 			return nil, err
 		}
 	}
-	if !tooLong {
-		session, err := m.Resume(st.Media)
+	if open != nil {
+		session, err := open(st.Media)
 		if err != nil {
-			a.log.Warn("the media of a call of the last run is gone", "call", string(l.Call.ID), "error", err.Error())
+			a.log.Warn("the media of a call cannot be taken up again", "call", string(l.Call.ID), "error", err.Error())
 		} else {
 			r.Media = session
 		}

@@ -70,6 +70,7 @@ func (p *program) trunkCommand() *cobra.Command {
 type trunkFlags struct {
 	sources, targets, callerIDs, strip         []string
 	transport, country, format, add, srtp      string
+	takeover                                   string
 	trustIdentity                              bool
 	priority, weight, maxCalls, maxCallsSecond int64
 	username, passwordFile, realm              string
@@ -84,6 +85,7 @@ func (t *trunkFlags) on(cmd *cobra.Command) {
 	flags.StringSliceVar(&t.callerIDs, "caller-id", nil, "virtual number it may show, or a prefix with *; may be repeated (default all)")
 	flags.StringVar(&t.transport, "transport", "", "udp (default), tcp, tls, or dns: as the records of the targets say")
 	flags.StringVar(&t.srtp, "srtp", "", "protection of media that is offered: off (default), optional, required")
+	flags.StringVar(&t.takeover, "takeover", "", "whether talks go on at another node when theirs has died: auto (default: unless it registers), on, off")
 	flags.StringVar(&t.country, "country", "", "ISO 3166 code, for numbers written nationally")
 	flags.StringVar(&t.format, "number-format", "", "how numbers are sent: e164 +91… (default), plain 91…, national 0…")
 	flags.StringSliceVar(&t.strip, "strip-prefix", nil, "taken off a number as it comes in; may be repeated")
@@ -109,7 +111,7 @@ func (t *trunkFlags) given(cmd *cobra.Command) (client.TrunkSettings, error) {
 		NumberFormat: changed(cmd, "number-format", &t.format), TrustIdentity: changed(cmd, "trust-identity", &t.trustIdentity),
 		Priority: changed(cmd, "priority", &t.priority), Weight: changed(cmd, "weight", &t.weight),
 		MaxCalls: changed(cmd, "max-calls", &t.maxCalls), MaxCPS: changed(cmd, "max-cps", &t.maxCallsSecond),
-		SRTP: changed(cmd, "srtp", &t.srtp), AddPrefix: changed(cmd, "add-prefix", &t.add), OptionsSeconds: changed(cmd, "options-seconds", &t.options)}
+		SRTP: changed(cmd, "srtp", &t.srtp), Takeover: changed(cmd, "takeover", &t.takeover), AddPrefix: changed(cmd, "add-prefix", &t.add), OptionsSeconds: changed(cmd, "options-seconds", &t.options)}
 	auth := client.TrunkAuth{Username: changed(cmd, "auth-username", &t.username), Realm: changed(cmd, "auth-realm", &t.realm)}
 	if cmd.Flags().Changed("auth-password-file") {
 		password, err := readSecret(cmd.InOrStdin(), t.passwordFile)

@@ -95,6 +95,7 @@ type TrunkSettings struct {
 	MaxCPS        *int64   `json:"max_cps,omitempty"`
 	CallerIDs     []string `json:"caller_ids,omitempty"`
 	SRTP          *string  `json:"srtp,omitempty"`
+	Takeover      *string  `json:"takeover,omitempty"`
 
 	Auth           *TrunkAuth     `json:"auth,omitempty"`
 	Register       *TrunkRegister `json:"register,omitempty"`
@@ -139,6 +140,7 @@ type Trunk struct {
 	MaxCPS        int64    `json:"max_cps"`
 	CallerIDs     []string `json:"caller_ids"`
 	SRTP          string   `json:"srtp"`
+	Takeover      string   `json:"takeover"`
 	Auth          *struct {
 		Username    string `json:"username"`
 		Realm       string `json:"realm"`

@@ -21,9 +21,15 @@ type Node struct {
 
 const (
 	// Heartbeat is how often a node gives a sign of life.
-	Heartbeat = 3 * time.Second
-	// Lease is how long a sign of life is good for.
-	Lease = 3 * Heartbeat
+	Heartbeat = time.Second
+	// Lease is how long a sign of life is good for. Whose node has died hears nothing
+	// for so long, before another one takes the talk up.
+	Lease = 4 * time.Second
+	// steady is how far looks at the other nodes may be apart to be of use.
+	steady = Lease / 2
+	// afterOutage is how much longer others may take than this node to find the database
+	// again.
+	afterOutage = 2 * Lease
 )
 
 // Alive reports whether a node's lease runs at now. Clocks of nodes are at most two
@@ -61,11 +67,12 @@ type sight struct {
 // lease, in the order of nodes. Their calls are to be closed. One who is gone already is
 // given once a lease: he may have begun calls when he was back for a moment.
 //
-// Looks that are further apart than a heartbeat say nothing about what was between
-// them: then all begins anew.
+// Looks that are further apart than half a lease say nothing about what was between
+// them: then all begins anew, and takes longer, since others were without the database
+// as well.
 func (l Lookout) Look(self string, nodes []Node, now time.Time) (next Lookout, lost []Node) {
 	next = Lookout{at: now, seen: make(map[string]sight, len(nodes))}
-	steady := now.Sub(l.at) <= Heartbeat
+	steady := now.Sub(l.at) <= steady
 	for _, n := range nodes {
 		if n.ID == self {
 			continue
@@ -73,6 +80,9 @@ func (l Lookout) Look(self string, nodes []Node, now time.Time) (next Lookout, l
 		s, known := l.seen[n.ID]
 		if !known || !steady || !s.node.sameLife(n) {
 			s.since = now
+		}
+		if !steady {
+			s.since = now.Add(afterOutage)
 		}
 		s.node = n
 		if now.Sub(s.since) >= Lease {

@@ -45,6 +45,13 @@ func (w *watch) look(after time.Duration) bool {
 	return len(lost) == 1 && lost[0].ID == "b"
 }
 
+// leaseLooks is how many looks a lease has, and firstLooks what passes until a node is
+// lost of which nothing was heard after an outage.
+const (
+	leaseLooks = int(Lease / time.Second)
+	firstLooks = leaseLooks + int(afterOutage/time.Second)
+)
+
 // lostAfter gives how many looks it takes until the other is lost.
 func (w *watch) lostAfter(t *testing.T) int {
 	t.Helper()
@@ -68,7 +75,7 @@ func TestANodeIsLostWhenNobodySawASignOfLifeForALease(t *testing.T) {
 			t.Fatal("a node that gives signs of life is lost")
 		}
 	}
-	if n := w.lostAfter(t); n != 7 { // the last sign was two looks ago
+	if n := w.lostAfter(t); n != leaseLooks-2 { // the last sign was two looks ago
 		t.Errorf("lost after %d looks", n)
 	}
 	if !w.look(time.Second) {
@@ -83,13 +90,19 @@ func TestANodeIsLostWhenNobodySawASignOfLifeForALease(t *testing.T) {
 func TestWhoeverWasAwayHimselfTakesNobodyForDead(t *testing.T) {
 	w := newWatch()
 	w.look(0)
-	for range 8 {
+	for range firstLooks - 1 {
 		w.look(time.Second)
 	}
-	if w.look(Heartbeat + time.Second) {
+	if w.look(steady + time.Second) {
 		t.Error("a node is lost of which nobody could hear")
 	}
-	if n := w.lostAfter(t); n != 9 {
+	if n := w.lostAfter(t); n != firstLooks { // it may not have found the database again
+		t.Errorf("lost after %d looks", n)
+	}
+	w.look(steady + time.Second)
+	w.other.SeenAt = w.other.SeenAt.Add(time.Second)
+	w.look(time.Second)
+	if n := w.lostAfter(t); n != leaseLooks { // it has
 		t.Errorf("lost after %d looks", n)
 	}
 }
@@ -98,8 +111,12 @@ func TestOneWhoIsGoneIsLookedAfterOnceALease(t *testing.T) {
 	w := newWatch()
 	w.other.GoneAt = w.now
 	w.look(0)
-	for range 3 {
-		if n := w.lostAfter(t); n != 9 {
+	for i := range 3 {
+		want := leaseLooks
+		if i == 0 {
+			want = firstLooks
+		}
+		if n := w.lostAfter(t); n != want {
 			t.Errorf("given after %d looks", n)
 		}
 	}

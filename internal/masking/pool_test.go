@@ -143,6 +143,7 @@ func TestATrunkThatCannotWorkIsRefused(t *testing.T) {
 		"contact with an @":     {func(t *Trunk) { account(t); t.Register.ContactUser = "a@b" }, "register.contact_user"},
 		"short registration":    {func(t *Trunk) { account(t); t.Register.Expires = time.Second }, "register.expires"},
 		"nowhere to register":   {func(t *Trunk) { account(t); t.Targets = nil }, "targets"},
+		"taken over or not":     {func(t *Trunk) { t.Takeover = "perhaps" }, "takeover"},
 		"asked all the time":    {func(t *Trunk) { t.OptionsEvery = time.Second }, "options_seconds"},
 		"star within caller ID": {func(t *Trunk) { t.CallerIDs = []string{"+91*40"} }, "caller_ids"},
 	} {

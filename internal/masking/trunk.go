@@ -53,6 +53,7 @@ type Trunk struct {
 	Auth          Credentials
 	Register      Registration
 	OptionsEvery  time.Duration // how often its targets are asked whether they are there; 0 = never
+	Takeover      Takeover
 	CreatedAt     time.Time
 	UpdatedAt     time.Time
 }
@@ -71,6 +72,22 @@ type Registration struct {
 	Domain      string // where the account is
 	ContactUser string // user part of our Contact; "" = the user name of the credentials
 	Expires     time.Duration
+}
+
+// Takeover says whether a talk over a trunk goes on at another node when its own has
+// died: the far side is then sent a re-INVITE from an address it did not talk to before.
+type Takeover string
+
+// The words for it; none is TakeoverAuto.
+const (
+	TakeoverAuto Takeover = "auto" // unless the trunk registers, which ties an account to one address
+	TakeoverOn   Takeover = "on"
+	TakeoverOff  Takeover = "off"
+)
+
+// TakesOver reports whether a talk over the trunk may go on at another node.
+func (t Trunk) TakesOver() bool {
+	return t.Takeover == TakeoverOn || t.Takeover != TakeoverOff && t.Register.Domain == ""
 }
 
 // Contact is the user part of our Contact.
@@ -129,6 +146,11 @@ func (t Trunk) Check() error {
 	}
 	if err := t.SRTP.check(); err != nil {
 		return err
+	}
+	switch t.Takeover {
+	case "", TakeoverAuto, TakeoverOn, TakeoverOff:
+	default:
+		return invalid(CodeInvalidField, "takeover", `takeover must be "auto", "on" or "off"`)
 	}
 	return t.checkAccount()
 }

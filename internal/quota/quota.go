@@ -41,9 +41,9 @@ const (
 	mostSpare = 16
 	settles   = time.Second
 	// fresh is how long after the last look at the ledger a share is relied on. Others
-	// may have taken this node for dead, and its share with it, after a lease, which is
-	// longer.
-	fresh = 5 * time.Second
+	// may take this node for dead, and its share with it, a lease after its last sign of
+	// life, which can be a heartbeat older than the look (masking.Lease, Heartbeat).
+	fresh = 3 * time.Second
 	// patience is how long one who wants a place waits for the ledger.
 	patience = 500 * time.Millisecond
 	// small bounds are those of which an unused place is given back at once.

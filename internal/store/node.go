@@ -20,8 +20,9 @@ type NodeWriter interface {
 	// zero if there was none. joined is false if there is another one by now.
 	JoinNode(ctx context.Context, n, last masking.Node) (joined bool, err error)
 	// BeatNode writes a sign of life of a run: all but when it started and its folder.
-	// ours is false if the node has another run by now.
-	BeatNode(ctx context.Context, n masking.Node) (ours bool, err error)
+	// ours is false if the node has another run by now, back is true if others had
+	// found it silent since the last sign.
+	BeatNode(ctx context.Context, n masking.Node) (ours, back bool, err error)
 	// LoseNode writes since when a node is not there, unless it is gone already. lost is
 	// false if there was a sign of life since n was read.
 	LoseNode(ctx context.Context, n masking.Node, at time.Time) (lost bool, err error)

@@ -270,6 +270,8 @@ type CallReader interface {
 	Calls(ctx context.Context, f CallFilter) ([]masking.Call, error)
 	// OpenCalls are the calls of a node that have no end yet.
 	OpenCalls(ctx context.Context, node string) ([]masking.Call, error)
+	// MovedCalls are those of the given calls that another node than this one carries now.
+	MovedCalls(ctx context.Context, node string, ids []masking.CallID) ([]masking.CallID, error)
 	// CallStates are what KeepCallState kept of the calls of a node that have no
 	// end yet.
 	CallStates(ctx context.Context, node string) (map[masking.CallID][]byte, error)
@@ -301,10 +303,13 @@ type CallWriter interface {
 	// neither answered nor ended; changed tells which.
 	AnswerCall(ctx context.Context, c masking.Call) (changed bool, err error)
 	// KeepCallState keeps what it takes to take the call up again, in place of what
-	// was kept, only while the call is answered and has no end.
+	// was kept, only while the call is answered and has no end, and is c.Node's.
 	KeepCallState(ctx context.Context, c masking.Call, state []byte) error
+	// MoveCall makes a call without an end that is c.Node's one of another node; what
+	// runs of a recording stays c.Node's. moved is false if it was not.
+	MoveCall(ctx context.Context, c masking.Call, to string) (moved bool, err error)
 	// EndCall writes the end and the talk seconds, also in the use of the day if it is still that of the call, only if the call has no end
-	// yet, and forgets its state; changed tells which. A call known as recorded stays so. The caller writes the terminal event if it did.
+	// yet and is c.Node's, and forgets its state; changed tells which. A call known as recorded stays so. The caller writes the terminal event if it did.
 	EndCall(ctx context.Context, c masking.Call) (changed bool, err error)
 	// WriteLadder writes the ladder of a call in place of the one its record has. A
 	// call without a record stays without.
@@ -354,8 +359,8 @@ type RecordingReader interface {
 	// StoredBefore are at most limit recordings of the tenant that are stored, not
 	// held, and were begun before the given time; oldest first.
 	StoredBefore(ctx context.Context, tenant masking.TenantID, before time.Time, limit int) ([]masking.Recording, error)
-	// RunningRecordings are those of a node's calls that have no end: when the node
-	// starts, recordings that its last run left.
+	// RunningRecordings are those without an end of calls that the node carried when
+	// they began: when the node starts, recordings that its last run left.
 	RunningRecordings(ctx context.Context, node string) ([]masking.Recording, error)
 	// DeletedWithSound are at most limit recordings of all tenants that are deleted
 	// and still have a Key: their sound is not yet gone from the blob store. Those

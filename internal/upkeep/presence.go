@@ -20,7 +20,7 @@ type Presence struct {
 }
 
 // pollEvery is how often a node that starts looks whether another has its id.
-const pollEvery = masking.Heartbeat / 6
+const pollEvery = masking.Heartbeat / 4
 
 // NewPresence makes the presence of a node, of which ID, Version and Folder are
 // given. Clock is what it writes; silence is measured by the machine's own.
@@ -105,23 +105,24 @@ func (p *Presence) nodes(ctx context.Context) (nodes []masking.Node, err error) 
 	return nodes, err
 }
 
-// Beat gives a sign of life, with what the node does now.
-func (p *Presence) Beat(ctx context.Context, addresses []string, calls int, draining bool) error {
+// Beat gives a sign of life, with what the node does now. back tells that others had
+// found it silent since the last one: they may have taken calls of its.
+func (p *Presence) Beat(ctx context.Context, addresses []string, calls int, draining bool) (back bool, err error) {
 	n := p.node
 	n.SeenAt, n.Addresses, n.Calls, n.Draining = p.now(), addresses, calls, draining
 	ours := false
-	err := p.store.Update(ctx, func(ctx context.Context, tx store.Tx) (err error) {
-		ours, err = tx.BeatNode(ctx, n)
+	err = p.store.Update(ctx, func(ctx context.Context, tx store.Tx) (err error) {
+		ours, back, err = tx.BeatNode(ctx, n)
 		return err
 	})
 	switch {
 	case err != nil:
-		return err
+		return false, err
 	case !ours:
-		return p.taken()
+		return false, p.taken()
 	}
 	p.node.SeenAt = n.SeenAt
-	return nil
+	return back, nil
 }
 
 // Leave says that the node is gone, unless it has calls whose records could not be

@@ -119,7 +119,7 @@ func scans() map[string]string {
 		"SELECT 1 FROM tenant LIMIT 1":                 "stops at the first row",
 		"FROM audit WHERE 1 = 1":                       "the log by its primary key; what narrows it to an action or a time reads on until the page is full",
 		"WHERE k.ended_at = 0 AND k.node = ?":          "the index of open calls, as long as there are calls up",
-		"WHERE g.status = 'recording' AND k.node = ?":  "the index of running recordings, as long as there are calls up",
+		"WHERE g.status = 'recording' AND CASE WHEN":   "the index of running recordings, as long as there are calls up",
 		"DELETE FROM party WHERE tenant = ?":           "a tenant is deleted once",
 		"FROM event e WHERE e.cursor > ? ORDER BY":     "a list of all tenants, by primary key",
 		"DELETE FROM event WHERE tenant = ?":           "a tenant is deleted once",

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -248,6 +249,26 @@ func (r *Reader) OpenCalls(ctx context.Context, node string) ([]masking.Call, er
 		ORDER BY k.tenant, k.started_at, k.id`, []any{node}, scanCall)
 }
 
+// MovedCalls asks for each call by its key.
+func (r *Reader) MovedCalls(ctx context.Context, node string, ids []masking.CallID) (moved []masking.CallID, err error) {
+	for part := range slices.Chunk(ids, idsAtOnce) {
+		args := []any{node}
+		for _, id := range part {
+			args = append(args, id)
+		}
+		found, err := list(ctx, r, `SELECT k.id FROM call k WHERE k.node <> ? AND k.id IN (`+marks(len(part))+`)`, args,
+			func(_ *Reader, s Scanner) (id masking.CallID, err error) { return id, s.Scan(&id) })
+		if err != nil {
+			return nil, err
+		}
+		moved = append(moved, found...)
+	}
+	return moved, nil
+}
+
+// idsAtOnce is how many ids one statement asks for.
+const idsAtOnce = 200
+
 // CallStates are what was kept of a node's calls that are up.
 func (r *Reader) CallStates(ctx context.Context, node string) (map[masking.CallID][]byte, error) {
 	type row struct {
@@ -268,9 +289,19 @@ func (r *Reader) CallStates(ctx context.Context, node string) (map[masking.CallI
 // KeepCallState keeps the state of a call that talks.
 func (t *Tx) KeepCallState(ctx context.Context, c masking.Call, state []byte) error {
 	_, err := t.exec(ctx, `INSERT INTO call_state (call, data)
-		SELECT k.id, ? FROM call k WHERE k.id = ? AND k.tenant = ? AND k.answered_at <> 0 AND k.ended_at = 0
-		ON CONFLICT (call) DO UPDATE SET data = excluded.data`, state, c.ID, c.Tenant)
+		SELECT k.id, ? FROM call k WHERE k.id = ? AND k.tenant = ? AND k.node = ? AND k.answered_at <> 0 AND k.ended_at = 0
+		ON CONFLICT (call) DO UPDATE SET data = excluded.data`, state, c.ID, c.Tenant, c.Node)
 	return err
+}
+
+// MoveCall makes a call one of another node.
+func (t *Tx) MoveCall(ctx context.Context, c masking.Call, to string) (moved bool, err error) {
+	n, err := t.exec(ctx, `UPDATE call SET node = ? WHERE id = ? AND tenant = ? AND node = ? AND ended_at = 0`, to, c.ID, c.Tenant, c.Node)
+	if err != nil || n == 0 {
+		return false, err
+	}
+	_, err = t.exec(ctx, `UPDATE recording SET node = ? WHERE call = ? AND status = 'recording' AND node = ''`, c.Node, c.ID)
+	return err == nil, err
 }
 
 // BeginCall writes the record of a new call and counts it.
@@ -391,9 +422,10 @@ func (t *Tx) writeEnd(ctx context.Context, c masking.Call) (allocation masking.A
 		return "", err
 	}
 	err = t.row(ctx, `UPDATE call SET callee = ?, direction = ?, ended_at = ?, ring_time = ?, talk_time = ?, cause = ?, refusal = ?, attempts = ?,
-		recorded = recorded | ?, quality = ?, ladder = ? WHERE id = ? AND tenant = ? AND ended_at = 0 AND (answered_at <> 0 OR CAST(? AS BIGINT) = 0) RETURNING allocation`,
+		recorded = recorded | ?, quality = ?, ladder = ? WHERE id = ? AND tenant = ? AND node = ? AND ended_at = 0
+		AND (answered_at <> 0 OR CAST(? AS BIGINT) = 0) RETURNING allocation`,
 		[]any{c.Callee.E164(), c.Direction, millis(c.EndedAt), c.RingTime.Milliseconds(), c.TalkTime.Milliseconds(),
-			c.Cause, c.Refusal, attempts, c.Recorded, qualityText(c.Quality), blobOf(c.Ladder), c.ID, c.Tenant, millis(c.AnsweredAt)}, &allocation)
+			c.Cause, c.Refusal, attempts, c.Recorded, qualityText(c.Quality), blobOf(c.Ladder), c.ID, c.Tenant, c.Node, millis(c.AnsweredAt)}, &allocation)
 	return allocation, err
 }
 

@@ -35,10 +35,18 @@ func (t *Tx) JoinNode(ctx context.Context, n, last masking.Node) (joined bool, e
 }
 
 // BeatNode writes the sign of life of a run.
-func (t *Tx) BeatNode(ctx context.Context, n masking.Node) (ours bool, err error) {
-	rows, err := t.exec(ctx, `UPDATE node SET seen_at = ?, gone_at = ?, version = ?, addresses = ?, calls = ?, draining = ? WHERE id = ? AND started_at = ?`,
-		millis(n.SeenAt), millis(n.GoneAt), n.Version, strings.Join(n.Addresses, " "), n.Calls, n.Draining, n.ID, millis(n.StartedAt))
-	return rows > 0, err
+func (t *Tx) BeatNode(ctx context.Context, n masking.Node) (ours, back bool, err error) {
+	beat := func(were string) (bool, error) {
+		rows, err := t.exec(ctx, `UPDATE node SET seen_at = ?, gone_at = ?, version = ?, addresses = ?, calls = ?, draining = ?
+			WHERE id = ? AND started_at = ? AND gone_at `+were, millis(n.SeenAt), millis(n.GoneAt), n.Version, strings.Join(n.Addresses, " "), n.Calls,
+			n.Draining, n.ID, millis(n.StartedAt))
+		return rows > 0, err
+	}
+	if ours, err = beat(`= 0`); err != nil || ours {
+		return ours, false, err
+	}
+	back, err = beat(`<> 0`)
+	return back, back, err
 }
 
 // LoseNode writes that a silent node is gone.

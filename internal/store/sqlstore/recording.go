@@ -42,10 +42,10 @@ func (r *Reader) StoredBefore(ctx context.Context, tenant masking.TenantID, befo
 }
 
 // RunningRecordings reads the index of recordings that run, which is as long as
-// there are calls that are recorded.
+// there are calls that are recorded. One without a node is its call's.
 func (r *Reader) RunningRecordings(ctx context.Context, node string) ([]masking.Recording, error) {
 	return list(ctx, r, `SELECT `+recordingColumns+` FROM recording g JOIN call k ON k.id = g.call
-		WHERE g.status = 'recording' AND k.node = ? ORDER BY g.call`, []any{node}, scanRecording)
+		WHERE g.status = 'recording' AND CASE WHEN g.node = '' THEN k.node ELSE g.node END = ? ORDER BY g.call`, []any{node}, scanRecording)
 }
 
 // DeletedWithSound are deleted recordings whose sound is not yet gone: an index has

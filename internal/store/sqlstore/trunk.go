@@ -12,7 +12,7 @@ import (
 
 const trunkColumns = `name, sources, targets, transport, country, number_format, trust_identity, priority, weight,
 	max_calls, max_cps, caller_ids, strip_prefixes, add_prefix, auth_username, auth_realm, auth_password, register_domain,
-	register_contact, register_expires, options_every, srtp, created_at, updated_at`
+	register_contact, register_expires, options_every, srtp, takeover, created_at, updated_at`
 
 // trunkDest are the destinations of trunkColumns.
 func trunkDest(t *masking.Trunk) []any {
@@ -26,6 +26,7 @@ func trunkDest(t *masking.Trunk) []any {
 		fieldsCol[string]{&t.StripPrefixes, "prefix", word}, &t.AddPrefix, &t.Auth.Username, &t.Auth.Realm, blobCol{&t.Auth.Sealed},
 		&t.Register.Domain, &t.Register.ContactUser, durationCol{&t.Register.Expires}, durationCol{&t.OptionsEvery},
 		wordCol[masking.SRTP]{&t.SRTP, "SRTP", []masking.SRTP{"", masking.SRTPOff, masking.SRTPOptional, masking.SRTPRequired}},
+		wordCol[masking.Takeover]{&t.Takeover, "takeover", []masking.Takeover{"", masking.TakeoverAuto, masking.TakeoverOn, masking.TakeoverOff}},
 		timeCol{&t.CreatedAt}, timeCol{&t.UpdatedAt}}
 }
 
@@ -44,7 +45,7 @@ func trunkValues(v masking.Trunk) []any {
 	return []any{joinFields(v.Sources), joinFields(v.Targets), v.Transport, v.Country, v.NumberFormat, v.TrustIdentity,
 		v.Priority, v.Weight, v.MaxCalls, v.MaxCPS, strings.Join(v.CallerIDs, " "), strings.Join(v.StripPrefixes, " "), v.AddPrefix,
 		v.Auth.Username, v.Auth.Realm, blob(v.Auth.Sealed), v.Register.Domain, v.Register.ContactUser,
-		v.Register.Expires.Milliseconds(), v.OptionsEvery.Milliseconds(), v.SRTP}
+		v.Register.Expires.Milliseconds(), v.OptionsEvery.Milliseconds(), v.SRTP, v.Takeover}
 }
 
 func scanTrunk(_ *Reader, row Scanner) (t masking.Trunk, err error) {
@@ -95,7 +96,7 @@ func (r *Reader) Trunks(ctx context.Context) ([]masking.Trunk, error) {
 
 // InsertTrunk writes a new trunk.
 func (t *Tx) InsertTrunk(ctx context.Context, v masking.Trunk) error {
-	return t.insert(ctx, "a trunk with this name", `INSERT INTO trunk (`+trunkColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+	return t.insert(ctx, "a trunk with this name", `INSERT INTO trunk (`+trunkColumns+`) VALUES (`+marks(25)+`)`,
 		slices.Concat([]any{v.Name}, trunkValues(v), []any{millis(v.CreatedAt), millis(v.UpdatedAt)})...)
 }
 
@@ -104,7 +105,7 @@ func (t *Tx) UpdateTrunk(ctx context.Context, v masking.Trunk) error {
 	return exactlyOne(t.exec(ctx, `UPDATE trunk SET sources = ?, targets = ?, transport = ?, country = ?, number_format = ?,
 		trust_identity = ?, priority = ?, weight = ?, max_calls = ?, max_cps = ?, caller_ids = ?, strip_prefixes = ?, add_prefix = ?,
 		auth_username = ?, auth_realm = ?, auth_password = ?, register_domain = ?, register_contact = ?, register_expires = ?,
-		options_every = ?, srtp = ?, updated_at = ? WHERE name = ?`,
+		options_every = ?, srtp = ?, takeover = ?, updated_at = ? WHERE name = ?`,
 		append(trunkValues(v), millis(v.UpdatedAt), v.Name)...))
 }
 

@@ -48,7 +48,13 @@ func (b *bench) join(want bool, n, last masking.Node) {
 
 func (b *bench) beat(want bool, n masking.Node) {
 	b.Helper()
-	b.whether(want, func(ctx context.Context, tx store.Tx) (bool, error) { return tx.BeatNode(ctx, n) })
+	b.whether(want, func(ctx context.Context, tx store.Tx) (bool, error) {
+		ours, back, err := tx.BeatNode(ctx, n)
+		if back {
+			b.Errorf("others have found %s silent", n.ID)
+		}
+		return ours, err
+	})
 }
 
 func (b *bench) lose(want bool, n masking.Node, at time.Time) {
@@ -88,6 +94,13 @@ func nodeBeats(b *bench) {
 	b.join(true, n, masking.Node{})
 	b.lose(true, n, Start().Add(time.Minute))
 	n.SeenAt, n.Calls, n.Draining, n.Version, n.Addresses = Start().Add(time.Hour), 9, false, "v2", []string{"http://127.0.0.1:1"}
+	b.update(func(ctx context.Context, tx store.Tx) error {
+		ours, back, err := tx.BeatNode(ctx, n)
+		if !ours || !back {
+			b.Errorf("ours %v, back %v", ours, back)
+		}
+		return err
+	})
 	b.beat(true, n)
 	equal(b, b.nodes(), []masking.Node{n}) // and gone no more
 	other := n

@@ -14,6 +14,8 @@ func stateTests() []test {
 		{"ACallThatDoesNotTalkHasNoState", stateOfSilence},
 		{"StatesAreThoseOfTheNode", statesOfNode},
 		{"ATenantTakesTheStatesOfHisCallsAlong", statesOfTenant},
+		{"ACallThatIsMovedIsTheOtherNodesToKeepAndToEnd", movedCall},
+		{"ARecordingThatRunsStaysOnTheDiskOfTheNodeThatBeganIt", movedRecording},
 	}
 }
 
@@ -109,4 +111,59 @@ func statesOfTenant(b *bench) {
 	b.tenant("acme")
 	c, _ = b.talks(a, 1) // a state that was left would be this call's
 	equal(b, b.states(c.Node), map[masking.CallID]string{})
+}
+
+// hand moves a call of c.Node.
+func (b *bench) hand(want bool, c masking.Call, to string) {
+	b.Helper()
+	b.whether(want, func(ctx context.Context, tx store.Tx) (bool, error) { return tx.MoveCall(ctx, c, to) })
+}
+
+func movedCall(b *bench) {
+	b.acme()
+	a := b.created(Allocation("acme", AllocationID(1), Virtual(2), People(1), People(2)), Start())
+	there, endedThere := b.talks(a, 1)
+	stays, _ := b.talks(a, 2)
+	b.keep(there, "there")
+	b.hand(false, masking.Call{ID: there.ID, Tenant: there.Tenant, Node: "node-9"}, "node-2")
+	b.hand(true, there, "node-2")
+	b.hand(false, there, "node-3")
+	moved := get(b, func(ctx context.Context, tx store.Reader) ([]masking.CallID, error) {
+		return tx.MovedCalls(ctx, there.Node, []masking.CallID{stays.ID, there.ID, CallID(99)})
+	})
+	equal(b, moved, []masking.CallID{there.ID})
+	equal(b, b.states(there.Node), map[masking.CallID]string{})
+	b.keep(there, "late")
+	if did, err := b.report(store.Tx.EndCall, endedThere); did || err != nil {
+		b.Errorf("the node that has lost it ends it: %v, %v", did, err)
+	}
+	here, endedHere := there, endedThere
+	here.Node, endedHere.Node = "node-2", "node-2"
+	equal(b, b.states("node-2"), map[masking.CallID]string{there.ID: "there"})
+	b.keep(here, "here")
+	equal(b, b.states("node-2"), map[masking.CallID]string{there.ID: "here"})
+	if did, err := b.report(store.Tx.EndCall, endedHere); !did || err != nil {
+		b.Errorf("the node that has it does not end it: %v, %v", did, err)
+	}
+	b.hand(false, here, "node-3") // it is over
+}
+
+func movedRecording(b *bench) {
+	b.acme()
+	a := b.created(Allocation("acme", AllocationID(1), Virtual(2), People(1), People(2)), Start())
+	c, _ := b.talks(a, 1)
+	g := masking.Recording{Call: c.ID, Tenant: c.Tenant, Allocation: c.Allocation, VirtualNumber: c.VirtualNumber,
+		Status: masking.RecordingRunning, StartedAt: c.AnsweredAt}
+	b.update(func(ctx context.Context, tx store.Tx) error { return tx.BeginRecording(ctx, g) })
+	running := func(node string) int {
+		return len(get(b, func(ctx context.Context, tx store.Reader) ([]masking.Recording, error) {
+			return tx.RunningRecordings(ctx, node)
+		}))
+	}
+	equal(b, running(c.Node), 1)
+	second := c
+	second.Node = "node-2"
+	b.hand(true, c, "node-2")
+	b.hand(true, second, "node-3")
+	equal(b, []int{running(c.Node), running("node-2"), running("node-3")}, []int{1, 0, 0})
 }

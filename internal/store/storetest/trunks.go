@@ -27,7 +27,7 @@ func trunk(name string) masking.Trunk {
 		Priority: 1, Weight: 2, MaxCalls: 3, MaxCPS: 4, CallerIDs: []string{"+9180*", "+14155550100"}, SRTP: masking.SRTPOptional,
 		StripPrefixes: []string{"9901#", "+"}, AddPrefix: "77",
 		Auth:     masking.Credentials{Username: "acme", Realm: `a "realm"`, Sealed: []byte("\x00sealed\xff")},
-		Register: masking.Registration{Domain: "carrier.example", ContactUser: "acme-1", Expires: time.Hour}, OptionsEvery: 30 * time.Second,
+		Register: masking.Registration{Domain: "carrier.example", ContactUser: "acme-1", Expires: time.Hour}, OptionsEvery: 30 * time.Second, Takeover: masking.TakeoverOff,
 		CreatedAt: Start(), UpdatedAt: Start()}
 }
 
@@ -37,7 +37,7 @@ func trunkRoundTrip(b *bench) {
 	b.code(masking.CodeNotFound, getErr(b, read))
 	b.update(func(ctx context.Context, tx store.Tx) error { return tx.InsertTrunk(ctx, t) })
 	equal(b, get(b, read), t)
-	t = masking.Trunk{Name: "carrier", Sources: t.Sources[:1], Transport: masking.ByDNS, Country: "GB", NumberFormat: masking.FormatPlain, SRTP: masking.SRTPRequired,
+	t = masking.Trunk{Name: "carrier", Sources: t.Sources[:1], Transport: masking.ByDNS, Country: "GB", NumberFormat: masking.FormatPlain, SRTP: masking.SRTPRequired, Takeover: masking.TakeoverAuto,
 		CreatedAt: Start(), UpdatedAt: Start().Add(time.Second)}
 	b.update(func(ctx context.Context, tx store.Tx) error {
 		changed := t

@@ -67,6 +67,8 @@ type call struct {
 	asked   [2]bool   // have been
 	cut     bool      // it cannot go on after a restart
 	alive   time.Time // by the wall clock: the process before it was still there
+	moved   bool      // that was another node's: both sides are to send here from now on
+	hurry   bool      // and have so long to agree
 }
 
 // end is one leg of a call; A's has attempt 0.
@@ -295,6 +297,8 @@ func (c *call) handle(e Event) {
 		c.state = c.verify()
 	case follow:
 		c.change()
+	case letGo:
+		c.state = c.letGo()
 	case countOut:
 		c.state = c.countOut(e)
 	}

@@ -3,6 +3,7 @@ package b2bua
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -132,6 +133,24 @@ func (x *Exchange) AllocationEnded(id masking.AllocationID, terminate bool) {
 	}
 	for _, c := range x.book.ended(id) {
 		c.post(Event{Kind: kind, Allocation: id})
+	}
+}
+
+// Calls are those that are up.
+func (x *Exchange) Calls() (ids []masking.CallID) {
+	for _, c := range x.book.all() {
+		ids = append(ids, c.in.Call)
+	}
+	return ids
+}
+
+// LetGo ends calls here that another node has taken up: neither their peers nor their
+// records hear of it.
+func (x *Exchange) LetGo(ids []masking.CallID) {
+	for _, c := range x.book.all() {
+		if slices.Contains(ids, c.in.Call) {
+			c.post(Event{Kind: EvTaken})
+		}
 	}
 }
 

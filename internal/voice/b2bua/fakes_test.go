@@ -316,6 +316,8 @@ type fakeLeg struct {
 	pressed string
 	ends    []Reason
 	gone    bool
+
+	abandoned bool
 }
 
 func (l *fakeLeg) trip(method string) {
@@ -341,6 +343,14 @@ func (l *fakeLeg) State() any {
 		return nil
 	}
 	return l.name
+}
+
+func (l *fakeLeg) Abandon() {
+	l.mu.Lock()
+	l.trace.add("%s abandon", l.name)
+	l.abandoned = true
+	l.mu.Unlock()
+	l.vanish()
 }
 
 func (l *fakeLeg) Ring() {

@@ -85,6 +85,9 @@ func (c *call) settle(e Event) State {
 	if c.leg(e.Side) == nil || c.state != Talking && (e.Side != A || !c.deal.inAck[A]) {
 		return c.state
 	}
+	if c.refusesMove(e) {
+		return c.lose()
+	}
 	first := c.sides[e.Side].theirs == nil
 	if c.state == Talking {
 		c.dealWith(c.moveOf(e), e)

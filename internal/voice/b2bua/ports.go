@@ -111,6 +111,9 @@ type Leg interface {
 	// State is what it takes to go on with the leg in another process: plain data
 	// of its own, for encoding/json; nil where it does not talk.
 	State() any
+	// Abandon ends the leg without a word to its peer, with whom somebody else goes
+	// on. Gone follows.
+	Abandon()
 	// End ends the leg by whatever fits its state: a final response, CANCEL or
 	// BYE. Gone follows when its last message is through.
 	End(why Reason)
@@ -154,6 +157,7 @@ const (
 	EvAllocEnded                  // the allocation ended
 	EvTerminate                   // the allocation ended and takes its calls along
 	EvShutdown                    // the drain deadline passed
+	EvTaken                       // another node carries the call now
 	eventKinds
 )
 

@@ -142,7 +142,7 @@ func (c *call) keep() {
 	}
 }
 
-// Resumed is a call of an earlier process.
+// Resumed is a call of an earlier process, or of another node.
 type Resumed struct {
 	Call    masking.Call
 	Plan    masking.Plan
@@ -150,12 +150,14 @@ type Resumed struct {
 	Legs    [2]Leg
 	Media   Session   // nil: its ports are gone, or nobody can be there any more; it will be ended
 	Until   time.Time // by the wall clock: when the last process was still there; to then a call without Media has talked
+	Moved   bool      // its node is dead: Media is here, and both sides have yet to be told
 	Release func()    // gives back what the call holds
 }
 
 // Resume goes on with a call and gives the state to keep of it before anything is
 // sent. Both sides are asked whether they are still there when Verify is called. It
-// refuses a call of which a description cannot be read.
+// refuses a call of which a description cannot be read. Resume and Verify may be called
+// by one goroutine at a time.
 func (x *Exchange) Resume(r Resumed) (state []byte, err error) {
 	c := newCall(x, Invite{Ask: masking.Ask{Call: r.Call.ID, Called: r.Call.VirtualNumber, Caller: r.Call.Caller,
 		Received: r.State.Received}, Leg: r.Legs[A]})
@@ -166,7 +168,7 @@ func (x *Exchange) Resume(r Resumed) (state []byte, err error) {
 			return nil, err
 		}
 	}
-	c.media, c.taken, c.rang = r.Media, r.State.Taken, true
+	c.media, c.taken, c.rang, c.moved = r.Media, r.State.Taken, true, r.Moved
 	if c.media == nil {
 		c.media, c.cut = noMedia{r.State.Media}, true
 	}
@@ -219,8 +221,12 @@ func (c *call) rejoin(callee Leg) {
 // the other, within 20 s.
 const verifyEvery = 20 * time.Millisecond
 
-// Verify lets the resumed calls ask their sides whether they are still there, and
-// ends those that cannot go on. It is called once, when messages can be sent.
+// moveWithin is how long the sides of a call of another node may take to agree to go
+// on here: they have heard nothing since it died.
+const moveWithin = 5 * time.Second
+
+// Verify lets the calls that were resumed since ask their sides whether they are still
+// there, and ends those that cannot go on. It is called when messages can be sent.
 func (x *Exchange) Verify() {
 	for i, c := range x.resumed {
 		c.arm(EvVerify, time.Duration(i)*verifyEvery) // its goroutine does not run yet
@@ -236,12 +242,40 @@ func (x *Exchange) Verify() {
 // verify asks both sides, by an offer of what they have, whether they are still there.
 // Its answer also tells what a side has changed while nobody heard it.
 func (c *call) verify() State {
-	if c.cut {
-		c.finish(masking.CauseNodeLost, Reason{Cause: masking.CauseNodeLost})
-		return Ending
+	switch {
+	case c.cut, c.hurry && c.doubted != [2]bool{}:
+		return c.lose()
+	case c.hurry:
+		return Talking
+	case c.moved:
+		c.hurry = true
+		c.arm(EvVerify, moveWithin)
 	}
 	c.asking = true
 	return Talking
+}
+
+// lose ends a call that cannot go on.
+func (c *call) lose() State {
+	c.finish(masking.CauseNodeLost, Reason{Cause: masking.CauseNodeLost})
+	return Ending
+}
+
+// refusesMove reports whether e is the refusal of a side to go on here.
+func (c *call) refusesMove(e Event) bool {
+	return c.moved && e.Kind == EvDeclined && c.doubted[e.Side]
+}
+
+// letGo ends the call here, which goes on elsewhere.
+func (c *call) letGo() State {
+	c.finished = true
+	c.disarm()
+	c.contain(c.release)
+	c.contain(c.in.Leg.Abandon)
+	c.contain(c.b.Abandon)
+	c.contain(c.closeMedia)
+	c.log.Warn("another node has taken the call up")
+	return Ending
 }
 
 // inquire asks the next side that is to be asked, as soon as no offer is open. When
@@ -253,13 +287,29 @@ func (c *call) inquire() {
 	for _, s := range []Side{A, B} {
 		if n := &c.sides[s]; c.doubted[s] && !c.asked[s] {
 			c.asked[s] = true
-			c.deal.at, c.deal.to, c.deal.body, c.deal.handed, c.deal.before = following, s, n.said, false, n.told
+			before := n.told
+			if c.moved && !c.sayWhere(s) {
+				return
+			}
+			c.deal.at, c.deal.to, c.deal.body, c.deal.handed, c.deal.before = following, s, n.said, false, before
 			c.leg(s).Offer(n.said)
 			return
 		}
 	}
 	c.asking, c.deal.recheck = false, [2]bool{true, true}
 	c.takeUp()
+}
+
+// sayWhere makes the description that a side has of us one of where we are now. If it
+// cannot, nothing is asked and the time runs out.
+func (c *call) sayWhere(s Side) bool {
+	ours := c.sides[s].ours
+	audio, _ := ours.Audio()
+	_, err := c.say(s, func(l sdp.Local) ([]byte, error) { return sdp.Reoffer(ours, audio, l), nil })
+	if err != nil {
+		c.log.Warn("an offer cannot be made", "error", err.Error())
+	}
+	return err == nil
 }
 
 // believe takes an event that only a side which is still there can cause.
@@ -269,7 +319,7 @@ func (c *call) believe(e Event) {
 	default:
 		return
 	}
-	if e.Kind == EvDeclined && e.Status == 0 || !c.doubted[e.Side] { // it cannot be reached, if it is there
+	if e.Kind == EvDeclined && (e.Status == 0 || c.moved) || !c.doubted[e.Side] { // it cannot be reached, if it is there
 		return
 	}
 	c.doubted[e.Side] = false

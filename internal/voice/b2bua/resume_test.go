@@ -49,6 +49,17 @@ func (f *exchange) die() {
 // restarted takes the call up again, after a while in which nothing ran.
 func (f *exchange) restarted(down time.Duration, cut bool) *restart {
 	f.t.Helper()
+	return f.again(down, cut, false)
+}
+
+// overtaken takes the call up at another node, with ports of its own.
+func (f *exchange) overtaken() *restart {
+	f.t.Helper()
+	return f.again(masking.Lease, false, true)
+}
+
+func (f *exchange) again(down time.Duration, cut, moved bool) *restart {
+	f.t.Helper()
 	record, state := f.talked()
 	f.die()
 	wait(down)
@@ -62,7 +73,10 @@ func (f *exchange) restarted(down time.Duration, cut bool) *restart {
 	g.callee.trace = g.trace
 	g.dialled = []*fakeLeg{g.callee}
 	r := Resumed{Call: record, Plan: f.director.route.ForwardPlan(bob, alice), State: st, Legs: [2]Leg{g.caller, g.callee},
-		Release: func() { g.released++ }, Until: time.Now().Add(-down)}
+		Release: func() { g.released++ }, Until: time.Now().Add(-down), Moved: moved}
+	if moved {
+		g.media.port = 5000
+	}
 	r.Plan.Allocation = f.director.route.Found[0]
 	if !cut {
 		if r.Media, err = g.media.Open(); err != nil {

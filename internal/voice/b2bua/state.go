@@ -21,7 +21,7 @@ var stateNames = [states]string{"Routing", "Asking", "Dialing", "Ringing", "Talk
 func (s State) String() string { return stateNames[s] }
 
 var eventNames = [eventKinds]string{"Ringing", "Answered", "Failed", "Cancelled", "HungUp", "Offered", "Agreed", "Declined", "Withdrawn", "Moved", "Gone",
-	"Blocked", "Digit", "Played", "Met", "RingTime", "TotalTime", "MediaCheck", "DigitTime", "Verify", "MaxTime", "LifeTime", "Expiry", "AllocEnded", "Terminate", "Shutdown"}
+	"Blocked", "Digit", "Played", "Met", "RingTime", "TotalTime", "MediaCheck", "DigitTime", "Verify", "MaxTime", "LifeTime", "Expiry", "AllocEnded", "Terminate", "Shutdown", "Taken"}
 
 func (k EventKind) String() string { return eventNames[k] }
 
@@ -51,6 +51,7 @@ const (
 	mind             // the talk nears an end that is set: warn, or end it
 	verify           // ask both sides whether they are still there
 	follow           // keep where the side is now
+	letGo            // without a word: the call is another node's
 	countOut         // one leg less; over when none is left
 )
 
@@ -58,7 +59,7 @@ var actionNames = map[action]string{ring: "ring the caller", connect: "join the 
 	giveUp: "give up", hangUp: "end both legs", renew: "answer the offer", settle: "take the answer", unsay: "take the offer as not made", listen: "check the media",
 	takeKey: "take the digit", judge: "judge the PIN, or ask again", awaitKeys: "wait for digits", deny: "refuse",
 	ringBack: "let him hear ringing", tape: "record", passKey: "pass the key on", part: "end the caller's leg",
-	join: "join the two calls", mind: "mind the time", verify: "ask both sides", follow: "keep it", countOut: "count the leg out"}
+	join: "join the two calls", mind: "mind the time", verify: "ask both sides", follow: "keep it", letGo: "let go of it", countOut: "count the leg out"}
 
 // step is a cell of the table: what to do, and where that can lead.
 type step struct {
@@ -141,6 +142,7 @@ var table = [states]map[EventKind]step{
 		EvBlocked:    {hangUp, []State{Ending}},
 		EvTerminate:  {hangUp, []State{Ending}},
 		EvShutdown:   {hangUp, []State{Ending}},
+		EvTaken:      {letGo, []State{Ending}},
 		EvGone:       {countOut, []State{Talking, Ending}},
 	},
 	Parting: {

@@ -2,39 +2,87 @@ package callflow
 
 import (
 	"context"
+	"slices"
 
 	"tandem/internal/masking"
 	"tandem/internal/store"
 )
 
-// CloseLostOf ends the records of at most limit calls of another node, that has been
-// found silent, as CloseLost does with this node's own: they have talked until the
-// node was last heard of. closed is how many; more may be left if it is limit. Nothing
-// is done if the node has given a sign of life since n was read.
+// This file is what becomes of the calls of another node, which has been found silent.
+
+// TakeOver makes those of at most limit calls of a silent node that may go on calls of
+// this one, and ends the records of the others as CloseLost does with this node's own:
+// they have talked until the node was last heard of. More may be left if as many were
+// dealt with. Nothing is done if the node has given a sign of life since n was read.
+// may is asked within the transaction, perhaps more than once.
 //
 // Any number of nodes may do so at once. They wait for each other at the node's row,
-// and whoever comes later finds the calls ended. A node that lives after all, and goes
-// on with a call whose record is closed, cannot end it a second time.
+// and whoever comes later finds other calls. A node that lives after all cannot end a
+// record that is closed, or another's by now; see Moved.
 //
 // A recording that runs is left as it is: what there is of it lies on that node's disk.
-func (j *Journal) CloseLostOf(ctx context.Context, n masking.Node, limit int) (closed int, err error) {
+func (j *Journal) TakeOver(ctx context.Context, n masking.Node, limit int, may func(Left) bool) (taken []Left, closed int, err error) {
 	err = j.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
-		closed = 0
+		taken, closed = nil, 0
 		lost, err := tx.LoseNode(ctx, n, j.clock())
 		if err != nil || !lost {
 			return err
 		}
 		open, err := tx.OpenCalls(ctx, n.ID)
+		if err != nil || len(open) == 0 {
+			return err
+		}
+		open = open[:min(limit, len(open))]
+		left, err := j.left(ctx, tx, n.ID, open)
 		if err != nil {
 			return err
 		}
-		for _, c := range open[:min(limit, len(open))] {
-			if err := j.closeLost(ctx, tx, c, n.SeenAt); err != nil {
-				return err
-			}
-			closed++
-		}
-		return nil
+		left = slices.DeleteFunc(left, func(l Left) bool { return !may(l) })
+		taken, closed, err = j.divide(ctx, tx, n, open, left)
+		return err
 	})
-	return closed, err
+	return taken, closed, err
+}
+
+// divide makes the calls that are left this node's, and ends the records of the others.
+func (j *Journal) divide(ctx context.Context, tx store.Tx, n masking.Node, open []masking.Call, left []Left) (taken []Left, closed int, err error) {
+	for _, c := range open {
+		i := slices.IndexFunc(left, func(l Left) bool { return l.Call.ID == c.ID })
+		if i < 0 {
+			closed++
+			err = j.closeLost(ctx, tx, c, n.SeenAt)
+		} else {
+			_, err = tx.MoveCall(ctx, c, j.node)
+			l := left[i]
+			l.Call.Node = j.node
+			taken = append(taken, l)
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+	}
+	return taken, closed, nil
+}
+
+// Settle writes what has become of calls that were taken over, before anything is sent
+// for them: the states of those of goOn, and the ends of the others.
+func (j *Journal) Settle(ctx context.Context, n masking.Node, taken []Left, goOn map[masking.CallID][]byte) error {
+	calls := make([]masking.Call, len(taken))
+	for i, l := range taken {
+		calls[i] = l.Call
+	}
+	return j.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
+		_, err := j.sort(ctx, tx, calls, goOn, n.SeenAt)
+		return err
+	})
+}
+
+// Moved are those of this node's calls that another one has taken over, because it has
+// heard nothing of this one.
+func (j *Journal) Moved(ctx context.Context, ids []masking.CallID) (moved []masking.CallID, err error) {
+	err = j.store.View(ctx, func(ctx context.Context, tx store.Reader) error {
+		moved, err = tx.MovedCalls(ctx, j.node, ids)
+		return err
+	})
+	return moved, err
 }

@@ -22,7 +22,7 @@ func (j *Journal) Keep(c masking.Call, encode func() ([]byte, error)) {
 	j.states[c.ID] = &keptState{encode: encode}
 	j.mu.Unlock()
 	if !waits {
-		j.add(entry{moment: kept, call: masking.Call{ID: c.ID, Tenant: c.Tenant}, at: j.clock()})
+		j.add(entry{moment: kept, call: masking.Call{ID: c.ID, Tenant: c.Tenant, Node: c.Node}, at: j.clock()})
 	}
 }
 
@@ -39,7 +39,7 @@ func (j *Journal) outdated(e entry) bool {
 	return newest != nil && newest != e.state
 }
 
-// Left is a call that talked when this node's last run ended.
+// Left is a call that talked when its node's last run ended.
 type Left struct {
 	Call  masking.Call
 	Plan  masking.Plan // as the store has it now
@@ -49,38 +49,42 @@ type Left struct {
 // Left are the calls that may go on. It is called at start, before the first call.
 func (j *Journal) Left(ctx context.Context) (left []Left, err error) {
 	err = j.store.View(ctx, func(ctx context.Context, tx store.Reader) error {
-		left = nil
-		states, err := tx.CallStates(ctx, j.node)
-		if err != nil || len(states) == 0 {
-			return err
-		}
 		open, err := tx.OpenCalls(ctx, j.node)
-		for _, c := range open {
-			if err != nil {
-				break
-			}
-			sealed, talks := states[c.ID]
-			if !talks {
-				continue
-			}
-			state, unsealed := j.box.Open(sealed, []byte(c.ID))
-			if unsealed != nil { // the master key is another one
-				j.log.Error("the state of a call cannot be read", "call", string(c.ID), "error", unsealed.Error())
-				continue
-			}
-			var plan masking.Plan
-			plan, err = planOf(ctx, tx, c)
-			switch {
-			case masking.KindOf(err) == masking.NotFound: // the allocation is gone for good
-				err = nil
-			case err == nil:
-				c.Day = masking.DayOf(c.StartedAt, plan.Tenant.Settings.Zone)
-				left = append(left, Left{Call: c, Plan: plan, State: state})
-			}
+		if err == nil {
+			left, err = j.left(ctx, tx, j.node, open)
 		}
 		return err
 	})
 	return left, err
+}
+
+// left are those of a node's open calls that may go on.
+func (j *Journal) left(ctx context.Context, tx store.Reader, node string, open []masking.Call) (left []Left, err error) {
+	states, err := tx.CallStates(ctx, node)
+	if err != nil || len(states) == 0 {
+		return nil, err
+	}
+	for _, c := range open {
+		sealed, talks := states[c.ID]
+		if !talks {
+			continue
+		}
+		state, unsealed := j.box.Open(sealed, []byte(c.ID))
+		if unsealed != nil { // the master key is another one
+			j.log.Error("the state of a call cannot be read", "call", string(c.ID), "error", unsealed.Error())
+			continue
+		}
+		plan, err := planOf(ctx, tx, c)
+		switch {
+		case masking.KindOf(err) == masking.NotFound: // the allocation is gone for good
+		case err != nil:
+			return nil, err
+		default:
+			c.Day = masking.DayOf(c.StartedAt, plan.Tenant.Settings.Zone)
+			left = append(left, Left{Call: c, Plan: plan, State: state})
+		}
+	}
+	return left, nil
 }
 
 // planOf is the plan of a call that talks.
@@ -108,28 +112,31 @@ func planOf(ctx context.Context, tx store.Reader, c masking.Call) (p masking.Pla
 // gets its one terminal event, with cause node_lost. Only those of goOn go on, and
 // their states are those given. The others have talked until the node was last there.
 // It is called at start, before the first call.
-func (j *Journal) CloseLost(ctx context.Context, goOn map[masking.CallID][]byte, until time.Time) (int, error) {
-	closed := 0
-	err := j.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
-		closed = 0
+func (j *Journal) CloseLost(ctx context.Context, goOn map[masking.CallID][]byte, until time.Time) (closed int, err error) {
+	err = j.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
 		open, err := tx.OpenCalls(ctx, j.node)
-		if err != nil {
-			return err
+		if err == nil {
+			closed, err = j.sort(ctx, tx, open, goOn, until)
 		}
-		for _, c := range open {
-			if state, ok := goOn[c.ID]; ok {
-				err = tx.KeepCallState(ctx, c, j.box.Seal(state, []byte(c.ID)))
-			} else {
-				closed++
-				err = j.closeLost(ctx, tx, c, until)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		return nil
+		return err
 	})
 	return closed, err
+}
+
+// sort keeps the states of calls that go on and ends the records of the others.
+func (j *Journal) sort(ctx context.Context, tx store.Tx, calls []masking.Call, goOn map[masking.CallID][]byte, until time.Time) (closed int, err error) {
+	for _, c := range calls {
+		if state, ok := goOn[c.ID]; ok {
+			err = tx.KeepCallState(ctx, c, j.box.Seal(state, []byte(c.ID)))
+		} else {
+			closed++
+			err = j.closeLost(ctx, tx, c, until)
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	return closed, nil
 }
 
 func (j *Journal) closeLost(ctx context.Context, tx store.Tx, c masking.Call, until time.Time) error {

@@ -132,7 +132,10 @@ func (e *Engine) Elapsed() time.Duration { return e.now().Sub(e.epoch) }
 // Open binds the ports of a call. Nothing is forwarded before both sides are
 // connected. It gives ErrNoPorts when there are no two free pairs, ErrClosed
 // after Close.
-func (e *Engine) Open() (*Session, error) {
+func (e *Engine) Open() (*Session, error) { return e.open(nil) }
+
+// open begins a session, from where another one was if st says so.
+func (e *Engine) open(st *SessionState) (*Session, error) {
 	a, err := e.ports.open(e.Elapsed())
 	if err != nil {
 		return nil, fmt.Errorf("open media of side A: %w", err)
@@ -144,6 +147,9 @@ func (e *Engine) Open() (*Session, error) {
 		return nil, fmt.Errorf("open media of side B: %w", err)
 	}
 	s := newSession(e, a, b)
+	if st != nil {
+		s.restore(*st)
+	}
 	if err := e.begin(s); err != nil {
 		e.ports.unused(a.port)
 		e.ports.unused(b.port)

@@ -72,6 +72,32 @@ func TestAResumedSessionGoesOnAtItsPortsAndTheRestartLooksLikeALoss(t *testing.T
 	})
 }
 
+func TestAMovedSessionGoesOnAtOtherPortsAndNoNumberOfAPacketIsUsedTwice(t *testing.T) {
+	withEachEngine(t, func(t *testing.T, kind string) {
+		now := newClock()
+		c := newCall(t, engine(t, Options{Engine: kind, Now: now.Now}))
+		was := c.Local(A)
+		c.a.send(was, packet(8, 100, 160, 1, []byte("one")))
+		atB, _ := c.b.media()
+		st := c.die(t)
+
+		now.advance(-time.Second) // by a clock that is behind
+		s, err := engine(t, Options{Engine: kind, Now: now.Now}).Move(st)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again := call{s, c.a, c.b}
+		again.connect(A, c.a.remote())
+		again.connect(B, c.b.remote())
+		again.b.send(again.Local(B), packet(8, 1, 1, 7, []byte("lost")))
+		eventually(t, func() bool { return again.Stats()[B].Held == 1 }) // A has not agreed to go on here
+		again.a.send(again.Local(A), packet(8, 7, 7, 2, []byte("two")))  // of a sender that has begun anew
+		if h, got := again.b.media(); string(got) != "two" || h.ssrc != atB.ssrc || int16(h.sequence-atB.sequence) < jump {
+			t.Errorf("%q as %+v after %+v", got, h, atB)
+		}
+	})
+}
+
 func TestAStreamWhoseSenderChangedInTheRestartGoesOnAhead(t *testing.T) {
 	now := newClock()
 	c := newCall(t, engine(t, Options{Now: now.Now}))

@@ -229,6 +229,9 @@ func (l *leg) End(why b2bua.Reason) {
 	}
 }
 
+// Abandon ends the leg here alone (b2bua.Leg).
+func (l *leg) Abandon() { l.leave() }
+
 // bye sends our BYE; the leg is gone with its final response or time-out. Where
 // the peer's BYE has come first there is nothing to end. A re-INVITE of ours that
 // is out is not waited for: the peer answers it with 487 (RFC 3261 §15.1.2), and a

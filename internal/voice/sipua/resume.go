@@ -109,6 +109,13 @@ func (ua *Agent) Resume(call masking.CallID, said, state []byte) (b2bua.Leg, err
 	return l, nil
 }
 
+// TakesOver reports whether a leg of another node, whose state this is, may go on here:
+// its trunk says so.
+func (ua *Agent) TakesOver(state []byte) bool {
+	var st LegState
+	return json.Unmarshal(state, &st) == nil && ua.trunks.takesOver(st.Trunk)
+}
+
 // acknowledges sends the ACK of a 2xx whose transaction died with the process that
 // sent its INVITE, and reports whether it was one of the leg's dialog.
 func (l *leg) acknowledges(res *sip.Response) bool {

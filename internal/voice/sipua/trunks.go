@@ -127,6 +127,12 @@ func (ts *trunks) byAddress(addr netip.Addr) line {
 	return line{}
 }
 
+// takesOver reports whether there is a trunk of that name whose talks may go on here
+// when their node has died.
+func (ts *trunks) takesOver(name string) bool {
+	return slices.ContainsFunc(ts.all(), func(l line) bool { return l.Name == name && l.TakesOver() })
+}
+
 // named finds a trunk by its name, one that has nothing else if it is gone.
 func (ts *trunks) named(name string) line {
 	for _, l := range ts.all() {

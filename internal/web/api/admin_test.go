@@ -97,14 +97,15 @@ func TestNumbersGoInAndOutOfPools(t *testing.T) {
 func TestTrunksAreKeptAsDescribed(t *testing.T) {
 	h := newHarness(t)
 	const full = `{"name":"carrier-a","sources":["127.0.0.2/32","192.0.2.7/24","2001:db8::1"],"targets":["127.0.0.2:5080","[2001:db8::1]:5060"],"transport":"udp","country":"IN","number_format":"plain","strip_prefixes":["9901#"],"add_prefix":"77","trust_identity":true,"early_media":false,"priority":2,"weight":3,"max_calls":4,"max_cps":5,"caller_ids":["+9140*"],"auth":{"username":"acme","password":"hush","realm":"carrier.example"},"register":{"domain":"Carrier.example","expires":600},"options_seconds":60}`
-	const shown = `{"response":{"name":"carrier-a","sources":["127.0.0.2/32","192.0.2.0/24","2001:db8::1/128"],"targets":["127.0.0.2:5080","[2001:db8::1]:5060"],"transport":"udp","country":"IN","number_format":"plain","strip_prefixes":["9901#"],"add_prefix":"77","trust_identity":true,"early_media":false,"priority":2,"weight":3,"max_calls":4,"max_cps":5,"caller_ids":["+9140*"],"srtp":"off","auth":{"username":"acme","realm":"carrier.example","password_set":true},"register":{"domain":"carrier.example","contact_user":"acme","expires":600},"options_seconds":60,"created_at":"2024-06-15T05:00:00Z","updated_at":"2024-06-15T05:00:00Z"`
+	const shown = `{"response":{"name":"carrier-a","sources":["127.0.0.2/32","192.0.2.0/24","2001:db8::1/128"],"targets":["127.0.0.2:5080","[2001:db8::1]:5060"],"transport":"udp","country":"IN","number_format":"plain","strip_prefixes":["9901#"],"add_prefix":"77","trust_identity":true,"early_media":false,"priority":2,"weight":3,"max_calls":4,"max_cps":5,"caller_ids":["+9140*"],"srtp":"off","auth":{"username":"acme","realm":"carrier.example","password_set":true},"register":{"domain":"carrier.example","contact_user":"acme","expires":600},"options_seconds":60,"takeover":"auto","created_at":"2024-06-15T05:00:00Z","updated_at":"2024-06-15T05:00:00Z"`
 	h.admin("POST", "/v1/admin/trunks", full).want(201).exactly(shown + "}}")
 	h.admin("GET", "/v1/admin/trunks/carrier-a", "").want(200).exactly(shown + `,"health":{"asked":"carrier-a","state":"up"}}}`)
 	h.admin("POST", "/v1/admin/trunks", full).want(409)
 	h.admin("POST", "/v1/admin/trunks", `{"name":"b","targets":["192.0.2.1:5060"],"country":"IN"}`).want(201).
-		exactly(`{"response":{"name":"b","sources":[],"targets":["192.0.2.1:5060"],"transport":"udp","country":"IN","number_format":"e164","strip_prefixes":[],"add_prefix":"","trust_identity":false,"early_media":false,"priority":1,"weight":1,"max_calls":0,"max_cps":0,"caller_ids":["*"],"srtp":"off","options_seconds":30,"created_at":"2024-06-15T05:00:00Z","updated_at":"2024-06-15T05:00:00Z"}}`)
-	changed := h.admin("PUT", "/v1/admin/trunks/b", `{"sources":["192.0.2.1"],"transport":"tcp","weight":9}`).want(200)
-	if !strings.Contains(changed.body, `"targets":["192.0.2.1:5060"],"transport":"tcp"`) || !strings.Contains(changed.body, `"weight":9`) {
+		exactly(`{"response":{"name":"b","sources":[],"targets":["192.0.2.1:5060"],"transport":"udp","country":"IN","number_format":"e164","strip_prefixes":[],"add_prefix":"","trust_identity":false,"early_media":false,"priority":1,"weight":1,"max_calls":0,"max_cps":0,"caller_ids":["*"],"srtp":"off","options_seconds":30,"takeover":"auto","created_at":"2024-06-15T05:00:00Z","updated_at":"2024-06-15T05:00:00Z"}}`)
+	changed := h.admin("PUT", "/v1/admin/trunks/b", `{"sources":["192.0.2.1"],"transport":"tcp","weight":9,"takeover":"off"}`).want(200)
+	if !strings.Contains(changed.body, `"targets":["192.0.2.1:5060"],"transport":"tcp"`) || !strings.Contains(changed.body, `"weight":9`) ||
+		!strings.Contains(changed.body, `"takeover":"off"`) {
 		t.Errorf("changed %s", changed.body)
 	}
 	if got := h.admin("GET", "/v1/admin/trunks", "").page(); len(got.Response.Items) != 2 {

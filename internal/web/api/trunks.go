@@ -33,6 +33,7 @@ type TrunkBody struct {
 	SRTP           *string        `json:"srtp,omitempty" enum:"off,optional,required" doc:"protection of media that is offered, by keys in SDP; default off. A caller's offer of it is taken in any case, and with required no other"`
 	Auth           *TrunkAuth     `json:"auth,omitempty" doc:"digest credentials, for whatever the far side challenges; what is omitted keeps its value"`
 	Register       *TrunkRegister `json:"register,omitempty" doc:"registration; what is omitted keeps its value"`
+	Takeover       *string        `json:"takeover,omitempty" enum:"auto,on,off" doc:"whether a talk goes on at another node when its own has died, by a re-INVITE from that one's address; auto: unless the trunk registers; default auto"`
 	OptionsSeconds *int64         `json:"options_seconds,omitempty" minimum:"0" maximum:"3600" doc:"how often each target is asked by OPTIONS whether it is there, 5 at least; 0: never; default 30"`
 }
 
@@ -77,6 +78,7 @@ type Trunk struct {
 	Auth           *ShownTrunkAuth      `json:"auth,omitempty"`
 	Register       *ShownTrunkRegister  `json:"register,omitempty"`
 	OptionsSeconds int64                `json:"options_seconds"`
+	Takeover       masking.Takeover     `json:"takeover"`
 	CreatedAt      string               `json:"created_at" format:"date-time"`
 	UpdatedAt      string               `json:"updated_at" format:"date-time"`
 	Health         any                  `json:"health,omitempty" doc:"what this node knows of it now"`
@@ -135,7 +137,8 @@ func (s *server) addTrunk(ctx context.Context, in *NewTrunkInput) (control.Answe
 		return control.Answer{}, err
 	}
 	t, err := s.changedBy(body.Name, body.TrunkBody)(masking.Trunk{Name: body.Name, Transport: masking.UDP, NumberFormat: masking.FormatE164,
-		Priority: 1, Weight: 1, CallerIDs: []string{"*"}, SRTP: masking.SRTPOff, OptionsEvery: masking.DefaultOptionsEvery})
+		Priority: 1, Weight: 1, CallerIDs: []string{"*"}, SRTP: masking.SRTPOff, Takeover: masking.TakeoverAuto,
+		OptionsEvery: masking.DefaultOptionsEvery})
 	if err != nil {
 		return control.Answer{}, err
 	}
@@ -190,6 +193,9 @@ func (b TrunkBody) apply(t masking.Trunk) (masking.Trunk, error) {
 	}
 	if b.SRTP != nil {
 		t.SRTP = masking.SRTP(*b.SRTP)
+	}
+	if b.Takeover != nil {
+		t.Takeover = masking.Takeover(*b.Takeover)
 	}
 	if b.StripPrefixes != nil {
 		t.StripPrefixes = b.StripPrefixes
@@ -303,6 +309,7 @@ func (s *server) presentTrunk(t masking.Trunk) Trunk {
 		Priority: int64(t.Priority), Weight: int64(t.Weight), MaxCalls: int64(t.MaxCalls), MaxCPS: int64(t.MaxCPS),
 		CallerIDs: append([]string{}, t.CallerIDs...), StripPrefixes: append([]string{}, t.StripPrefixes...), AddPrefix: t.AddPrefix,
 		SRTP:           cmp.Or(t.SRTP, masking.SRTPOff),
+		Takeover:       cmp.Or(t.Takeover, masking.TakeoverAuto),
 		OptionsSeconds: int64(t.OptionsEvery / time.Second),
 		CreatedAt:      masking.Stamp(t.CreatedAt, time.UTC), UpdatedAt: masking.Stamp(t.UpdatedAt, time.UTC)}
 	for i, p := range t.Sources {

@@ -1,0 +1,133 @@
+package callflow
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	"tandem/internal/masking"
+	"tandem/internal/store"
+)
+
+func TestTheCallsOfASilentNodeAreClosedOnceHoweverManyCloseThem(t *testing.T) {
+	d := newDesk(t)
+	d.journal.box = newSeal(t, 1)
+	calls := []masking.Call{d.answered("a"), d.answered("b"), d.answered("c")}
+	d.flush()
+	d.now = start.Add(time.Minute)
+	n := masking.Node{ID: "n1", StartedAt: start, SeenAt: start.Add(34 * time.Second)}
+	d.update(func(ctx context.Context, tx store.Tx) error {
+		_, err := tx.JoinNode(ctx, n, masking.Node{})
+		return err
+	})
+	back := n
+	back.SeenAt = start.Add(35 * time.Second)
+	for i, want := range []int{0, 2, 1, 0, 0} {
+		of := n
+		if i == 0 { // it gave a sign of life since it was read
+			of.SeenAt = start.Add(33 * time.Second)
+		}
+		taken, closed, err := d.journal.TakeOver(t.Context(), of, 2, func(Left) bool { return false })
+		if err != nil || closed != want || len(taken) != 0 {
+			t.Fatalf("the %d. closes %d: %v", i, closed, err)
+		}
+	}
+	d.update(func(ctx context.Context, tx store.Tx) error { _, _, err := tx.BeatNode(ctx, back); return err })
+	for _, c := range calls { // it was only slow, and ends them itself
+		d.end(c)
+	}
+	d.flush()
+	d.view(func(ctx context.Context, tx store.Reader) error {
+		for _, c := range calls {
+			r, err := tx.Call(ctx, "acme", c.ID)
+			if err != nil || r.Cause != masking.CauseNodeLost || r.TalkTime != 30*time.Second {
+				t.Errorf("%s, talked %v: %v", r.Cause, r.TalkTime, err)
+			}
+		}
+		events, err := tx.Events(ctx, store.EventFilter{Tenant: "acme", Limit: 100})
+		told := 0
+		for _, e := range events {
+			if e.Type == masking.EventCallCompleted {
+				told++
+			}
+		}
+		if told != len(calls) {
+			t.Errorf("%d events tell of %d ends", told, len(calls))
+		}
+		return err
+	})
+}
+
+// silent makes the node of the desk's calls one that is known, and another's journal of
+// what becomes of them.
+func (d *desk) silent() (n masking.Node, other *Journal) {
+	d.t.Helper()
+	n = masking.Node{ID: "n1", StartedAt: start, SeenAt: start.Add(34 * time.Second)}
+	d.update(func(ctx context.Context, tx store.Tx) error {
+		_, err := tx.JoinNode(ctx, n, masking.Node{})
+		return err
+	})
+	other = NewJournal(JournalOptions{Store: d.journal.store, Clock: d.journal.clock, Log: d.journal.log, Node: "n2", Seal: d.journal.box})
+	d.t.Cleanup(func() { _ = other.Close(context.Background()) })
+	return n, other
+}
+
+func TestATalkOfASilentNodeThatIsTakenOverIsTheOthersToKeepAndToEnd(t *testing.T) {
+	d := newDesk(t)
+	d.journal.box = newSeal(t, 1)
+	goesOn, hopeless, barred := d.answered("goes on"), d.answered("hopeless"), d.answered("barred")
+	d.flush()
+	d.now = start.Add(time.Minute)
+	n, other := d.silent()
+	taken, closed, err := other.TakeOver(t.Context(), n, 10, func(l Left) bool { return string(l.State) != "barred" })
+	if err != nil || closed != 1 || len(taken) != 2 || taken[0].Call.Node != "n2" || taken[0].Plan.Allocation.ID != goesOn.Allocation {
+		t.Fatalf("%d closed, taken %+v: %v", closed, taken, err)
+	}
+	if err := other.Settle(t.Context(), n, taken, map[masking.CallID][]byte{goesOn.ID: []byte("here")}); err != nil {
+		t.Fatal(err)
+	}
+	// The node was only slow: it keeps, and ends, what is not its own any more.
+	moved, err := d.journal.Moved(t.Context(), []masking.CallID{goesOn.ID, hopeless.ID, barred.ID})
+	slices.Sort(moved)
+	want := []masking.CallID{goesOn.ID, hopeless.ID}
+	if slices.Sort(want); err != nil || !slices.Equal(moved, want) {
+		t.Errorf("moved are %v: %v", moved, err)
+	}
+	d.journal.Keep(goesOn, func() ([]byte, error) { return []byte("there"), nil })
+	d.end(goesOn)
+	d.flush()
+	left, err := other.Left(t.Context())
+	if err != nil || len(left) != 1 || left[0].Call.ID != goesOn.ID || string(left[0].State) != "here" || !left[0].Call.EndedAt.IsZero() {
+		t.Errorf("left %+v: %v", left, err)
+	}
+	for id, cause := range map[masking.CallID]masking.Cause{hopeless.ID: masking.CauseNodeLost, barred.ID: masking.CauseNodeLost} {
+		d.view(func(ctx context.Context, tx store.Reader) error {
+			r, err := tx.Call(ctx, "acme", id)
+			if r.Cause != cause || r.TalkTime != 30*time.Second {
+				t.Errorf("%s, talked %v", r.Cause, r.TalkTime)
+			}
+			return err
+		})
+	}
+	ended := taken[0].Call
+	ended.EndedAt, ended.Cause, ended.TalkTime = d.now, masking.CauseCalleeHungUp, time.Minute
+	other.Note(masking.Ended, ended, time.UTC)
+	if err := other.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	d.view(func(ctx context.Context, tx store.Reader) error {
+		r, err := tx.Call(ctx, "acme", ended.ID)
+		events, err2 := tx.Events(ctx, store.EventFilter{Tenant: "acme", Limit: 100})
+		told := 0
+		for _, e := range events {
+			if e.Type == masking.EventCallCompleted {
+				told++
+			}
+		}
+		if err2 != nil || r.Cause != masking.CauseCalleeHungUp || told != 3 {
+			t.Errorf("%s; %d events tell of 3 ends: %v", r.Cause, told, err2)
+		}
+		return err
+	})
+}

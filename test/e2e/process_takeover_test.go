@@ -1,0 +1,127 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"tandem/internal/client"
+	"tandem/internal/testkit/postgres"
+)
+
+// nodes puts the site's server on a PostgreSQL, and gives a second site for another
+// node there, at an address of its own. What it has is made when the first runs.
+func (s *site) nodes() (second func() *site) {
+	s.t.Helper()
+	server := postgres.Start(s.t)
+	s.environ = append(s.environ, "TANDEM_DATABASE_URL="+server.URL(server.Database(s.t, "")))
+	return func() *site {
+		s.t.Helper()
+		other := *s
+		other.dir = s.t.TempDir()
+		other.environ = append(other.environ, "TANDEM_SIP_LISTEN=udp://127.0.0.2:0,tcp://127.0.0.2:0")
+		key, err := os.ReadFile(filepath.Join(s.dir, "master.key"))
+		s.must(err)
+		s.must(os.WriteFile(filepath.Join(other.dir, "master.key"), key, 0o600))
+		return &other
+	}
+}
+
+// talksGoOnAtAnotherNode kills a node with fifty calls that talk. Another one tells both
+// sides of each where it goes on; who does not agree is hung up. Each call has one
+// record and one terminal event.
+func talksGoOnAtAnotherNode(t *testing.T, s *site) {
+	const n = 50
+	second := s.nodes()
+	p := s.start()
+	other := second()
+	q := other.start()
+	c := s.connect(p)
+	c.known(q)
+	calls := c.talks(p, n)
+	s.wait("all answers to be written down", func() bool { return s.told("call.answered") == n })
+	s.heard(calls)
+	died := time.Now()
+	p.kill()
+	const underWay = 500 * time.Millisecond // what the dead node had sent has come by then
+	var after []time.Duration
+	other.wait("all sides to hear something again", func() bool { after = again(calls, died.Add(underWay)); return len(after) == 2*n })
+	other.heard(calls)
+	t.Logf("the sides heard each other again %v (the first), %v (half of them), %v (all) after their node had died", after[0]+underWay,
+		after[n]+underWay, after[2*n-1]+underWay)
+	other.hangUp(calls, func(i int) int { return i % 2 })
+	other.ended(map[string]int{"caller_hung_up": n / 2, "callee_hung_up": n / 2})
+	other.lasted(calls)
+	// The dead node comes back: nothing is left of its calls, and it carries new ones.
+	p = s.start()
+	if left := s.live(); left != 0 {
+		t.Errorf("%d calls are up when it is back", left)
+	}
+	if q.terminate(); q.over() != 0 {
+		t.Errorf("exit code %d", q.over())
+	}
+	if p.terminate(); p.over() != 0 {
+		t.Errorf("exit code %d", p.over())
+	}
+}
+
+// live is how many calls have no end.
+func (s *site) live() (n int) {
+	s.t.Helper()
+	for _, r := range s.calls() {
+		if r.Status != "ended" {
+			n++
+		}
+	}
+	return n
+}
+
+// talksThatMayNotMoveEnd kills a node whose trunk is one that knows it by its address:
+// nobody is sent a word from elsewhere, and the records are closed.
+func talksThatMayNotMoveEnd(t *testing.T, s *site) {
+	second := s.nodes()
+	p := s.start()
+	other := second()
+	other.start()
+	c := s.connect(p)
+	off := "off"
+	_, err := s.api.ChangeTrunk(s.ctx, "carrier", client.TrunkSettings{Takeover: &off})
+	s.must(err)
+	c.talks(p, 3)
+	s.wait("all answers to be written down", func() bool { return s.told("call.answered") == 3 })
+	p.kill()
+	other.wait("the end of all records", func() bool { return other.live() == 0 })
+	other.ended(map[string]int{"node_lost": 3})
+}
+
+// aPausedNodeLeavesItsTalksToWhoTookThem stops a node for so long that another one takes
+// its talks up, and lets it go on: it hangs nobody up, and writes no second end.
+func aPausedNodeLeavesItsTalksToWhoTookThem(t *testing.T, s *site) {
+	const n = 4
+	second := s.nodes()
+	p := s.start()
+	other := second()
+	other.start()
+	c := s.connect(p)
+	calls := c.talks(p, n)
+	s.wait("all answers to be written down", func() bool { return s.told("call.answered") == n })
+	paused := time.Now()
+	s.must(p.Process.Signal(syscall.SIGSTOP))
+	other.wait("all sides to hear something again", func() bool { return len(again(calls, paused.Add(time.Second))) == 2*n })
+	s.must(p.Process.Signal(syscall.SIGCONT))
+	s.wait("the paused node to see it", func() bool { return len(p.out.Lines("taken_by_others")) > 0 })
+	if got := p.out.Lines(`"taken_by_others":4`); len(got) == 0 {
+		t.Errorf("%s", p.out.Lines("taken_by_others"))
+	}
+	other.heard(calls)
+	other.hangUp(calls, func(i int) int { return i % 2 })
+	other.ended(map[string]int{"caller_hung_up": n / 2, "callee_hung_up": n / 2})
+	other.lasted(calls)
+	a, _ := c.talk(p, c.pair(n)) // it is a node like any other
+	s.must(a.Hangup(s.ctx))
+	if p.terminate(); len(p.out.Lines("panic")) > 0 {
+		t.Error("a fault")
+	}
+}
