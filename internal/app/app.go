@@ -29,6 +29,8 @@ import (
 	"tandem/internal/store/postgres"
 	"tandem/internal/store/sentry"
 	"tandem/internal/store/sqlite"
+	"tandem/internal/store/sqlstore"
+	"tandem/internal/transfer"
 	"tandem/internal/upkeep"
 	"tandem/internal/voice/b2bua"
 	"tandem/internal/voice/callflow"
@@ -213,25 +215,27 @@ func (a *App) openFolder(context.Context) error {
 }
 
 func (a *App) openStore(ctx context.Context) error {
-	s, err := openEngine(ctx, a.o.Config, a.log)
+	s, err := openEngine(ctx, a.o.Config, a.log, sqlstore.Opening{})
 	if err != nil {
 		return fmt.Errorf("database: %w", err)
 	}
+	if a.o.Config.SQLitePath() == "" {
+		s = sentry.New(sentry.Options{Store: s, Log: a.log})
+	}
 	a.store = s
 	a.onStop(func(context.Context) error { return s.Close() })
+	if err := transfer.Serves(ctx, s); err != nil {
+		return fmt.Errorf("database: %w", err)
+	}
 	return nil
 }
 
 // openEngine opens the engine that the settings name.
-func openEngine(ctx context.Context, c config.Config, log *slog.Logger) (store.Store, error) {
+func openEngine(ctx context.Context, c config.Config, log *slog.Logger, o sqlstore.Opening) (store.Store, error) {
 	if path := c.SQLitePath(); path != "" {
-		return sqlite.Open(ctx, sqlite.Options{Path: path, Log: log})
+		return sqlite.Open(ctx, sqlite.Options{Path: path, Log: log, Opening: o})
 	}
-	s, err := postgres.Open(ctx, postgres.Options{URL: c.PostgresURL().Reveal(), Log: log})
-	if err != nil {
-		return nil, err
-	}
-	return sentry.New(sentry.Options{Store: s, Log: log}), nil
+	return postgres.Open(ctx, postgres.Options{URL: c.PostgresURL().Reveal(), Log: log, Opening: o})
 }
 
 // openVoice starts the voice plane: records first, sockets last, so that the

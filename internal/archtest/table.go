@@ -57,6 +57,7 @@ func House() Rules {
 			"store/sqlite":    domain("store", "store/sqlstore"),
 			"store/postgres":  domain("store", "store/sqlstore"),
 			"store/sentry":    domain("store"),
+			"transfer":        domain("store"),
 			"blob":            nothing,
 			"seal":            nothing,
 			"backlog":         {"seal"},
@@ -94,7 +95,7 @@ func House() Rules {
 
 			"app":        {"*"},
 			"demo":       domain("app", "config", "voice/phone", "voice/wav", "client"),
-			"cli":        domain("app", "config", "obs", "voice/phone", "client", "demo"),
+			"cli":        domain("app", "config", "obs", "voice/phone", "client", "demo", "transfer"),
 			"cmd/tandem": {"cli"},
 
 			"archtest":         nothing,

@@ -94,7 +94,8 @@ func (p *program) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return misuse(cmd, err) })
 	root.AddGroup(&cobra.Group{ID: groupRun, Title: "Run:"}, &cobra.Group{ID: groupManage, Title: "Manage, over the HTTP API:"})
 	root.SetHelpCommandGroupID("")
-	root.AddCommand(p.serveCommand(), p.callCommand(), p.demoCommand(), p.healthCommand(), p.configCommand(), p.versionCommand())
+	root.AddCommand(p.serveCommand(), p.callCommand(), p.demoCommand(), p.healthCommand(), p.configCommand(), p.versionCommand(),
+		p.copyCommand(), p.backupCommand(), p.restoreCommand())
 	root.AddCommand(p.tenantCommand(), p.tokenCommand(), p.numberCommand(), p.trunkCommand(), p.allocationCommand(),
 		p.pinCommand(), p.webhookCommand(), p.callsCommand(), p.eventsCommand(), p.explainCommand(), p.nodesCommand(), p.settingsCommand(), p.blockedCommand(), p.auditCommand(), p.eraseCommand(), p.contextCommand())
 	root.InitDefaultHelpCmd()

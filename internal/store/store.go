@@ -61,6 +61,7 @@ type Reader interface {
 	RetentionReader
 	NodeReader
 	ShareReader
+	TransferReader
 }
 
 // Tx is what an Update sees and does.
@@ -83,6 +84,7 @@ type Tx interface {
 	NodeWriter
 	ShareWriter
 	RateWriter
+	TransferWriter
 	Replays
 }
 

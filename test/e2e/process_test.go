@@ -57,6 +57,8 @@ func TestTheProgramAsAProcess(t *testing.T) {
 		"an erasure outlives kills and leaves no byte":           erasureOutlivesKill,
 		"a full disk costs recordings and nothing else":          fullDiskCostsRecordings,
 		"a kill while the database is away loses no record":      killWithoutDatabaseLosesNothing,
+		"a backup has what was acknowledged before it":           backupHasWhatWasAcknowledged,
+		"a copy goes on after kills":                             copyOutlivesKills,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, newSite(t, binary)) })
 	}

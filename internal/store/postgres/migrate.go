@@ -17,15 +17,12 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// lockTable is where goose notes who migrates.
-const lockTable = "schema_lock"
-
 func newMigrator(db *sql.DB, log *slog.Logger) (*goose.Provider, error) {
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return nil, fmt.Errorf("postgres: migrations: %w", err)
 	}
-	locker, err := lock.NewPostgresTableLocker(lock.WithTableName(lockTable), lock.WithTableLogger(log))
+	locker, err := lock.NewPostgresTableLocker(lock.WithTableName(sqlstore.LockTable), lock.WithTableLogger(log))
 	if err != nil {
 		return nil, fmt.Errorf("postgres: migrations: %w", err)
 	}
@@ -37,14 +34,14 @@ func newMigrator(db *sql.DB, log *slog.Logger) (*goose.Provider, error) {
 	return p, nil
 }
 
-// migrateUp brings the schema up to this program's version. Of several nodes that
-// start together one does it and the others wait.
-func migrateUp(ctx context.Context, db *sql.DB, log *slog.Logger) error {
-	p, err := newMigrator(db, log)
+// migrate brings the schema to where it has to be. Of several nodes that start together
+// one does it and the others wait.
+func migrate(ctx context.Context, db *sql.DB, o Options) error {
+	p, err := newMigrator(db, o.Log)
 	if err != nil {
 		return err
 	}
-	if err := sqlstore.MigrateUp(ctx, p); err != nil {
+	if err := sqlstore.Prepare(ctx, p, db, o.Opening); err != nil {
 		return fmt.Errorf("postgres: %w", err)
 	}
 	return nil

@@ -39,6 +39,8 @@ type Options struct {
 	// Within bounds an Update from its first statement on; default 15 s. A server
 	// that does not answer must not hold its callers for ever.
 	Within time.Duration
+
+	sqlstore.Opening
 }
 
 func (o Options) filled() Options {
@@ -86,9 +88,9 @@ type Store struct {
 
 var _ store.Store = (*Store)(nil)
 
-// Open connects to the database and brings its schema up to date. It refuses one that
-// a newer version of the program has migrated, and one whose clock is not ours. ctx
-// bounds the opening only.
+// Open connects to the database, as o.Opening says: by default it brings its schema up to
+// date. It refuses one of a newer version of the program that this one cannot use, and
+// one whose clock is not ours. ctx bounds the opening only.
 func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	o = o.filled()
 	c, err := pgxpool.ParseConfig(o.URL)
@@ -139,7 +141,7 @@ func prepare(ctx context.Context, c *pgx.ConnConfig, o Options) error {
 		return fmt.Errorf("postgres: the clocks of this machine and of the database are %v apart: expiry is judged by the clock, so keep both with NTP",
 			max(ahead, behind).Round(100*time.Millisecond))
 	}
-	return migrateUp(ctx, db, o.Log)
+	return migrate(ctx, db, o)
 }
 
 // enter counts a transaction that begins, leave one that has ended.

@@ -29,13 +29,13 @@ func newMigrator(db *sql.DB, log *slog.Logger) (*goose.Provider, error) {
 	return p, nil
 }
 
-// migrateUp brings the schema up to this program's version.
-func migrateUp(ctx context.Context, db *sql.DB, log *slog.Logger) error {
-	p, err := newMigrator(db, log)
+// prepare brings the schema to where it has to be.
+func prepare(ctx context.Context, db *sql.DB, o Options) error {
+	p, err := newMigrator(db, o.Log)
 	if err != nil {
 		return err
 	}
-	if err := sqlstore.MigrateUp(ctx, p); err != nil {
+	if err := sqlstore.Prepare(ctx, p, db, o.Opening); err != nil {
 		return fmt.Errorf("sqlite: %w", err)
 	}
 	return nil

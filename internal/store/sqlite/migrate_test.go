@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"path/filepath"
@@ -112,23 +113,103 @@ func TestEveryMigrationGoesBothWaysAndHasNoTrigger(t *testing.T) {
 	}
 }
 
-func TestADatabaseOfANewerProgramIsRefused(t *testing.T) {
+// newer is what a later release would do to a schema: it adds to every table, or takes
+// something away and says so.
+func newer(t *testing.T, db *sql.DB, contracts bool) {
+	t.Helper()
+	tables, err := db.QueryContext(t.Context(), `SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name NOT IN ('schema_version', 'about')`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var texts []string
+	for tables.Next() {
+		var name string
+		if err := tables.Scan(&name); err != nil {
+			t.Fatal(err)
+		}
+		texts = append(texts, `ALTER TABLE `+name+` ADD COLUMN later TEXT NOT NULL DEFAULT 'x'`)
+	}
+	if err := errors.Join(tables.Err(), tables.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if contracts {
+		texts = append(texts, `INSERT INTO about (name, value) VALUES ('oldest_program', '999') ON CONFLICT (name) DO UPDATE SET value = excluded.value`)
+	}
+	texts = append(texts, `CREATE TABLE later (id TEXT NOT NULL PRIMARY KEY) STRICT`, `INSERT INTO `+sqlstore.VersionTable+` (version_id, is_applied) VALUES (999, 1)`)
+	for _, text := range texts {
+		if _, err := db.ExecContext(t.Context(), text); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// So a node of the release before starts, and works, beside those of the next one.
+func TestAllWorksOnASchemaThatANewerProgramHasAddedTo(t *testing.T) {
+	added := storetest.Template(func(path string) (io.Closer, error) {
+		if err := empty(path); err != nil {
+			return nil, err
+		}
+		db, _ := migrator(t, path)
+		newer(t, db, false)
+		return db, nil
+	})
+	storetest.Run(t, func(t *testing.T) store.Store {
+		o := Options{Path: filepath.Join(t.TempDir(), "tandem.db"), Synchronous: Normal}
+		if err := added(o.Path); err != nil {
+			t.Fatal(err)
+		}
+		return openTemp(t, o)
+	})
+}
+
+func TestADatabaseFromWhichANewerProgramHasTakenSomethingIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tandem.db")
-	s := openTemp(t, Options{Path: path})
-	if _, err := s.sessions[len(s.sessions)-1].conn.ExecContext(t.Context(),
-		`INSERT INTO `+sqlstore.VersionTable+` (version_id, is_applied) VALUES (999, 1)`); err != nil {
+	if err := empty(path); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Close(); err != nil {
+	db, _ := migrator(t, path)
+	newer(t, db, true)
+	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	again, err := Open(t.Context(), Options{Path: path})
+	for _, o := range []sqlstore.Opening{{}, {Purpose: sqlstore.ToRead}, {Purpose: sqlstore.ToFill, Schema: 22}} {
+		again, err := Open(t.Context(), Options{Path: path, Opening: o})
+		if err == nil {
+			_ = again.Close()
+			t.Fatal("opened")
+		}
+		if !strings.Contains(err.Error(), "999") {
+			t.Errorf("the error does not tell the version: %v", err)
+		}
+	}
+}
+
+func TestWhatIsReadIsNeitherMadeNorChanged(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tandem.db")
+	read := Options{Path: path, Opening: sqlstore.Opening{Purpose: sqlstore.ToRead}}
+	if _, err := Open(t.Context(), read); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file that is not there: %v", err)
+	}
+	db, m := migrator(t, path)
+	if _, err := m.UpTo(t.Context(), 21); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), read); err == nil || !strings.Contains(err.Error(), "migrate up") {
+		t.Errorf("a schema of long ago: %v", err)
+	}
+	if v, err := m.GetDBVersion(t.Context()); err != nil || v != 21 {
+		t.Errorf("version %d, %v", v, err)
+	}
+	if _, err := m.Up(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s := openTemp(t, read)
+	err := s.Update(t.Context(), func(ctx context.Context, tx store.Tx) error { return tx.SetFact(ctx, store.FactMasterKey, "x") })
 	if err == nil {
-		_ = again.Close()
-		t.Fatal("opened")
-	}
-	if !strings.Contains(err.Error(), "999") {
-		t.Errorf("the error does not tell the version: %v", err)
+		t.Error("written to")
 	}
 }
 

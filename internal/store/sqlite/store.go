@@ -49,6 +49,8 @@ type Options struct {
 	Readers     int          // connections for Views; default 4
 	Routers     int          // connections for Route alone; default 2
 	QueueSize   int          // Updates that may wait; default 1024
+
+	sqlstore.Opening
 }
 
 func (o Options) filled() (Options, error) {
@@ -100,14 +102,15 @@ type Store struct {
 
 var _ store.Store = (*Store)(nil)
 
-// Open opens the database, makes it if it is missing and brings its schema up
-// to date. It refuses a file that a newer version of the program has migrated.
+// Open opens the database, as o.Opening says: by default it makes it if it is missing
+// and brings its schema up to date. It refuses a file of a newer version of the program
+// that this one cannot use. One that is opened to be read can be no more than read.
 // ctx bounds the opening only.
 func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if o, err = o.filled(); err != nil {
 		return nil, err
 	}
-	if err := makeFile(o.Path); err != nil {
+	if err := findFile(o); err != nil {
 		return nil, fmt.Errorf("sqlite: %w", err)
 	}
 	s := &Store{log: o.Log, readers: newReaders(o.Readers), routers: newReaders(o.Routers),
@@ -117,10 +120,10 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 			_ = s.closeDatabases()
 		}
 	}()
-	if s.db, err = openDatabase(o, false); err != nil {
+	if s.db, err = openDatabase(o, o.Purpose == sqlstore.ToRead); err != nil {
 		return nil, err
 	}
-	if err := migrateUp(ctx, s.db, o.Log); err != nil {
+	if err := prepare(ctx, s.db, o); err != nil {
 		return nil, err
 	}
 	if s.readDB, err = openDatabase(o, true); err != nil {
@@ -149,10 +152,15 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	return s, nil
 }
 
-// makeFile makes a missing database file that only its owner may read, since
-// it holds people's numbers. SQLite gives the files beside it the same mode.
-func makeFile(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+// findFile makes a missing database file that only its owner may read, since it holds
+// people's numbers, unless it is to be read. SQLite gives the files beside it the same
+// mode.
+func findFile(o Options) error {
+	if o.Purpose == sqlstore.ToRead {
+		_, err := os.Stat(o.Path)
+		return err
+	}
+	f, err := os.OpenFile(o.Path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
 	}

@@ -133,6 +133,10 @@ func scans() map[string]string {
 		"FROM (VALUES (5), (6), (7), (8), (9)) k":      "the five lengths of PINs",
 		"SELECT COUNT(*) FROM (SELECT 1 FROM claim":    "as many as a limit lets through",
 		"k.caller <> '' AND k.tenant = ?":              "a page of calls from each side of a party",
+		"/* whole */":                                  "a database is copied whole, page by page of the primary key",
+		"FROM sqlite_schema m":                         "the schema",
+		"FROM sqlite_sequence WHERE name = 'event'":    "a table of one row",
+		"FROM pragma_foreign_key_check":                "a backup is looked through once",
 		"INSERT INTO":                                  "SCAN CONSTANT ROW of VALUES",
 	}
 }
@@ -143,6 +147,7 @@ func sorts() map[string]string {
 		"INDEXED BY allocation_open_expiry":    "the few that are over and wait for the sweeper; those ended come in order",
 		"g.held = 1 AND g.status <> 'deleted'": "a tenant's recordings under legal hold, which are few",
 		"k.caller <> '' AND k.tenant = ?":      "a page of calls from each side of a party",
+		"FROM sqlite_schema m":                 "the schema",
 		"GROUP BY n.sharing, n.region, n.type": "the kinds of a pool, each a row, counted when the tenant asks",
 	}
 }

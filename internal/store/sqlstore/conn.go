@@ -44,6 +44,13 @@ type Conn interface {
 	Try(ctx context.Context, fn func() error) error
 	// Zones are the store's time zones.
 	Zones() *Zones
+	// Shapes are all tables of the schema, by name.
+	Shapes(ctx context.Context) (map[string]*Shape, error)
+	// EventHead is the last cursor that was given, SetEventHead says which it was.
+	EventHead(ctx context.Context) (int64, error)
+	SetEventHead(ctx context.Context, cursor int64) error
+	// Sound looks for damage.
+	Sound(ctx context.Context) error
 }
 
 // The keys that a statement can break.

@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -15,17 +16,93 @@ import (
 // VersionTable is where goose notes what has been applied.
 const VersionTable = "schema_version"
 
-// MigrateUp brings a schema up to this program's version, and refuses one of a newer
-// program.
-func MigrateUp(ctx context.Context, p *goose.Provider) error {
-	have, want, err := p.GetVersions(ctx)
+// firstFacts is the first schema version that has facts of the database (table about).
+const firstFacts = 22
+
+// A Purpose is what a database is opened for.
+type Purpose int
+
+// The purposes.
+const (
+	// ToServe: it is made if it is missing, and brought up to this program's schema.
+	ToServe Purpose = iota
+	// ToRead: it is there, and stays as it is.
+	ToRead
+	// ToFill: it is made if it is missing, with the schema that Opening names.
+	ToFill
+)
+
+// An Opening says what a database is opened for. The zero value is to serve.
+type Opening struct {
+	Purpose Purpose
+	Schema  int64 // the version to fill; not beyond this program's
+}
+
+// Prepare brings a schema to where it has to be, or refuses it.
+func Prepare(ctx context.Context, p *goose.Provider, db *sql.DB, o Opening) error {
+	s, err := ReadSchema(ctx, p, db)
 	if err != nil {
-		return fmt.Errorf("schema version: %w", err)
+		return err
 	}
-	if have > want {
-		return fmt.Errorf("the database has schema version %d, this program knows %d: it is older than the data", have, want)
+	switch {
+	case o.Purpose == ToServe:
+		return s.up(ctx, p)
+	case s.Version > s.Known:
+		return s.tooNew()
+	case o.Purpose == ToRead && s.Version < firstFacts:
+		return fmt.Errorf("the database has schema version %d, which is older than what can be read: bring it up first (tandem migrate up)", s.Version)
+	case o.Purpose == ToRead:
+		return nil
+	case s.Version > o.Schema:
+		return fmt.Errorf("the database to fill has schema version %d, what is to be put in has %d: take an empty one", s.Version, o.Schema)
 	}
-	if have == want {
+	if _, err := p.UpTo(ctx, o.Schema); err != nil {
+		return fmt.Errorf("migrate up: %w", err)
+	}
+	return nil
+}
+
+// A Schema is which migrations a database has and which the program knows.
+type Schema struct {
+	Version int64 // 0 for an empty database
+	Known   int64 // the last that this program knows
+	// Oldest is the least that a program must know to use the database: the number of
+	// the last migration that has taken something away. 0 if none has.
+	Oldest  int64
+	Pending []string // files of migrations that are still to come
+}
+
+// ReadSchema changes nothing, but for goose's own table in an empty database.
+func ReadSchema(ctx context.Context, p *goose.Provider, db *sql.DB) (s Schema, err error) {
+	if s.Version, s.Known, err = p.GetVersions(ctx); err != nil {
+		return s, fmt.Errorf("schema version: %w", err)
+	}
+	for _, m := range p.ListSources() {
+		if m.Version > s.Version {
+			s.Pending = append(s.Pending, m.Path)
+		}
+	}
+	if s.Version < firstFacts {
+		return s, nil
+	}
+	err = db.QueryRowContext(ctx, `SELECT COALESCE(MAX(CAST(value AS BIGINT)), 0) FROM about WHERE name = '`+string(store.FactOldest)+`'`).Scan(&s.Oldest)
+	if err != nil {
+		return s, fmt.Errorf("schema version: %w", err)
+	}
+	return s, nil
+}
+
+func (s Schema) tooNew() error {
+	return fmt.Errorf("the database has schema version %d, this program knows %d: it is older than the data", s.Version, s.Known)
+}
+
+// up applies what is pending. A schema that a newer program has only added to is taken
+// as it is: so nodes of two releases work side by side while one follows the other.
+func (s Schema) up(ctx context.Context, p *goose.Provider) error {
+	switch {
+	case s.Version > s.Known && s.Oldest > s.Known:
+		return s.tooNew()
+	case s.Version >= s.Known:
 		return nil
 	}
 	if _, err := p.Up(ctx); err != nil {

@@ -50,6 +50,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Nodes", nodeTests()},
 		{"Shares", shareTests()},
 		{"Rates", rateTests()},
+		{"Transfers", transferTests()},
 		{"Model", modelTests()},
 	}
 	for _, g := range groups {

@@ -1,0 +1,179 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"tandem/internal/config"
+	"tandem/internal/store"
+	"tandem/internal/store/sqlite"
+	"tandem/internal/store/sqlstore"
+	"tandem/internal/transfer"
+)
+
+// TransferOptions say how databases are moved. Log is required.
+type TransferOptions struct {
+	Log      *slog.Logger
+	Replace  bool // remove what the target has
+	Progress func(transfer.Progress)
+}
+
+func (o TransferOptions) from(from, to store.Store) transfer.Options {
+	return transfer.Options{From: from, To: to, Clock: time.Now, Replace: o.Replace, Progress: o.Progress}
+}
+
+// Copy copies the database of one configuration into that of another, of whichever
+// engines; see [transfer.Copy].
+func Copy(ctx context.Context, from, to config.Config, o TransferOptions) (r transfer.Report, err error) {
+	if sameDatabase(from, to) {
+		return r, errors.New("source and target are the same database")
+	}
+	source, err := openEngine(ctx, from, o.Log, sqlstore.Opening{Purpose: sqlstore.ToRead})
+	if err != nil {
+		return r, fmt.Errorf("source: %w", err)
+	}
+	defer func() { err = errors.Join(err, source.Close()) }()
+	return o.into(ctx, source, to)
+}
+
+func sameDatabase(a, b config.Config) bool {
+	if path := a.SQLitePath(); path != "" {
+		one, err := os.Stat(path)
+		other, e := os.Stat(b.SQLitePath())
+		return err == nil && e == nil && os.SameFile(one, other)
+	}
+	return a.DatabaseURL == b.DatabaseURL
+}
+
+// into copies a database that is open into the one that the settings name, and leaves
+// that with this program's schema.
+func (o TransferOptions) into(ctx context.Context, source store.Store, to config.Config) (r transfer.Report, err error) {
+	version, err := schemaVersion(ctx, source)
+	if err != nil {
+		return r, fmt.Errorf("source: %w", err)
+	}
+	target, err := openEngine(ctx, to, o.Log, sqlstore.Opening{Purpose: sqlstore.ToFill, Schema: version})
+	if err != nil {
+		return r, fmt.Errorf("target: %w", err)
+	}
+	r, err = transfer.Copy(ctx, o.from(source, target))
+	if err = errors.Join(err, target.Close()); err != nil {
+		return r, err
+	}
+	// As a server opens it: what a source of an older program has is brought up.
+	if target, err = openEngine(ctx, to, o.Log, sqlstore.Opening{}); err != nil {
+		return r, fmt.Errorf("target: %w", err)
+	}
+	return r, errors.Join(transfer.Serves(ctx, target), target.Close())
+}
+
+func schemaVersion(ctx context.Context, s store.Store) (version int64, err error) {
+	err = s.View(ctx, func(ctx context.Context, tx store.Reader) (err error) {
+		version, err = tx.SchemaVersion(ctx)
+		return err
+	})
+	return version, err
+}
+
+// Backup writes the whole database of a server, which may be running, to a file that
+// is not there yet: of one moment, complete, and only there once it is. What it does not
+// have are the master key and the sound of recordings.
+func Backup(ctx context.Context, c config.Config, file string, o TransferOptions) (r transfer.Report, err error) {
+	if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) {
+		return r, fmt.Errorf("%s is there already: a backup overwrites nothing", file)
+	}
+	source, err := openEngine(ctx, c, o.Log, sqlstore.Opening{Purpose: sqlstore.ToRead})
+	if err != nil {
+		return r, fmt.Errorf("database: %w", err)
+	}
+	defer func() { err = errors.Join(err, source.Close()) }()
+	version, err := schemaVersion(ctx, source)
+	if err != nil {
+		return r, fmt.Errorf("database: %w", err)
+	}
+	partial := file + ".partial"
+	clean := func() error {
+		var errs []error
+		for _, end := range []string{"", "-wal", "-shm"} {
+			if err := os.Remove(partial + end); !errors.Is(err, fs.ErrNotExist) {
+				errs = append(errs, err)
+			}
+		}
+		return errors.Join(errs...)
+	}
+	if err := clean(); err != nil { // of a run that was killed
+		return r, err
+	}
+	if r, err = o.backup(ctx, source, version, partial); err != nil {
+		return r, errors.Join(err, clean())
+	}
+	if err := os.Rename(partial, file); err != nil {
+		return r, err
+	}
+	return r, syncFolder(filepath.Dir(file))
+}
+
+// backup writes a backup and reads it again.
+func (o TransferOptions) backup(ctx context.Context, source store.Store, version int64, path string) (r transfer.Report, err error) {
+	opening := sqlstore.Opening{Purpose: sqlstore.ToFill, Schema: version}
+	target, err := sqlite.Open(ctx, sqlite.Options{Path: path, Log: o.Log, Opening: opening})
+	if err != nil {
+		return r, fmt.Errorf("backup: %w", err)
+	}
+	options := o.from(source, target)
+	options.Backup = true
+	r, err = transfer.Copy(ctx, options)
+	if err = errors.Join(err, target.Close()); err != nil {
+		return r, err
+	}
+	if err := sqlite.Pack(ctx, path); err != nil {
+		return r, err
+	}
+	_, err = o.verified(ctx, path, func(store.Store) error { return nil })
+	return r, err
+}
+
+// verified calls use with a backup once it is found whole.
+func (o TransferOptions) verified(ctx context.Context, path string, use func(store.Store) error) (taken time.Time, err error) {
+	s, err := sqlite.Open(ctx, sqlite.Options{Path: path, Log: o.Log, Opening: sqlstore.Opening{Purpose: sqlstore.ToRead}})
+	if err != nil {
+		return taken, fmt.Errorf("backup: %w", err)
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	if taken, err = transfer.Verify(ctx, s); err != nil {
+		return taken, fmt.Errorf("backup: %w", err)
+	}
+	return taken, use(s)
+}
+
+// syncFolder makes sure that a file's new name outlives a power cut.
+func syncFolder(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// Restore puts a backup into the database of a server that is not running, once the
+// backup is found whole. It gives of which moment it is.
+func Restore(ctx context.Context, c config.Config, file string, o TransferOptions) (r transfer.Report, taken time.Time, err error) {
+	if c.SQLitePath() != "" {
+		lock, err := lockFolder(c.DataDir)
+		if err != nil {
+			return r, taken, err
+		}
+		defer func() { _ = lock.Close() }()
+	}
+	taken, err = o.verified(ctx, file, func(source store.Store) error {
+		r, err = o.into(ctx, source, c)
+		return err
+	})
+	return r, taken, err
+}
