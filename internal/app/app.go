@@ -227,7 +227,7 @@ func (a *App) openStore(ctx context.Context) error {
 	if err := transfer.Serves(ctx, s); err != nil {
 		return fmt.Errorf("database: %w", err)
 	}
-	return nil
+	return a.checkMasterKey(ctx)
 }
 
 // openEngine opens the engine that the settings name.

@@ -1,9 +1,11 @@
 package app
 
 import (
+	"context"
 	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -12,6 +14,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"tandem/internal/store"
 )
 
 // The data folder holds, besides the database:
@@ -97,6 +101,42 @@ func deriveKey(master, purpose string) ([]byte, error) {
 		return nil, errors.New("master.key must hold 64 hexadecimal digits")
 	}
 	return hkdf.Key(sha256.New, secret, nil, "tandem "+purpose, 32)
+}
+
+// checkMasterKey refuses a database whose nodes have another master key: nothing that is
+// sealed in it could be read, and what this node seals nobody else could read. The first
+// node to start leaves there which key it is: a key derived for that alone.
+func (a *App) checkMasterKey(ctx context.Context) error {
+	file := filepath.Join(a.o.Config.DataDir, masterFile)
+	var known string
+	err := a.store.View(ctx, func(ctx context.Context, tx store.Reader) (err error) {
+		known, err = tx.Fact(ctx, store.FactMasterKey)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("database: %w", err)
+	}
+	if _, err := os.Stat(file); known != "" && errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s is not there, and the database was used with one: copy it from another node, or from where it is kept beside the backups", file)
+	}
+	key, err := a.key("check of the master key")
+	if err != nil {
+		return err
+	}
+	ours := hex.EncodeToString(key)
+	if known == "" {
+		err = a.store.Update(ctx, func(ctx context.Context, tx store.Tx) (err error) {
+			known, err = tx.FirstFact(ctx, store.FactMasterKey, ours)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("database: %w", err)
+		}
+	}
+	if subtle.ConstantTimeCompare([]byte(known), []byte(ours)) != 1 {
+		return fmt.Errorf("%s is not the key that the database was used with: every node needs the same one, copied from another node", file)
+	}
+	return nil
 }
 
 func randomHex(n int) string {

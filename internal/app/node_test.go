@@ -57,6 +57,32 @@ func TestASecondProcessWithTheIdOfALivingNodeIsRefused(t *testing.T) {
 	}
 }
 
+func TestANodeWithAnotherMasterKeyOrNoneIsRefused(t *testing.T) {
+	dirs, database := cluster(t, 3)
+	first := start(t, options(t, dirs[0], database))
+	key := filepath.Join(dirs[1], masterFile)
+	if err := os.WriteFile(key, []byte(strings.Repeat("cd", 32)+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Start(t.Context(), options(t, dirs[1], database))
+	if err == nil || !strings.Contains(err.Error(), key+" is not the key") {
+		t.Errorf("another key: %v", err)
+	}
+	if err := os.Remove(key); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the first try leaves no key behind
+		_, err = Start(t.Context(), options(t, dirs[1], database))
+		if err == nil || !strings.Contains(err.Error(), key+" is not there") {
+			t.Errorf("no key: %v", err)
+		}
+	}
+	start(t, options(t, dirs[2], database))
+	if nodes := nodesOf(t, first); len(nodes) != 2 {
+		t.Errorf("nodes %+v", nodes)
+	}
+}
+
 func TestANodeThatStopsIsGoneAndStartsAgainAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	a, err := Start(t.Context(), options(t, dir))

@@ -95,7 +95,7 @@ func (p *program) root() *cobra.Command {
 	root.AddGroup(&cobra.Group{ID: groupRun, Title: "Run:"}, &cobra.Group{ID: groupManage, Title: "Manage, over the HTTP API:"})
 	root.SetHelpCommandGroupID("")
 	root.AddCommand(p.serveCommand(), p.callCommand(), p.demoCommand(), p.healthCommand(), p.configCommand(), p.versionCommand(),
-		p.copyCommand(), p.backupCommand(), p.restoreCommand())
+		p.migrateCommand(), p.copyCommand(), p.backupCommand(), p.restoreCommand())
 	root.AddCommand(p.tenantCommand(), p.tokenCommand(), p.numberCommand(), p.trunkCommand(), p.allocationCommand(),
 		p.pinCommand(), p.webhookCommand(), p.callsCommand(), p.eventsCommand(), p.explainCommand(), p.nodesCommand(), p.settingsCommand(), p.blockedCommand(), p.auditCommand(), p.eraseCommand(), p.contextCommand())
 	root.InitDefaultHelpCmd()

@@ -54,6 +54,9 @@ type TransferReader interface {
 type TransferWriter interface {
 	// SetFact writes what is known; "" forgets it.
 	SetFact(ctx context.Context, name Fact, value string) error
+	// FirstFact writes what is known unless something is, and gives what is known then:
+	// of several who do it at once all get the same.
+	FirstFact(ctx context.Context, name Fact, value string) (known string, err error)
 	// PutRows writes rows that are not there yet.
 	PutRows(ctx context.Context, t Table, rows []Row) error
 	// RemoveRows removes at most limit rows, and gives how many.

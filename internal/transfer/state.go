@@ -145,6 +145,11 @@ func fingerprint(ctx context.Context, tx store.Reader, c content) (string, error
 	return hex.EncodeToString(sum[:]), nil
 }
 
+// Idle refuses a database that a server is using.
+func Idle(ctx context.Context, s store.Store, now time.Time) error {
+	return s.View(ctx, func(ctx context.Context, tx store.Reader) error { return inUse(ctx, tx, now) })
+}
+
 // inUse refuses a database that a server is using.
 func inUse(ctx context.Context, tx store.Reader, now time.Time) error {
 	nodes, err := tx.Nodes(ctx)

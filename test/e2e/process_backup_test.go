@@ -111,6 +111,7 @@ func backupHasWhatWasAcknowledged(t *testing.T, s *site) {
 	if out, err := s.run("restore", file); err != nil || !strings.Contains(out, "the counts agree") {
 		t.Fatalf("restore: %v\n%s", err, out)
 	}
+	s.refuses("master.key is not there", "serve")
 	for _, name := range []string{"master.key", "admin.token"} {
 		raw, err := os.ReadFile(filepath.Join(old, name))
 		s.must(err)

@@ -4,10 +4,12 @@ import (
 	"context"
 	"database/sql"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 
+	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
 
@@ -45,4 +47,26 @@ func migrate(ctx context.Context, db *sql.DB, o Options) error {
 		return fmt.Errorf("postgres: %w", err)
 	}
 	return nil
+}
+
+// Migrate takes a step with the schema of a database that is there.
+func Migrate(ctx context.Context, o Options, step sqlstore.Step) (s sqlstore.Schema, err error) {
+	o = o.filled()
+	c, err := parse(o.URL)
+	if err != nil {
+		return s, err
+	}
+	db := stdlib.OpenDB(*c.ConnConfig)
+	defer func() { err = errors.Join(err, db.Close()) }()
+	if err := db.PingContext(ctx); err != nil {
+		return s, fmt.Errorf("postgres: connect: %w", plain(err))
+	}
+	p, err := newMigrator(db, o.Log)
+	if err != nil {
+		return s, err
+	}
+	if s, err = sqlstore.Migrate(ctx, p, db, step); err != nil {
+		return s, fmt.Errorf("postgres: %w", err)
+	}
+	return s, nil
 }

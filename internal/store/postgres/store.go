@@ -93,10 +93,9 @@ var _ store.Store = (*Store)(nil)
 // one whose clock is not ours. ctx bounds the opening only.
 func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	o = o.filled()
-	c, err := pgxpool.ParseConfig(o.URL)
+	c, err := parse(o.URL)
 	if err != nil {
-		// What is wrong is told without the URL, which may have a password in it.
-		return nil, errors.New("postgres: the database URL cannot be read: see postgresql.org/docs/current/libpq-connect.html")
+		return nil, err
 	}
 	if c.ConnConfig.ConnectTimeout == 0 {
 		c.ConnConfig.ConnectTimeout = connectWithin
@@ -118,6 +117,15 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 		return nil, plain(err)
 	}
 	return s, nil
+}
+
+// parse reads a URL. What is wrong is told without it: it may have a password in it.
+func parse(url string) (*pgxpool.Config, error) {
+	c, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, errors.New("postgres: the database URL cannot be read: see postgresql.org/docs/current/libpq-connect.html")
+	}
+	return c, nil
 }
 
 // prepare checks and migrates a database.

@@ -4,9 +4,11 @@ import (
 	"context"
 	"database/sql"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 
 	"github.com/pressly/goose/v3"
 
@@ -39,4 +41,27 @@ func prepare(ctx context.Context, db *sql.DB, o Options) error {
 		return fmt.Errorf("sqlite: %w", err)
 	}
 	return nil
+}
+
+// Migrate takes a step with the schema of a file that is there.
+func Migrate(ctx context.Context, o Options, step sqlstore.Step) (s sqlstore.Schema, err error) {
+	if o, err = o.filled(); err != nil {
+		return s, err
+	}
+	if _, err := os.Stat(o.Path); err != nil {
+		return s, fmt.Errorf("sqlite: %w", err)
+	}
+	db, err := openDatabase(o, false)
+	if err != nil {
+		return s, err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	p, err := newMigrator(db, o.Log)
+	if err != nil {
+		return s, err
+	}
+	if s, err = sqlstore.Migrate(ctx, p, db, step); err != nil {
+		return s, fmt.Errorf("sqlite: %w", err)
+	}
+	return s, nil
 }

@@ -92,6 +92,45 @@ func ReadSchema(ctx context.Context, p *goose.Provider, db *sql.DB) (s Schema, e
 	return s, nil
 }
 
+// A Step is what an operator has a migrator do with a schema.
+type Step func(ctx context.Context, s Schema, p *goose.Provider) error
+
+// Look does nothing.
+func Look(context.Context, Schema, *goose.Provider) error { return nil }
+
+// Up applies what is pending.
+func Up(ctx context.Context, s Schema, p *goose.Provider) error { return s.up(ctx, p) }
+
+// DownTo takes back all migrations behind a version, with what was written where they
+// had made room for it.
+func DownTo(version int64) Step {
+	return func(ctx context.Context, s Schema, p *goose.Provider) error {
+		first := p.ListSources()[0].Version
+		switch {
+		case s.Version > s.Known:
+			return s.tooNew()
+		case version < first || version >= s.Version:
+			return fmt.Errorf("the database has schema version %d: it can go down to %d at the least, not to %d", s.Version, first, version)
+		}
+		if _, err := p.DownTo(ctx, version); err != nil {
+			return fmt.Errorf("migrate down: %w", err)
+		}
+		return nil
+	}
+}
+
+// Migrate takes a step and tells what the schema is then.
+func Migrate(ctx context.Context, p *goose.Provider, db *sql.DB, step Step) (Schema, error) {
+	s, err := ReadSchema(ctx, p, db)
+	if err != nil {
+		return s, err
+	}
+	if err := step(ctx, s, p); err != nil {
+		return s, err
+	}
+	return ReadSchema(ctx, p, db)
+}
+
 func (s Schema) tooNew() error {
 	return fmt.Errorf("the database has schema version %d, this program knows %d: it is older than the data", s.Version, s.Known)
 }

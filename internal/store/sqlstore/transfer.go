@@ -77,6 +77,14 @@ func (t *Tx) SetFact(ctx context.Context, name store.Fact, value string) error {
 	return err
 }
 
+// FirstFact waits for whoever is writing the same.
+func (t *Tx) FirstFact(ctx context.Context, name store.Fact, value string) (known string, err error) {
+	if _, err := t.exec(ctx, `INSERT INTO about (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING`, string(name), value); err != nil {
+		return "", err
+	}
+	return t.Fact(ctx, name)
+}
+
 // SchemaVersion reads where goose is.
 func (r *Reader) SchemaVersion(ctx context.Context) (version int64, err error) {
 	return version, r.row(ctx, `SELECT MAX(version_id) FROM `+VersionTable, nil, &version)

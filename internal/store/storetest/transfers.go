@@ -2,7 +2,9 @@ package storetest
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"sync"
 	"testing"
 
 	"tandem/internal/masking"
@@ -12,6 +14,7 @@ import (
 func transferTests() []test {
 	return []test{
 		{"FactsAreReadAsWrittenLast", facts},
+		{"OfSeveralWhoTellAFactFirstAllGetTheSame", firstFact},
 		{"TablesComeBehindThoseTheyReferTo", tablesInOrder},
 		{"RowsAreReadPageByPageInTheOrderOfKeys", rowPages},
 		{"RowsPutIntoAnEmptyTableAreTheSame", rowsMoved},
@@ -83,6 +86,29 @@ func facts(b *bench) {
 	equal(b, fact(), "two")
 	set("")
 	equal(b, fact(), "")
+}
+
+func firstFact(b *bench) {
+	known := make([]string, 8)
+	var wg sync.WaitGroup
+	for i := range known {
+		wg.Go(func() {
+			err := b.Update(b.Context(), func(ctx context.Context, tx store.Tx) (err error) {
+				known[i], err = tx.FirstFact(ctx, store.FactMasterKey, fmt.Sprint("key ", i))
+				return err
+			})
+			if err != nil {
+				b.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	for _, k := range known {
+		if k != known[0] || k == "" {
+			b.Errorf("known: %q", known)
+		}
+	}
+	equal(b, get(b, func(ctx context.Context, tx store.Reader) (string, error) { return tx.Fact(ctx, store.FactMasterKey) }), known[0])
 }
 
 func tablesInOrder(b *bench) {

@@ -1,0 +1,60 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"tandem/internal/config"
+	"tandem/internal/store/postgres"
+	"tandem/internal/store/sqlite"
+	"tandem/internal/store/sqlstore"
+	"tandem/internal/transfer"
+)
+
+// Schema is which migrations the database of the settings has, and which are pending.
+func Schema(ctx context.Context, c config.Config) (sqlstore.Schema, error) {
+	return migrate(ctx, c, sqlstore.Look)
+}
+
+// MigrateUp applies what is pending, as the start of a server does. Servers of the
+// release before may go on meanwhile.
+func MigrateUp(ctx context.Context, c config.Config) (sqlstore.Schema, error) {
+	if c.SQLitePath() != "" { // which makes the file
+		s, err := openEngine(ctx, c, slog.New(slog.DiscardHandler), sqlstore.Opening{})
+		if err != nil {
+			return sqlstore.Schema{}, fmt.Errorf("database: %w", err)
+		}
+		if err := s.Close(); err != nil {
+			return sqlstore.Schema{}, err
+		}
+	}
+	return migrate(ctx, c, sqlstore.Up)
+}
+
+// MigrateDown takes back all migrations behind a version, and what was written where
+// they had made room for it. It refuses while a server uses the database.
+func MigrateDown(ctx context.Context, c config.Config, version int64) (_ sqlstore.Schema, err error) {
+	s, err := openEngine(ctx, c, slog.New(slog.DiscardHandler), sqlstore.Opening{Purpose: sqlstore.ToRead})
+	if err != nil {
+		return sqlstore.Schema{}, fmt.Errorf("database: %w", err)
+	}
+	if err := errors.Join(transfer.Idle(ctx, s, time.Now()), s.Close()); err != nil {
+		return sqlstore.Schema{}, fmt.Errorf("database: %w", err)
+	}
+	return migrate(ctx, c, sqlstore.DownTo(version))
+}
+
+func migrate(ctx context.Context, c config.Config, step sqlstore.Step) (s sqlstore.Schema, err error) {
+	if path := c.SQLitePath(); path != "" {
+		s, err = sqlite.Migrate(ctx, sqlite.Options{Path: path}, step)
+	} else {
+		s, err = postgres.Migrate(ctx, postgres.Options{URL: c.PostgresURL().Reveal()}, step)
+	}
+	if err != nil {
+		return s, fmt.Errorf("database: %w", err)
+	}
+	return s, nil
+}
