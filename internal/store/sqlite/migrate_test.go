@@ -172,7 +172,7 @@ func TestADatabaseFromWhichANewerProgramHasTakenSomethingIsRefused(t *testing.T)
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for _, o := range []sqlstore.Opening{{}, {Purpose: sqlstore.ToRead}, {Purpose: sqlstore.ToFill, Schema: 22}} {
+	for _, o := range []sqlstore.Opening{{}, {Purpose: sqlstore.ToRead}, {Purpose: sqlstore.ToFill, Schema: 23}} {
 		again, err := Open(t.Context(), Options{Path: path, Opening: o})
 		if err == nil {
 			_ = again.Close()
@@ -191,13 +191,13 @@ func TestWhatIsReadIsNeitherMadeNorChanged(t *testing.T) {
 		t.Errorf("a file that is not there: %v", err)
 	}
 	db, m := migrator(t, path)
-	if _, err := m.UpTo(t.Context(), 21); err != nil {
+	if _, err := m.UpTo(t.Context(), 22); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Open(t.Context(), read); err == nil || !strings.Contains(err.Error(), "migrate up") {
 		t.Errorf("a schema of long ago: %v", err)
 	}
-	if v, err := m.GetDBVersion(t.Context()); err != nil || v != 21 {
+	if v, err := m.GetDBVersion(t.Context()); err != nil || v != 22 {
 		t.Errorf("version %d, %v", v, err)
 	}
 	if _, err := m.Up(t.Context()); err != nil {

@@ -17,7 +17,7 @@ import (
 const VersionTable = "schema_version"
 
 // firstFacts is the first schema version that has facts of the database (table about).
-const firstFacts = 22
+const firstFacts = 23
 
 // A Purpose is what a database is opened for.
 type Purpose int

@@ -208,7 +208,7 @@ func eventHead(b *bench) {
 func wholeIsSound(b *bench) {
 	Fill(b, b, 3)
 	b.view(func(ctx context.Context, tx store.Reader) error {
-		if v, err := tx.SchemaVersion(ctx); err != nil || v < 22 {
+		if v, err := tx.SchemaVersion(ctx); err != nil || v < 23 {
 			b.Errorf("schema version %d, %v", v, err)
 		}
 		return tx.Sound(ctx)
