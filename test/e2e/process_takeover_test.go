@@ -9,6 +9,8 @@ import (
 
 	"tandem/internal/client"
 	"tandem/internal/testkit/postgres"
+	"tandem/internal/voice/phone"
+	"tandem/internal/voice/sdp"
 )
 
 // nodes puts the site's server on a PostgreSQL, and gives a second site for another
@@ -124,4 +126,34 @@ func aPausedNodeLeavesItsTalksToWhoTookThem(t *testing.T, s *site) {
 	if p.terminate(); len(p.out.Lines("panic")) > 0 {
 		t.Error("a fault")
 	}
+}
+
+// protectedTalksGoOnAtAnotherNode is the same with SRTP: no key stream is used twice, and
+// the sides are reached by requests of each other from then on.
+func protectedTalksGoOnAtAnotherNode(t *testing.T, s *site) {
+	second := s.nodes()
+	p := s.start()
+	other := second()
+	other.start()
+	c := s.connectBy(p, "required", sdp.Mandatory)
+	calls := c.talks(p, 3)
+	s.wait("all answers to be written down", func() bool { return s.told("call.answered") == len(calls) })
+	s.heard(calls)
+	died := time.Now()
+	p.kill()
+	other.wait("all sides to hear something again", func() bool { return len(again(calls, died.Add(time.Second))) == 2*len(calls) })
+	other.heard(calls)
+	other.must(calls[1].b.Hold(s.ctx))
+	other.must(calls[1].b.Resume(s.ctx))
+	other.heard(calls)
+	for _, k := range calls {
+		for _, side := range []*phone.Call{k.a, k.b} {
+			if got := side.Hearing().Streams; got != 2 || side.Protected() != sdp.GCM {
+				t.Errorf("a side is protected by %q and has heard %d streams of two nodes", side.Protected(), got)
+			}
+		}
+	}
+	other.keysOfTheirOwn(calls)
+	other.hangUp(calls, func(i int) int { return i % 2 })
+	other.ended(map[string]int{"caller_hung_up": 2, "callee_hung_up": 1})
 }

@@ -39,6 +39,7 @@ func TestTheProgramAsAProcess(t *testing.T) {
 		"calls that a kill has cut are closed once as node_lost": cutCallsAreClosedOnce,
 		"a hundred calls go on after a kill":                     hundredCallsGoOn,
 		"talks of a dead node go on at another":                  talksGoOnAtAnotherNode,
+		"talks by SRTP go on at another node":                    protectedTalksGoOnAtAnotherNode,
 		"talks that may not move end with their node":            talksThatMayNotMoveEnd,
 		"a paused node leaves its talks to who took them":        aPausedNodeLeavesItsTalksToWhoTookThem,
 		"calls by SRTP go on after a kill under fresh streams":   protectedCallsGoOn,
