@@ -14,10 +14,6 @@ import (
 	"tandem/internal/voice/callflow"
 )
 
-// longestOutage is how long a node may have been down so that its calls go on. Later
-// nobody is there any more, and what is at the phones' addresses is anybody's.
-const longestOutage = 10 * time.Minute
-
 // resume takes up the calls that talked when the last run was cut short, and closes
 // the records of all others. Nothing is sent before Verify; no socket is open yet.
 func (a *App) resume(ctx context.Context) error {
@@ -31,7 +27,7 @@ func (a *App) resume(ctx context.Context) error {
 	down := a.outage()
 	until := time.Now().Add(-down)
 	open := a.media.Resume
-	if down > longestOutage {
+	if down > callflow.LongestOutage {
 		open = nil
 	}
 	goOn := a.resumeCalls(left, b2bua.Resumed{Until: until}, open)

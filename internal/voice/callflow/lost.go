@@ -12,7 +12,8 @@ import (
 
 // TakeOver makes those of at most limit calls of a silent node that may go on calls of
 // this one, and ends the records of the others as CloseLost does with this node's own:
-// they have talked until the node was last heard of. More may be left if as many were
+// they have talked until the node was last heard of. None may go on that has not been
+// carried for LongestOutage, as in a database that was restored. More may be left if as many were
 // dealt with. Nothing is done if the node has given a sign of life since n was read.
 // may is asked within the transaction, perhaps more than once.
 //
@@ -37,7 +38,8 @@ func (j *Journal) TakeOver(ctx context.Context, n masking.Node, limit int, may f
 		if err != nil {
 			return err
 		}
-		left = slices.DeleteFunc(left, func(l Left) bool { return !may(l) })
+		tooLong := j.clock().Sub(n.SeenAt) > LongestOutage
+		left = slices.DeleteFunc(left, func(l Left) bool { return tooLong || !may(l) })
 		taken, closed, err = j.divide(ctx, tx, n, open, left)
 		return err
 	})

@@ -59,6 +59,19 @@ func TestTheCallsOfASilentNodeAreClosedOnceHoweverManyCloseThem(t *testing.T) {
 	})
 }
 
+func TestNoTalkGoesOnThatNobodyHasCarriedForLong(t *testing.T) {
+	d := newDesk(t)
+	d.journal.box = newSeal(t, 1)
+	d.answered("of a database that was restored")
+	d.flush()
+	n, other := d.silent()
+	d.now = n.SeenAt.Add(LongestOutage + time.Millisecond)
+	taken, closed, err := other.TakeOver(t.Context(), n, 10, func(Left) bool { return true })
+	if err != nil || closed != 1 || len(taken) != 0 {
+		t.Errorf("%d closed, %d taken: %v", closed, len(taken), err)
+	}
+}
+
 // silent makes the node of the desk's calls one that is known, and another's journal of
 // what becomes of them.
 func (d *desk) silent() (n masking.Node, other *Journal) {

@@ -12,6 +12,10 @@ import (
 // This file is what outlives the process: the state of calls that talk, and what
 // becomes of them at the next start.
 
+// LongestOutage is how long a node may have been down so that its calls go on. Later
+// nobody is there any more, and what is at the phones' addresses is anybody's.
+const LongestOutage = 10 * time.Minute
+
 // Keep keeps what it takes to take a call up again that talks, in place of what
 // was kept, without waiting: one state of a call waits at a time, the newest.
 // encode gives it, in the writer's goroutine, if it is written at all. It is sealed:
