@@ -1667,7 +1667,7 @@ export interface components {
              *     ]
              */
             addresses: string[];
-            /** @description it gave a sign of life within the last nine seconds, and has not stopped */
+            /** @description it gave a sign of life within the last four seconds, and has not stopped */
             alive: boolean;
             /**
              * Format: int64

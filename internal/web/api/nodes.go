@@ -12,7 +12,7 @@ import (
 // Node is a server as the operator sees it.
 type Node struct {
 	ID        string   `json:"node_id" doc:"as node in records of calls"`
-	Alive     bool     `json:"alive" doc:"it gave a sign of life within the last nine seconds, and has not stopped"`
+	Alive     bool     `json:"alive" doc:"it gave a sign of life within the last four seconds, and has not stopped"`
 	StartedAt string   `json:"started_at" format:"date-time"`
 	SeenAt    string   `json:"seen_at" format:"date-time" doc:"its last sign of life, by its own clock"`
 	GoneAt    string   `json:"gone_at,omitempty" format:"date-time" doc:"since when it is not there: it has stopped, or others have found it silent and closed its calls"`
