@@ -21,14 +21,16 @@ type texts struct{ byText sync.Map } // string → string
 
 var hint = regexp.MustCompile(` INDEXED BY \w+`)
 
-// spell numbers the places for values and leaves out what is for SQLite's planner. No
+// spell numbers the places for values, leaves out what is for SQLite's planner, and says
+// which rows are passed over because somebody else removes them. No
 // statement has a question mark that is not a place.
 func (t *texts) spell(text string) string {
 	if v, ok := t.byText.Load(text); ok {
 		return v.(string)
 	}
+	ours := strings.ReplaceAll(hint.ReplaceAllString(text, ""), "/* FOR UPDATE SKIP LOCKED */", "FOR UPDATE SKIP LOCKED")
 	var b strings.Builder
-	for i, part := range strings.Split(hint.ReplaceAllString(text, ""), "?") {
+	for i, part := range strings.Split(ours, "?") {
 		if i > 0 {
 			b.WriteString("$" + strconv.Itoa(i))
 		}

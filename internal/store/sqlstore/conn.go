@@ -5,7 +5,8 @@
 // write at the same time.
 //
 // A place for a value is written "?". A hint INDEXED BY is for SQLite; other engines
-// leave it out. A condition on which an index depends is written out, never bound.
+// leave it out. What is for engines with several writers alone is a comment (passLocked).
+// A condition on which an index depends is written out, never bound.
 package sqlstore
 
 import (

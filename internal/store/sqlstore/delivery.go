@@ -78,8 +78,8 @@ func (t *Tx) FinishAttempt(ctx context.Context, d masking.Delivery) (changed boo
 
 // ForgetDeliveries removes what has been known long enough.
 func (t *Tx) ForgetDeliveries(ctx context.Context, s masking.DeliveryStatus, before time.Time, limit int) (int, error) {
-	n, err := t.exec(ctx, `DELETE FROM delivery WHERE (webhook, event) IN (SELECT webhook, event FROM delivery
-		WHERE status = ? AND finished_at <> 0 AND finished_at < ? ORDER BY finished_at LIMIT ?)`, s, millis(before), limit)
+	n, err := t.exec(ctx, forget(`delivery`, `webhook, event`, `SELECT webhook, event FROM delivery
+		WHERE status = ? AND finished_at <> 0 AND finished_at < ? ORDER BY finished_at LIMIT ?`), s, millis(before), limit)
 	return int(n), err
 }
 

@@ -111,7 +111,7 @@ func (t *Tx) CountPace(ctx context.Context, p masking.Pace, window time.Duration
 
 // ForgetPaces removes counts of old windows.
 func (t *Tx) ForgetPaces(ctx context.Context, before time.Time, limit int) (int, error) {
-	n, err := t.exec(ctx, `DELETE FROM pace WHERE (tenant, scope, subject) IN
-		(SELECT tenant, scope, subject FROM pace WHERE since < ? ORDER BY since LIMIT ?)`, millis(before), most(limit))
+	n, err := t.exec(ctx, forget(`pace`, `tenant, scope, subject`,
+		`SELECT tenant, scope, subject FROM pace WHERE since < ? ORDER BY since LIMIT ?`), millis(before), most(limit))
 	return int(n), err
 }

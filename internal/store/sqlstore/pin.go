@@ -114,7 +114,7 @@ func (t *Tx) ForgetWrong(ctx context.Context, a masking.Allocation, caller e164.
 
 // ForgetTries removes old counts, the oldest first.
 func (t *Tx) ForgetTries(ctx context.Context, before time.Time, limit int) (int, error) {
-	n, err := t.exec(ctx, `DELETE FROM pin_try WHERE (virtual_number, allocation, caller) IN
-		(SELECT virtual_number, allocation, caller FROM pin_try WHERE last_at < ? ORDER BY last_at LIMIT ?)`, millis(before), most(limit))
+	n, err := t.exec(ctx, forget(`pin_try`, `virtual_number, allocation, caller`,
+		`SELECT virtual_number, allocation, caller FROM pin_try WHERE last_at < ? ORDER BY last_at LIMIT ?`), millis(before), most(limit))
 	return int(n), err
 }

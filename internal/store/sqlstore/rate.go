@@ -38,6 +38,6 @@ func (t *Tx) TakeRate(ctx context.Context, key string, r store.Rate, n int, now 
 
 // ForgetRates removes keys that are full.
 func (t *Tx) ForgetRates(ctx context.Context, before time.Time, limit int) (int, error) {
-	n, err := t.exec(ctx, `DELETE FROM rate WHERE name IN (SELECT name FROM rate WHERE full_at < ? ORDER BY full_at LIMIT ?)`, before.UnixNano(), most(limit))
+	n, err := t.exec(ctx, forget(`rate`, `name`, `SELECT name FROM rate WHERE full_at < ? ORDER BY full_at LIMIT ?`), before.UnixNano(), most(limit))
 	return int(n), err
 }

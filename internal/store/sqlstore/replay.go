@@ -42,7 +42,7 @@ func (t *Tx) KeepReplay(ctx context.Context, r store.Replay) error {
 
 // ForgetReplays removes old answers, the oldest first.
 func (t *Tx) ForgetReplays(ctx context.Context, before time.Time, limit int) (int, error) {
-	n, err := t.exec(ctx, `DELETE FROM replay WHERE (tenant, key) IN
-		(SELECT tenant, key FROM replay WHERE created_at < ? ORDER BY created_at LIMIT ?)`, millis(before), most(limit))
+	n, err := t.exec(ctx, forget(`replay`, `tenant, key`,
+		`SELECT tenant, key FROM replay WHERE created_at < ? ORDER BY created_at LIMIT ?`), millis(before), most(limit))
 	return int(n), err
 }

@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"tandem/internal/masking"
@@ -24,6 +25,25 @@ const (
 		AND NOT EXISTS (SELECT 1 FROM call k WHERE k.tenant = a.tenant AND k.allocation = a.id)
 		ORDER BY a.ended_at, a.id LIMIT ?`
 )
+
+// passLocked ends a query of rows that are about to be removed: those that another node
+// is removing are left to it, so that several do it at once and none waits. An engine
+// with one writer takes it for a comment.
+const passLocked = ` /* FOR UPDATE SKIP LOCKED */`
+
+// forget is a statement that removes the rows that a query with a limit gives, by their
+// key. The query is one of its own (WITH), since it must be run once.
+func forget(table, key, old string) string {
+	return `WITH old AS (` + old + passLocked + `) DELETE FROM ` + table + ` WHERE (` + key + `) IN (SELECT ` + key + ` FROM old)`
+}
+
+func anys[T any](list []T) []any {
+	out := make([]any, len(list))
+	for i, v := range list {
+		out[i] = v
+	}
+	return out
+}
 
 // AnyOutlived looks for the first of each.
 func (r *Reader) AnyOutlived(ctx context.Context, tenant masking.TenantID, before time.Time) (found bool, err error) {
@@ -49,18 +69,12 @@ func scanOne[T any](_ *Reader, row Scanner) (one T, err error) { return one, row
 
 // ForgetCalls removes calls with what is known of their recordings.
 func (t *Tx) ForgetCalls(ctx context.Context, tenant masking.TenantID, before time.Time, limit int) (int, error) {
-	old, err := list(ctx, &t.Reader, `SELECT k.id`+oldCalls, []any{tenant, millis(before), limit}, scanOne[masking.CallID])
-	if err != nil {
+	gone, err := list(ctx, &t.Reader, forget(`call`, `id`, `SELECT k.id`+oldCalls)+` RETURNING id`, []any{tenant, millis(before), limit}, scanOne[string])
+	if err != nil || len(gone) == 0 {
 		return 0, err
 	}
-	for _, id := range old {
-		for _, text := range []string{`DELETE FROM recording WHERE call = ?`, `DELETE FROM call WHERE id = ?`} {
-			if _, err := t.exec(ctx, text, id); err != nil {
-				return 0, err
-			}
-		}
-	}
-	return len(old), nil
+	_, err = t.exec(ctx, `DELETE FROM recording WHERE call IN (`+marks(len(gone))+`)`, anys(gone)...)
+	return len(gone), err
 }
 
 // ForgetEvents removes events and their deliveries, and writes how far.
@@ -68,50 +82,47 @@ func (t *Tx) ForgetEvents(ctx context.Context, tenant masking.TenantID, before t
 	if err := t.c.Ordered(ctx); err != nil {
 		return 0, err
 	}
-	old, err := list(ctx, &t.Reader, `SELECT e.cursor`+oldEvents, []any{tenant, millis(before), limit}, scanOne[int64])
-	if err != nil || len(old) == 0 {
+	gone, err := list(ctx, &t.Reader, forget(`event`, `cursor`, `SELECT e.cursor`+oldEvents)+` RETURNING cursor`, []any{tenant, millis(before), limit}, scanOne[int64])
+	if err != nil || len(gone) == 0 {
 		return 0, err
 	}
-	hooks, err := t.Webhooks(ctx, tenant)
-	if err != nil {
+	if err := t.forgetDeliveries(ctx, tenant, gone); err != nil {
 		return 0, err
 	}
-	gone := int64(0)
-	for _, cursor := range old {
-		for _, w := range hooks {
-			if err := t.forgetDelivery(ctx, w.ID, cursor); err != nil {
-				return 0, err
-			}
-		}
-		if _, err := t.exec(ctx, `DELETE FROM event WHERE cursor = ?`, cursor); err != nil {
-			return 0, err
-		}
-		gone = max(gone, cursor)
-	}
-	_, err = t.exec(ctx, `UPDATE tenant SET events_gone = ? WHERE id = ? AND events_gone < ?`, gone, tenant, gone)
-	return len(old), err
+	last := slices.Max(gone)
+	_, err = t.exec(ctx, `UPDATE tenant SET events_gone = ? WHERE id = ? AND events_gone < ?`, last, tenant, last)
+	return len(gone), err
 }
 
-// forgetDelivery removes a delivery. One that waited for its endpoint to be switched
-// on again lets the next of its chain go.
-func (t *Tx) forgetDelivery(ctx context.Context, id masking.WebhookID, cursor int64) error {
-	var (
-		chain  string
-		status masking.DeliveryStatus
-	)
-	err := absent(t.row(ctx, `DELETE FROM delivery WHERE webhook = ? AND event = ? RETURNING chain, status`, []any{id, cursor}, &chain, &status))
-	switch {
-	case masking.KindOf(err) == masking.NotFound:
-		return nil
-	case err == nil && status == masking.DeliveryPending:
-		return t.lead(ctx, id, chain)
+// chain is what an endpoint gets one after the other.
+type chain struct {
+	webhook masking.WebhookID
+	name    string
+}
+
+// forgetDeliveries removes the deliveries of a tenant's events. One that waited for its
+// endpoint to be switched on again lets the next of its chain go.
+func (t *Tx) forgetDeliveries(ctx context.Context, tenant masking.TenantID, events []int64) error {
+	var waited []chain
+	_, err := list(ctx, &t.Reader, `DELETE FROM delivery WHERE webhook IN (SELECT id FROM webhook WHERE tenant = ?) AND event IN (`+marks(len(events))+`)
+		RETURNING webhook, chain, status`, append([]any{tenant}, anys(events)...), func(_ *Reader, row Scanner) (c chain, err error) {
+		var status masking.DeliveryStatus
+		if err = row.Scan(&c.webhook, &c.name, &status); err == nil && status == masking.DeliveryPending {
+			waited = append(waited, c)
+		}
+		return c, err
+	})
+	for _, c := range waited {
+		if err == nil {
+			err = t.lead(ctx, c.webhook, c.name)
+		}
 	}
 	return err
 }
 
 // ForgetAllocations removes allocations and what refers to them.
 func (t *Tx) ForgetAllocations(ctx context.Context, tenant masking.TenantID, before time.Time, limit int) (int, error) {
-	old, err := list(ctx, &t.Reader, `SELECT a.id`+oldAllocations, []any{tenant, millis(before), limit}, scanOne[masking.AllocationID])
+	old, err := list(ctx, &t.Reader, `SELECT a.id`+oldAllocations+passLocked, []any{tenant, millis(before), limit}, scanOne[masking.AllocationID])
 	if err != nil {
 		return 0, err
 	}
