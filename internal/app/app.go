@@ -102,6 +102,7 @@ type App struct {
 	missed   bool             // the others had heard nothing of this node, and what that means is not known yet; owned by beat
 	keeper   *upkeep.Keeper
 	quota    *quota.Quota // bounds of calls that nodes share
+	sleepers sleepers
 
 	deliverer *webhook.Deliverer
 	metrics   *metrics
@@ -114,7 +115,7 @@ func Start(ctx context.Context, o Options) (_ *App, err error) {
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}
-	a := &App{o: o, log: o.Log, leaving: make(chan struct{})}
+	a := &App{o: o, log: o.Log, leaving: make(chan struct{}), sleepers: newSleepers()}
 	a.leave = sync.OnceFunc(func() { close(a.leaving) })
 	defer func() {
 		if err != nil {
@@ -215,7 +216,7 @@ func (a *App) openFolder(context.Context) error {
 }
 
 func (a *App) openStore(ctx context.Context) error {
-	s, err := openEngine(ctx, a.o.Config, a.log, sqlstore.Opening{})
+	s, err := openEngine(ctx, a.o.Config, a.log, sqlstore.Opening{Wake: a.sleepers.wake})
 	if err != nil {
 		return fmt.Errorf("database: %w", err)
 	}
@@ -234,6 +235,9 @@ func (a *App) openStore(ctx context.Context) error {
 func openEngine(ctx context.Context, c config.Config, log *slog.Logger, o sqlstore.Opening) (store.Store, error) {
 	if path := c.SQLitePath(); path != "" {
 		return sqlite.Open(ctx, sqlite.Options{Path: path, Log: log, Opening: o})
+	}
+	if !c.DatabaseNotify {
+		o.Wake = nil
 	}
 	return postgres.Open(ctx, postgres.Options{URL: c.PostgresURL().Reveal(), Log: log, Opening: o})
 }
@@ -376,7 +380,7 @@ func (a *App) openControl(context.Context) error {
 	}
 	a.plane, err = control.New(control.Options{Store: a.store, Clock: a.o.Clock, Random: rand.Reader, Calls: a.exchange, Log: a.log, TokenKey: key,
 		Languages: a.library.Languages(), StrangerSecret: a.strangerSecret, Announcements: announcements{a.library}, Sounds: a.sounds,
-		Ladders: a.ladders, TrunkSecrets: a.trunks, WebhookSecrets: a.hooks, Sender: a.deliverer, Routing: routing{a.director, a.agent}})
+		Ladders: a.ladders, TrunkSecrets: a.trunks, WebhookSecrets: a.hooks, Sender: a.deliverer, Routing: routing{a.director, a.agent}, Wake: a.sleepers.followers})
 	return err
 }
 
@@ -431,7 +435,7 @@ func (a *App) openUpkeep(ctx context.Context) error {
 		return fmt.Errorf("node: %w", err)
 	}
 	a.keeper = upkeep.Start(a.log, append(a.deliveryJobs(),
-		upkeep.Job{Name: "trunks", Every: time.Second, Batch: 1, Run: func(ctx context.Context, _ int) (int, error) {
+		upkeep.Job{Name: "trunks", Every: time.Second, Batch: 1, Wake: a.sleepers.trunks, Run: func(ctx context.Context, _ int) (int, error) {
 			return 0, a.ReloadTrunks(ctx)
 		}},
 		upkeep.Job{Name: "certificates", Every: rereadCertificates, Batch: 1, Run: func(context.Context, int) (int, error) {
@@ -442,7 +446,7 @@ func (a *App) openUpkeep(ctx context.Context) error {
 		upkeep.Job{Name: "silent nodes", Every: lookEvery, Batch: lostAtOnce, Run: a.mindLost},
 		upkeep.Job{Name: "nodes of long ago", Every: time.Minute, Batch: 100, Run: a.forgetNodes},
 		upkeep.Job{Name: "expired allocations", Every: time.Second, Batch: 200, Run: a.plane.Allocations.Sweep},
-		upkeep.Job{Name: "announcements", Every: time.Second, Batch: 1, Run: func(ctx context.Context, _ int) (int, error) {
+		upkeep.Job{Name: "announcements", Every: time.Second, Batch: 1, Wake: a.sleepers.announcements, Run: func(ctx context.Context, _ int) (int, error) {
 			return 0, a.own.reload(ctx)
 		}},
 		upkeep.Job{Name: "old recordings", Every: time.Minute, Batch: sweptAtOnce, Run: a.plane.Recordings.Sweep},

@@ -100,8 +100,16 @@ func (s *site) becomes(what string, holds func() bool) {
 }
 
 func TestWhatIsChangedAtOneNodeIsInForceAtTheOther(t *testing.T) {
-	t.Parallel() // it waits for what is polled
-	apps := startAll(t, 2)
+	for _, notify := range []string{"true", "false"} {
+		t.Run("notify "+notify, func(t *testing.T) {
+			t.Parallel() // it waits for what is polled
+			changesAreInForce(t, startAll(t, 2, "TANDEM_DATABASE_NOTIFY="+notify))
+		})
+	}
+}
+
+func changesAreInForce(t *testing.T, apps []*App) {
+	t.Helper()
 	for _, a := range apps {
 		t.Cleanup(func() { stop(t, a) })
 	}

@@ -17,11 +17,11 @@ import (
 )
 
 // startAll starts nodes on one database.
-func startAll(t *testing.T, n int) (apps []*App) {
+func startAll(t *testing.T, n int, more ...string) (apps []*App) {
 	t.Helper()
 	dirs, database := cluster(t, n)
 	for _, dir := range dirs {
-		a, err := Start(t.Context(), options(t, dir, database))
+		a, err := Start(t.Context(), options(t, dir, append(more, database)...))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -25,7 +25,7 @@ func (a *App) openWebhooks(context.Context) (err error) {
 	}
 	a.deliverer = webhook.StartDeliverer(webhook.DelivererOptions{Store: a.store, Clock: a.o.Clock, Log: a.log, Owner: a.node,
 		Open:         func(of masking.WebhookID, sealed []byte) (string, error) { return a.hooks.open(string(of), sealed) },
-		AllowPrivate: a.o.Config.WebhookAllowPrivate, Attempted: a.metrics.attempted, Waits: a.o.WebhookWaits})
+		AllowPrivate: a.o.Config.WebhookAllowPrivate, Attempted: a.metrics.attempted, Waits: a.o.WebhookWaits, Wake: a.sleepers.deliverer})
 	a.onStop(func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, webhookGrace)
 		defer cancel()

@@ -24,6 +24,7 @@ type Config struct {
 	DataDir             string            // folder of the database, recordings and keys
 	DatabaseURL         string            // "sqlite:PATH", PATH never empty after Load; or "postgres://…" without a password
 	DatabasePassword    Secret            // for PostgreSQL; see PostgresURL
+	DatabaseNotify      bool              // nodes on PostgreSQL wake each other
 	passwordOfURL       Secret            // that database_url had
 	BlobURL             string            // "file:PATH", PATH empty for the data folder; or "s3://…"
 	HTTPListen          string            // host:port of the API; port 0 takes a free one

@@ -49,6 +49,7 @@ func values(tokenFile string) map[string]*rapid.Generator[string] {
 		"webhook_allow_private":  rapid.Just("true"),
 		"hep_target":             hostPort,
 		"hep_capture_id":         rapid.Map(rapid.IntRange(0, 2000), strconv.Itoa),
+		"database_notify":        rapid.Just("false"),
 		"database_password":      rapid.StringMatching(`[!-~]{1,64}`),
 		"database_password_file": rapid.Just(tokenFile),
 		"hep_password":           rapid.StringMatching(`[!-~]{1,64}`),

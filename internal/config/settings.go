@@ -132,6 +132,12 @@ func storage() []setting {
 			get: func(c Config) string { return c.DatabasePassword.String() },
 		},
 		{
+			Field: Field{Key: "database_notify", Default: "true",
+				Doc: "Whether nodes on PostgreSQL tell each other by NOTIFY that there is something new to look at; without it they find out at their next look, within a second. Off behind a pooler that shares connections between transactions, or on a database that has no LISTEN."},
+			set: func(c *Config, v string) (err error) { c.DatabaseNotify, err = parseBool(v); return err },
+			get: func(c Config) string { return strconv.FormatBool(c.DatabaseNotify) },
+		},
+		{
 			Field: Field{Key: "blob_url", Default: blobScheme,
 				Doc: "Where recordings are kept: `file:PATH`, without a path `recordings` in the data folder; or `s3://BUCKET/PREFIX?endpoint=https://HOST:PORT&region=REGION`, " +
 					"with the credentials in the environment as `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`. Prefix and region may be left out. A recording waits in `spool` in the data folder until it is there."},

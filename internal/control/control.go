@@ -87,6 +87,9 @@ type Options struct {
 	Routing        Routing       // nil: nothing can be explained
 	WebhookSecrets Secrets       // what signs for endpoints
 	Sender         Sender        // nil: nothing is sent to endpoints
+	// Wake says that there may be new events, before the next look at the store; nil:
+	// nobody says so.
+	Wake <-chan struct{}
 }
 
 // Plane is the control plane, by subject. Its parts may be used by any goroutine.
@@ -133,7 +136,7 @@ func New(o Options) (*Plane, error) {
 		Tokens:      &Tokens{c, o.TokenKey},
 		Numbers:     &Numbers{c},
 		Trunks:      &Trunks{c, o.TrunkSecrets},
-		Records:     &Records{c, o.Ladders, newWatch(o.Store, o.Log)},
+		Records:     &Records{c, o.Ladders, newWatch(o.Store, o.Log, o.Wake)},
 		Recordings:  &Recordings{c, o.Sounds},
 		Prompts:     &Prompts{c, o.Announcements},
 		Routes:      &Routes{c, o.Routing},

@@ -22,6 +22,7 @@ const (
 type watch struct {
 	store store.Store
 	log   *slog.Logger
+	wake  <-chan struct{} // there may be new events; nil: nobody says so
 
 	mu        sync.Mutex
 	followers int
@@ -30,8 +31,8 @@ type watch struct {
 	done      chan struct{} // closed when the one that stop ends has ended
 }
 
-func newWatch(s store.Store, log *slog.Logger) *watch {
-	return &watch{store: s, log: log, news: map[masking.TenantID]chan struct{}{}}
+func newWatch(s store.Store, log *slog.Logger, wake <-chan struct{}) *watch {
+	return &watch{store: s, log: log, wake: wake, news: map[masking.TenantID]chan struct{}{}}
 }
 
 // join makes somebody a follower until he leaves.
@@ -102,6 +103,7 @@ func (w *watch) run(ctx context.Context) {
 		}
 		select {
 		case <-tick.C:
+		case <-w.wake:
 		case <-ctx.Done():
 			return
 		}

@@ -80,7 +80,7 @@ func (o *outbox) asked() int {
 func newFollowed() (*outbox, *Records) {
 	o := &outbox{}
 	c := &core{store: o, clock: time.Now, log: slog.New(slog.DiscardHandler)}
-	return o, &Records{core: c, watch: newWatch(o, c.log)}
+	return o, &Records{core: c, watch: newWatch(o, c.log, nil)}
 }
 
 // passes lets time pass in a bubble, and all that it brings about come to rest.

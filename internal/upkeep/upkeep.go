@@ -15,7 +15,8 @@ import (
 type Job struct {
 	Name  string
 	Every time.Duration
-	Batch int // how much Run does at the most
+	Batch int             // how much Run does at the most
+	Wake  <-chan struct{} // there may be something to do before that; nil: nobody says so
 	Run   func(ctx context.Context, batch int) (done int, err error)
 }
 
@@ -55,6 +56,7 @@ func (k *Keeper) run(ctx context.Context, j Job) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		case <-j.Wake:
 		}
 		for ctx.Err() == nil {
 			done, err := j.Run(ctx, j.Batch)

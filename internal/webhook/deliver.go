@@ -34,6 +34,7 @@ type DelivererOptions struct {
 	Timeout      time.Duration          // of one request; 0 = 15 s
 	Waits        []time.Duration        // between attempts; nil = masking.RetryWaits
 	Poll         time.Duration          // 0 = 100 ms
+	Wake         <-chan struct{}        // there may be new events before the next poll; nil: nobody says so
 }
 
 // Deliverer sends events to the endpoints of tenants. Of several nodes each sends to
@@ -106,9 +107,10 @@ func (d *Deliverer) run(ctx context.Context) {
 	tick := time.NewTicker(d.o.Poll)
 	defer tick.Stop()
 	seen := int64(-1) // place of the last event that was known when all were looked at
-	for polls := 0; ; polls++ {
+	anyway := true
+	for polls := 0; ; {
 		var err error
-		if seen, err = d.look(ctx, seen, polls%looksAnyway == 0); err != nil && ctx.Err() == nil {
+		if seen, err = d.look(ctx, seen, anyway); err != nil && ctx.Err() == nil {
 			d.o.Log.Warn("webhooks wait for the store", "error", err.Error())
 		}
 		select {
@@ -116,7 +118,11 @@ func (d *Deliverer) run(ctx context.Context) {
 			return
 		case <-d.nudge:
 			seen = -1
+		case <-d.o.Wake:
+			anyway = false
 		case <-tick.C:
+			polls++
+			anyway = polls%looksAnyway == 0
 		}
 	}
 }

@@ -77,6 +77,10 @@ func ownDatabase(dsn, folder string) (string, error) {
 	return u.String(), err
 }
 
+// Notify is the setting that tests give servers on PostgreSQL, if it is in their own
+// environment.
+const Notify = "TANDEM_DATABASE_NOTIFY"
+
 // dropDatabase removes what ownDatabase made.
 func dropDatabase(dsn, folder string) error {
 	ctx := context.Background()
@@ -112,6 +116,9 @@ func Start(o Options) (*World, error) {
 			return nil, err
 		}
 		environ = append([]string{"TANDEM_DATABASE_URL=" + url}, environ...)
+		if notify := os.Getenv(Notify); notify != "" {
+			environ = append([]string{Notify + "=" + notify}, environ...)
+		}
 	}
 	c, err := config.Load(config.Sources{Environ: environ})
 	if err != nil {

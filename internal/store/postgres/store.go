@@ -78,6 +78,7 @@ type Store struct {
 	log     *slog.Logger
 	pool    *pgxpool.Pool
 	routers *pgxpool.Pool // for Route, so that nothing else holds a call up
+	waker   *waker        // nil: nobody is woken
 	texts   texts
 	zones   sqlstore.Zones
 
@@ -115,6 +116,9 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if s.routers, err = pgxpool.NewWithConfig(ctx, c); err != nil {
 		s.pool.Close()
 		return nil, plain(err)
+	}
+	if o.Wake != nil {
+		s.waker = wake(s, c.ConnConfig.Copy())
 	}
 	return s, nil
 }
@@ -266,6 +270,11 @@ func (s *Store) once(ctx, within context.Context, fn func(context.Context, store
 		}
 		return nil
 	})
+	if err == nil && s.waker != nil {
+		for topic := range t.wrote {
+			s.waker.told.soon(topic)
+		}
+	}
 	var said *serverError
 	return err, errors.As(err, &said) && said.again() && !said.away() // whose commit may have been the last thing it did
 }
@@ -340,6 +349,9 @@ func (s *Store) Close() error {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
+	if s.waker != nil {
+		s.waker.close()
+	}
 	s.running.Wait()
 	s.pool.Close()
 	s.routers.Close()

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"tandem/internal/store"
 	"tandem/internal/store/sqlstore"
 )
 
@@ -54,7 +55,8 @@ type transaction struct {
 	// ahead has what must be done before the next statement, BEGIN first: each round
 	// trip that it saves is one less for which locks are held.
 	ahead []ahead
-	sent  int // statements
+	sent  int                  // statements
+	wrote map[store.Topic]bool // once it has committed, who looks for it is woken
 	// writes says that the transaction is an Update's: it locks.
 	writes bool
 	// failed is the error after which PostgreSQL does nothing more in this
@@ -202,6 +204,14 @@ func (t *transaction) Lock(strength sqlstore.Strength, rows string, args ...any)
 	if t.writes {
 		t.later(`SELECT 1 FROM `+rows+` `+string(strength), args...)
 	}
+}
+
+// Wrote notes what is new once the transaction has committed.
+func (t *transaction) Wrote(topic store.Topic) {
+	if t.wrote == nil {
+		t.wrote = map[store.Topic]bool{}
+	}
+	t.wrote[topic] = true
 }
 
 // Zones are the store's time zones.

@@ -9,6 +9,7 @@ import (
 	"modernc.org/sqlite"
 	lib "modernc.org/sqlite/lib"
 
+	"tandem/internal/store"
 	"tandem/internal/store/sqlstore"
 )
 
@@ -165,6 +166,9 @@ func (t *transaction) Lock(sqlstore.Strength, string, ...any) {}
 
 // Ordered has nothing to do: events are numbered as they are written, by the one writer.
 func (t *transaction) Ordered(context.Context) error { return nil }
+
+// Wrote has nobody to tell: there is one node, which looks often enough.
+func (t *transaction) Wrote(store.Topic) {}
 
 // Try runs fn in a savepoint.
 func (t *transaction) Try(ctx context.Context, fn func() error) error {

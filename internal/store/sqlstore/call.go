@@ -454,6 +454,7 @@ func (t *Tx) checkCall(ctx context.Context, c masking.Call) error {
 
 // AppendEvent writes an event to the outbox, once.
 func (t *Tx) AppendEvent(ctx context.Context, e masking.Event) error {
+	t.c.Wrote(store.TopicEvents)
 	_, err := t.exec(ctx, `INSERT INTO event (id, type, tenant, allocation, call, at, reached, data)
 		VALUES (?, ?, ?, ?, ?, ?, (SELECT MAX(r.at) FROM (SELECT CAST(? AS BIGINT) AS at UNION ALL SELECT MAX(reached) FROM event WHERE tenant = ?) r), ?)
 		ON CONFLICT (id) DO NOTHING`,

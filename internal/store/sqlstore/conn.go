@@ -43,6 +43,9 @@ type Conn interface {
 	Ordered(ctx context.Context) error
 	// Try runs fn in a savepoint and goes back to it if fn gives an error.
 	Try(ctx context.Context, fn func() error) error
+	// Wrote says what an Update has changed that nodes look for: they may be woken once
+	// it has committed.
+	Wrote(t store.Topic)
 	// Zones are the store's time zones.
 	Zones() *Zones
 	// Shapes are all tables of the schema, by name.

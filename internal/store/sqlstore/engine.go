@@ -36,6 +36,11 @@ const (
 type Opening struct {
 	Purpose Purpose
 	Schema  int64 // the version to fill; not beyond this program's
+	// Wake is told when something of a topic may have changed, on whichever node; it must
+	// not block. It may be told for nothing, and may miss what is told while the
+	// connection is away; then it is told of all once that is back. nil: nobody listens,
+	// and nobody is told of what is changed here. Where there is one node alone nobody is.
+	Wake func(store.Topic)
 }
 
 // Prepare brings a schema to where it has to be, or refuses it.

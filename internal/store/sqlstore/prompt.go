@@ -27,6 +27,7 @@ func (r *Reader) Prompt(ctx context.Context, tenant masking.TenantID, language, 
 
 // PutPrompt writes an announcement in place of the one there is.
 func (t *Tx) PutPrompt(ctx context.Context, p store.Prompt) error {
+	t.c.Wrote(store.TopicAnnouncements)
 	return t.insert(ctx, "the announcement", `INSERT INTO prompt (tenant, language, name, updated_at, audio) VALUES (?, ?, ?, ?, ?)
 		ON CONFLICT (tenant, language, name) DO UPDATE SET updated_at = excluded.updated_at, audio = excluded.audio`,
 		p.Tenant, p.Language, p.Name, millis(p.UpdatedAt), blob(p.Audio))
@@ -34,5 +35,6 @@ func (t *Tx) PutPrompt(ctx context.Context, p store.Prompt) error {
 
 // DeletePrompt removes an announcement; ErrNotFound if there is none.
 func (t *Tx) DeletePrompt(ctx context.Context, tenant masking.TenantID, language, name string) error {
+	t.c.Wrote(store.TopicAnnouncements)
 	return exactlyOne(t.exec(ctx, `DELETE FROM prompt WHERE tenant = ? AND language = ? AND name = ?`, tenant, language, name))
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"tandem/internal/masking"
+	"tandem/internal/store"
 )
 
 const trunkColumns = `name, sources, targets, transport, country, number_format, trust_identity, priority, weight,
@@ -96,12 +97,14 @@ func (r *Reader) Trunks(ctx context.Context) ([]masking.Trunk, error) {
 
 // InsertTrunk writes a new trunk.
 func (t *Tx) InsertTrunk(ctx context.Context, v masking.Trunk) error {
+	t.c.Wrote(store.TopicTrunks)
 	return t.insert(ctx, "a trunk with this name", `INSERT INTO trunk (`+trunkColumns+`) VALUES (`+marks(25)+`)`,
 		slices.Concat([]any{v.Name}, trunkValues(v), []any{millis(v.CreatedAt), millis(v.UpdatedAt)})...)
 }
 
 // UpdateTrunk writes everything but the creation.
 func (t *Tx) UpdateTrunk(ctx context.Context, v masking.Trunk) error {
+	t.c.Wrote(store.TopicTrunks)
 	return exactlyOne(t.exec(ctx, `UPDATE trunk SET sources = ?, targets = ?, transport = ?, country = ?, number_format = ?,
 		trust_identity = ?, priority = ?, weight = ?, max_calls = ?, max_cps = ?, caller_ids = ?, strip_prefixes = ?, add_prefix = ?,
 		auth_username = ?, auth_realm = ?, auth_password = ?, register_domain = ?, register_contact = ?, register_expires = ?,
@@ -111,5 +114,6 @@ func (t *Tx) UpdateTrunk(ctx context.Context, v masking.Trunk) error {
 
 // DeleteTrunk removes a trunk.
 func (t *Tx) DeleteTrunk(ctx context.Context, name string) error {
+	t.c.Wrote(store.TopicTrunks)
 	return exactlyOne(t.exec(ctx, `DELETE FROM trunk WHERE name = ?`, name))
 }
