@@ -444,6 +444,7 @@ func (a *App) openUpkeep(ctx context.Context) error {
 		upkeep.Job{Name: "sign of life", Every: time.Second, Batch: 1, Run: a.showLife},
 		upkeep.Job{Name: "heartbeat", Every: masking.Heartbeat, Batch: 1, Run: a.beat},
 		upkeep.Job{Name: "silent nodes", Every: lookEvery, Batch: lostAtOnce, Run: a.mindLost},
+		upkeep.Job{Name: "other nodes", Every: time.Second, Batch: 1, Run: a.meet},
 		upkeep.Job{Name: "nodes of long ago", Every: time.Minute, Batch: 100, Run: a.forgetNodes},
 		upkeep.Job{Name: "expired allocations", Every: time.Second, Batch: 200, Run: a.plane.Allocations.Sweep},
 		upkeep.Job{Name: "announcements", Every: time.Second, Batch: 1, Wake: a.sleepers.announcements, Run: func(ctx context.Context, _ int) (int, error) {

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"net/netip"
 	"os"
 	"strings"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"tandem/internal/upkeep"
 	"tandem/internal/voice/b2bua"
 	"tandem/internal/voice/callflow"
+	"tandem/internal/voice/siptx"
 )
 
 // lookEvery is how often a node looks whether others are silent, and lostAtOnce how
@@ -41,12 +43,45 @@ func (a *App) join(ctx context.Context) error {
 
 // beat tells the others that this node lives.
 func (a *App) beat(ctx context.Context, _ int) (int, error) {
-	back, err := a.presence.Beat(ctx, append([]string{"http://" + a.addrs.HTTP}, a.addrs.SIP...), a.exchange.Live(), a.exchange.Draining())
+	back, err := a.presence.Beat(ctx, append([]string{"http://" + a.addrs.HTTP}, a.agent.Reached()...), a.exchange.Live(), a.exchange.Draining())
 	a.missed = a.missed || back
 	if err == nil && a.missed {
 		err = a.letGo(ctx)
 	}
 	return 0, err
+}
+
+// meet finds where the other nodes take SIP: requests within dialogs that are not of this
+// node are passed on to them.
+func (a *App) meet(ctx context.Context, _ int) (int, error) {
+	return 0, a.store.View(ctx, func(ctx context.Context, tx store.Reader) error {
+		nodes, err := tx.Nodes(ctx)
+		if err != nil {
+			return err
+		}
+		var others []siptx.Target
+		for _, n := range nodes {
+			if t, ok := takesSIP(n); ok && n.ID != a.node && n.Alive(a.o.Clock()) {
+				others = append(others, t)
+			}
+		}
+		a.agent.SetFellows(others)
+		return nil
+	})
+}
+
+// takesSIP is where a node is asked: over UDP, else TCP. One that speaks TLS alone is not.
+func takesSIP(n masking.Node) (siptx.Target, bool) {
+	for _, network := range []string{"udp", "tcp"} {
+		for _, at := range n.Addresses {
+			rest, fits := strings.CutPrefix(at, network+"://")
+			addr, err := netip.ParseAddrPort(rest)
+			if fits && err == nil && !addr.Addr().IsUnspecified() {
+				return siptx.Target{Network: network, Addr: addr}, true
+			}
+		}
+	}
+	return siptx.Target{}, false
 }
 
 // letGo leaves the calls to the others that they have taken while they heard nothing of

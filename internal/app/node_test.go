@@ -214,3 +214,35 @@ func TestTheCallsOfADeadNodeAreClosedOnceByTheOthers(t *testing.T) {
 		}
 	}
 }
+
+func TestNodesKnowWhereTheOthersTakeSIP(t *testing.T) {
+	apps := startAll(t, 2)
+	for _, a := range apps {
+		t.Cleanup(func() { stop(t, a) })
+	}
+	for i, a := range apps {
+		if _, err := a.meet(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+		list, other := a.agent.Fellows(), apps[1-i]
+		if len(list) != 1 || "udp://"+list[0].Addr.String() != other.addrs.SIP[0] {
+			t.Errorf("knows %+v, want %v", list, other.addrs.SIP)
+		}
+	}
+	for _, c := range []struct {
+		addresses string
+		want      string
+	}{
+		{"http://192.0.2.1:8080 tcp://192.0.2.1:5060 udp://192.0.2.1:5062", "udp 192.0.2.1:5062"},
+		{"http://192.0.2.1:8080 tls://192.0.2.1:5061 tcp://[2001:db8::1]:5060", "tcp [2001:db8::1]:5060"},
+		{"http://192.0.2.1:8080 udp://0.0.0.0:5060 tls://192.0.2.1:5061", ""},
+	} {
+		got := ""
+		if to, ok := takesSIP(masking.Node{Addresses: strings.Fields(c.addresses)}); ok {
+			got = to.Network + " " + to.Addr.String()
+		}
+		if got != c.want {
+			t.Errorf("%s: %q, want %q", c.addresses, got, c.want)
+		}
+	}
+}

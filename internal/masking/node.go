@@ -11,7 +11,7 @@ type Node struct {
 	// silent and closed its calls. A sign of life makes it zero again.
 	GoneAt    time.Time
 	Version   string
-	Addresses []string // where it listens
+	Addresses []string // where it is reached: of the API, then of SIP, as it tells its peers
 	// Folder is where its data folder is, the same for one folder of one running
 	// machine alone; "" where that is not known.
 	Folder   string

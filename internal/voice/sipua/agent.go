@@ -74,6 +74,7 @@ type Agent struct {
 	tx      *siptx.Layer
 	trunks  trunks
 	guests  guests
+	fellows fellows
 	keepers keepers
 	blocked atomic.Int64
 	traffic traffic
@@ -141,6 +142,17 @@ func (ua *Agent) Listen(network string, addr netip.AddrPort) (netip.AddrPort, er
 	defer ua.mu.Unlock()
 	ua.listening = append(ua.listening, listening{network, named})
 	return at, nil
+}
+
+// Reached are the addresses where requests reach us, as our Contacts name them:
+// "udp://192.0.2.1:5060".
+func (ua *Agent) Reached() (list []string) {
+	ua.mu.Lock()
+	defer ua.mu.Unlock()
+	for _, l := range ua.listening {
+		list = append(list, l.network+"://"+l.addr.String())
+	}
+	return list
 }
 
 // contact is our Contact for a peer: the first socket of its transport and
@@ -254,7 +266,7 @@ func (ua *Agent) left() []*leg {
 // whose trunk may have been changed or removed meanwhile.
 func (ua *Agent) admits(addr netip.Addr) bool {
 	addr = addr.Unmap()
-	return ua.trunks.knows(addr) || ua.guests.admits(addr)
+	return ua.trunks.knows(addr) || ua.guests.admits(addr) || ua.fellows.knows(addr)
 }
 
 func (ua *Agent) remember(l *leg) {

@@ -227,7 +227,11 @@ func (ua *Agent) OnCancel(invite *siptx.ServerTx, _ *sip.Request) {
 // OnAck gets the ACK for a 2xx of ours.
 func (ua *Agent) OnAck(req *sip.Request) {
 	l := ua.find(string(*req.CallID()), tagOf(req.To().Params))
-	if l == nil || !l.isPeer(req) {
+	if l == nil {
+		ua.ackAstray(req)
+		return
+	}
+	if !l.isPeer(req) {
 		return
 	}
 	answer, _ := description(req)
@@ -242,7 +246,7 @@ func (ua *Agent) within(tx *siptx.ServerTx, req *sip.Request, tag string) {
 		return
 	}
 	if l == nil {
-		ua.refuse(tx, 481)
+		ua.astray(tx, req)
 		return
 	}
 	switch l.place(req) {
