@@ -23,7 +23,8 @@ const (
 	lostAtOnce = 25
 )
 
-// nodeForgotten is how long a node is shown that is not there any more.
+// nodeForgotten is how long a node is shown that is not there any more, and its disk
+// waited for.
 const nodeForgotten = 7 * 24 * time.Hour
 
 // join makes this node known to all others, before it takes up calls of its last run.
@@ -154,12 +155,43 @@ func (a *App) mayTake(l callflow.Left) bool {
 	return err == nil && !a.exchange.Draining() && a.agent.TakesOver(st.Legs[b2bua.A]) && a.agent.TakesOver(st.Legs[b2bua.B])
 }
 
+// forgetNodes forgets nodes that have not been there for long, and gives up what lies on
+// their disks of recordings: nobody waits for it any more.
 func (a *App) forgetNodes(ctx context.Context, batch int) (n int, err error) {
+	since := a.o.Clock().Add(-nodeForgotten)
+	if err := a.giveUpRecordings(ctx, since); err != nil {
+		return 0, err
+	}
 	err = a.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
-		n, err = tx.ForgetNodes(ctx, a.o.Clock().Add(-nodeForgotten), batch)
+		n, err = tx.ForgetNodes(ctx, since, batch)
 		return err
 	})
 	return n, err
+}
+
+// giveUpRecordings ends the recordings on the disks of nodes without a sign of life since
+// the given time.
+func (a *App) giveUpRecordings(ctx context.Context, since time.Time) error {
+	var nodes []masking.Node
+	err := a.store.View(ctx, func(ctx context.Context, tx store.Reader) (err error) {
+		nodes, err = tx.Nodes(ctx)
+		return err
+	})
+	for _, n := range nodes {
+		if err != nil {
+			return err
+		}
+		if !n.SeenAt.Before(since) {
+			continue
+		}
+		records := callflow.Recordings{Store: a.store, Clock: a.o.Clock}
+		var lost int
+		lost, err = records.CloseLost(ctx, n.ID, func(masking.TenantID, masking.CallID) bool { return false })
+		if lost > 0 {
+			a.log.Warn("recordings of a node that has not come back are given up", "node", n.ID, "recordings", lost)
+		}
+	}
+	return err
 }
 
 // machine tells one running machine from all others; "" where it cannot.

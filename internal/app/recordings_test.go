@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -85,5 +86,61 @@ func TestAFolderWhoseDiskCannotBeAskedIsNotFull(t *testing.T) {
 	}
 	if full(filepath.Join(dir, "none")) {
 		t.Error("a folder that is not there is full")
+	}
+}
+
+func TestRecordingsOfANodeThatDoesNotComeBackAreGivenUp(t *testing.T) {
+	a := start(t, options(t, t.TempDir()))
+	c := was(t, a, "node-gone")
+	recording := func() (r masking.Recording) {
+		t.Helper()
+		err := a.store.View(t.Context(), func(ctx context.Context, tx store.Reader) (err error) {
+			r, err = tx.Recording(ctx, c.Tenant, c.ID)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	gone := func(seen time.Time) {
+		t.Helper()
+		err := a.store.Update(t.Context(), func(ctx context.Context, tx store.Tx) error {
+			n := masking.Node{ID: "node-gone", StartedAt: seen, SeenAt: seen, GoneAt: seen}
+			nodes, err := tx.Nodes(ctx)
+			if err != nil {
+				return err
+			}
+			var last masking.Node
+			for _, known := range nodes {
+				if known.ID == n.ID {
+					last = known
+				}
+			}
+			if joined, err := tx.JoinNode(ctx, n, last); err != nil || !joined {
+				return fmt.Errorf("joined %v, %w", joined, err)
+			}
+			c.EndedAt, c.Cause = c.StartedAt, masking.CauseNodeLost
+			_, err = tx.EndCall(ctx, c)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := a.forgetNodes(t.Context(), 10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	gone(now.Add(-nodeForgotten + time.Hour))
+	if r := recording(); r.Status != masking.RecordingRunning {
+		t.Errorf("before its time: %+v", r)
+	}
+	gone(now.Add(-nodeForgotten - time.Hour))
+	if r := recording(); r.Status != masking.RecordingFailed || r.Reason != "lost" {
+		t.Errorf("the recording is %+v", r)
+	}
+	if nodes := nodesOf(t, a); len(nodes) != 1 {
+		t.Errorf("nodes %+v", nodes)
 	}
 }
