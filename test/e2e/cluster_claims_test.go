@@ -89,7 +89,7 @@ type chronicle struct {
 
 const (
 	groupsAtOnce    = 3
-	clientsOfAGroup = 4
+	clientsOfAGroup = 5
 	operations      = 200 // of a group, about
 )
 
@@ -176,7 +176,7 @@ func (g *chronicle) act(client int) {
 	case "create", "parties":
 		in.from = some(rand.IntN, 0)
 		in.to = some(rand.IntN, in.from)
-		in.oneway = in.verb == "create" && rand.IntN(4) == 0
+		in.oneway = in.verb == "create" && rand.IntN(2) == 0
 	case "route":
 		in.from = 1 << rand.IntN(groupPeople)
 	}
@@ -202,7 +202,7 @@ func (g *chronicle) known() (label int) {
 		return 0
 	}
 	slices.Sort(labels)
-	labels = labels[max(0, len(labels)-6):]
+	labels = labels[max(0, len(labels)-3):]
 	return labels[rand.IntN(len(labels))]
 }
 
