@@ -1001,6 +1001,8 @@ export interface components {
             greenvn_id?: string;
             /** @description its SIP messages; only of a single call */
             ladder?: components["schemas"]["CallLadder"];
+            /** @description true if the database was away, and it was routed by what the node had read last */
+            last_known_route?: boolean;
             /** @description each attempt to ring a number; only of a single call */
             legs?: components["schemas"]["CallLeg"][];
             /** @description only for the operator: which node carries it */

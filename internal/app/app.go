@@ -82,6 +82,7 @@ type App struct {
 	store    store.Store
 	spool    *backlog.Queue // of the journal
 	journal  *callflow.Journal
+	known    *callflow.LastKnown // nil = none
 	director *callflow.Director
 	relay    *relay.Engine
 	exchange *b2bua.Exchange
@@ -267,8 +268,9 @@ func (a *App) openVoice(ctx context.Context) error {
 	}
 	ask := webhook.NewAsker(webhook.AskerOptions{AllowPrivate: a.o.Config.WebhookAllowPrivate, Secret: a.strangerSecret})
 	a.onStop(func(context.Context) error { ask.Close(); return nil })
+	a.openKnown()
 	a.director = callflow.NewDirector(callflow.DirectorOptions{Store: a.store, Journal: a.journal, Clock: a.o.Clock, Log: a.log,
-		Key: key, Asker: ask, Quota: a.quota})
+		Key: key, Asker: ask, Quota: a.quota, Known: a.known})
 	if err := a.openMedia(ctx); err != nil {
 		return err
 	}
@@ -434,7 +436,7 @@ func (a *App) openUpkeep(ctx context.Context) error {
 	if _, err := a.beat(ctx, 1); err != nil { // with the addresses in use
 		return fmt.Errorf("node: %w", err)
 	}
-	a.keeper = upkeep.Start(a.log, append(a.deliveryJobs(),
+	a.keeper = upkeep.Start(a.log, append(append(a.deliveryJobs(), a.knownJobs()...),
 		upkeep.Job{Name: "trunks", Every: time.Second, Batch: 1, Wake: a.sleepers.trunks, Run: func(ctx context.Context, _ int) (int, error) {
 			return 0, a.ReloadTrunks(ctx)
 		}},

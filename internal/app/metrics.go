@@ -80,6 +80,7 @@ func (a *App) register(r prometheus.Registerer) {
 		func() float64 { return float64(a.journal.Spooled()) })
 	gauge("tandem_journal_spool_bytes", "Size of what waits in the data folder for the database; new calls are refused from three quarters of 512 MiB on.",
 		func() float64 { return float64(a.spool.Size()) })
+	gauge("tandem_last_known_routes", "Claims of callers that are known to route by while the database is away.", a.knownRoutes)
 	counter("tandem_refusals_unwritten_total", "Refused calls that were not written down for want of room.",
 		func() float64 { return float64(a.journal.Unwritten()) })
 	counter("tandem_leaks_blocked_total", "Messages that the tripwire stopped.", func() float64 { return float64(a.agent.Blocked()) })

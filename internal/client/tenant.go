@@ -106,6 +106,7 @@ type CallRecord struct {
 	Reason           string    `json:"reason"`
 	Explanation      string    `json:"explanation"` // only of a single call
 	CustomField      string    `json:"custom_field"`
+	LastKnownRoute   bool      `json:"last_known_route"` // the database was away, and it was routed by what was read last
 	RecordingURL     string    `json:"recording_url"`
 	Legs             []CallLeg `json:"legs"`
 	Ladder           *Ladder   `json:"ladder"`  // of a single call

@@ -37,6 +37,7 @@ type Config struct {
 	MediaPorts          PortRange         // UDP ports for RTP and RTCP
 	AdminToken          Secret            // empty when the server shall make one
 	Drain               time.Duration     // how long calls may go on after the first signal
+	LastKnownRouting    time.Duration     // how old what is routed by without the database may be; 0 = it is not
 	WebhookAllowPrivate bool              // tenants' own servers may have private addresses
 	HEPTarget           string            // host:port of a HOMER collector; "" = none
 	HEPID               uint32            // as which of the collector's agents

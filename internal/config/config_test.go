@@ -201,6 +201,8 @@ func TestWrongValuesAreRefusedWithWhatWouldBeRight(t *testing.T) {
 		{"drain_seconds", "-1", "whole seconds from 0"},
 		{"drain_seconds", "1h", "whole seconds from 0"},
 		{"drain_seconds", "99999999999999999999", "whole seconds from 0"},
+		{"last_known_routing_seconds", "86401", "whole seconds from 0 to 86400"},
+		{"last_known_routing_seconds", "on", "whole seconds from 0"},
 		{"blob_url", "gs://bucket", "wants file:PATH or s3://BUCKET?endpoint="},
 		{"blob_url", "/var/recordings", "wants file:PATH or s3://BUCKET?endpoint="},
 		{"blob_url", "file:/a?b", "wants a path without"},
@@ -411,7 +413,7 @@ func TestTheNamesThatOthersScriptsUseExist(t *testing.T) {
 	want := []string{"TANDEM_DATA_DIR", "TANDEM_DATABASE_URL", "TANDEM_DATABASE_PASSWORD", "TANDEM_DATABASE_PASSWORD_FILE", "TANDEM_DATABASE_NOTIFY", "TANDEM_BLOB_URL", "TANDEM_HTTP_LISTEN", "TANDEM_OPS_LISTEN", "TANDEM_SIP_LISTEN",
 		"TANDEM_SIP_ADVERTISE", "TANDEM_DNS_SERVERS", "TANDEM_MEDIA_IP", "TANDEM_MEDIA_PORTS", "TANDEM_SIP_TLS_CERT", "TANDEM_SIP_TLS_KEY",
 		"TANDEM_SIP_TLS_CA", "TANDEM_SIP_TLS_CLIENT_CERTS", "TANDEM_ADMIN_TOKEN", "TANDEM_ADMIN_TOKEN_FILE",
-		"TANDEM_DRAIN_SECONDS", "TANDEM_WEBHOOK_ALLOW_PRIVATE", "TANDEM_HEP_TARGET", "TANDEM_HEP_CAPTURE_ID",
+		"TANDEM_DRAIN_SECONDS", "TANDEM_LAST_KNOWN_ROUTING_SECONDS", "TANDEM_WEBHOOK_ALLOW_PRIVATE", "TANDEM_HEP_TARGET", "TANDEM_HEP_CAPTURE_ID",
 		"TANDEM_HEP_PASSWORD", "TANDEM_HEP_PASSWORD_FILE", "TANDEM_LOG_FORMAT", "TANDEM_LOG_LEVEL"}
 	if !slices.Equal(names, want) {
 		t.Errorf("got %q, want %q", names, want)

@@ -43,19 +43,20 @@ func values(tokenFile string) map[string]*rapid.Generator[string] {
 			first := rapid.IntRange(1, 60000).Draw(t, "first")
 			return fmt.Sprintf("%d-%d", first, first+rapid.IntRange(2, 5000).Draw(t, "more"))
 		}),
-		"admin_token":            rapid.StringMatching(`[!-~]{1,64}`),
-		"admin_token_file":       rapid.Just(tokenFile),
-		"drain_seconds":          rapid.Map(rapid.IntRange(0, 3599), strconv.Itoa),
-		"webhook_allow_private":  rapid.Just("true"),
-		"hep_target":             hostPort,
-		"hep_capture_id":         rapid.Map(rapid.IntRange(0, 2000), strconv.Itoa),
-		"database_notify":        rapid.Just("false"),
-		"database_password":      rapid.StringMatching(`[!-~]{1,64}`),
-		"database_password_file": rapid.Just(tokenFile),
-		"hep_password":           rapid.StringMatching(`[!-~]{1,64}`),
-		"hep_password_file":      rapid.Just(tokenFile),
-		"log_format":             rapid.SampledFrom([]string{"text", "json"}),
-		"log_level":              rapid.SampledFrom([]string{"debug", "warn", "error"}),
+		"admin_token":                rapid.StringMatching(`[!-~]{1,64}`),
+		"admin_token_file":           rapid.Just(tokenFile),
+		"drain_seconds":              rapid.Map(rapid.IntRange(0, 3599), strconv.Itoa),
+		"last_known_routing_seconds": rapid.Map(rapid.IntRange(1, 86400), strconv.Itoa),
+		"webhook_allow_private":      rapid.Just("true"),
+		"hep_target":                 hostPort,
+		"hep_capture_id":             rapid.Map(rapid.IntRange(0, 2000), strconv.Itoa),
+		"database_notify":            rapid.Just("false"),
+		"database_password":          rapid.StringMatching(`[!-~]{1,64}`),
+		"database_password_file":     rapid.Just(tokenFile),
+		"hep_password":               rapid.StringMatching(`[!-~]{1,64}`),
+		"hep_password_file":          rapid.Just(tokenFile),
+		"log_format":                 rapid.SampledFrom([]string{"text", "json"}),
+		"log_level":                  rapid.SampledFrom([]string{"debug", "warn", "error"}),
 	}
 }
 

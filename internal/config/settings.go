@@ -17,6 +17,7 @@ const (
 	blobScheme   = "file:"
 	fileSuffix   = "_file"
 	maxDrain     = 7 * 24 * time.Hour
+	maxLastKnown = 24 * time.Hour
 )
 
 // A Field describes one setting to whoever registers flags or prints manuals.
@@ -248,6 +249,12 @@ func conduct() []setting {
 			get: func(c Config) string { return strconv.Itoa(int(c.Drain / time.Second)) },
 		},
 		{
+			Field: Field{Key: "last_known_routing_seconds", Default: "0",
+				Doc: "With PostgreSQL: for how long after it was read last an allocation is routed by while the database is away, 0 for not at all. A deletion or change may take effect so late; see `docs/operations.md`."},
+			set: setLastKnown,
+			get: func(c Config) string { return strconv.Itoa(int(c.LastKnownRouting / time.Second)) },
+		},
+		{
 			Field: Field{Key: "webhook_allow_private", Default: "false",
 				Doc: "Whether a tenant's server, which events are delivered to or which is asked about strangers (stranger policy `webhook`), may have a private address; if not, only public ones are connected to."},
 			set: func(c *Config, v string) (err error) { c.WebhookAllowPrivate, err = parseBool(v); return err },
@@ -350,6 +357,15 @@ func setDrain(c *Config, v string) error {
 		return fmt.Errorf("%q: wants whole seconds from 0 to %d", v, int(maxDrain/time.Second))
 	}
 	c.Drain = time.Duration(n) * time.Second
+	return nil
+}
+
+func setLastKnown(c *Config, v string) error {
+	n, err := strconv.Atoi(v)
+	if err != nil || n < 0 || n > int(maxLastKnown/time.Second) {
+		return fmt.Errorf("%q: wants whole seconds from 0 to %d", v, int(maxLastKnown/time.Second))
+	}
+	c.LastKnownRouting = time.Duration(n) * time.Second
 	return nil
 }
 

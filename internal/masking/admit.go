@@ -50,6 +50,7 @@ type Plan struct {
 	RingEach      time.Duration
 	RingTotal     time.Duration
 	MaxTalk       time.Duration // what the day has left for it; 0 = no bound
+	LastKnown     bool          // it is made of what was last known, while the database is away
 }
 
 // Refusal says why a call is not routed, for the record. What the caller hears
@@ -161,7 +162,7 @@ func (p Plan) Barred() bool {
 // Record is what the record of a call begins with that goes as planned.
 func (p Plan) Record(a Ask, node string) Call {
 	c := Call{ID: a.Call, Tenant: p.Tenant.ID, Allocation: p.Allocation.ID, VirtualNumber: p.VirtualNumber, Caller: p.Caller,
-		Direction: p.Direction, CustomField: p.Allocation.CustomField, Node: node, StartedAt: a.Received}
+		Direction: p.Direction, CustomField: p.Allocation.CustomField, Node: node, StartedAt: a.Received, LastKnown: p.LastKnown}
 	if p.Tenant.Settings.Zone != nil {
 		c.Day = DayOf(a.Received, p.Tenant.Settings.Zone)
 	}

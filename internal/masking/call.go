@@ -54,6 +54,7 @@ type Call struct {
 	Cause         Cause
 	Refusal       Refusal // with CauseRejected
 	Recorded      bool    // a recording of it was begun
+	LastKnown     bool    // it was routed by what was last known, while the database was away
 	Attempts      []Attempt
 	Ladder        []byte  // its SIP messages, as package ladder has them; nil in lists
 	Quality       Quality // of the media, known at the end of a call that was answered

@@ -9,11 +9,16 @@ package store
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"tandem/internal/e164"
 	"tandem/internal/masking"
 )
+
+// ErrAway says that the database is known to be away: nobody was asked, and nothing can
+// have been written.
+var ErrAway = errors.New("the database is away")
 
 // Store runs transactions. Its methods may be called at any time by any
 // goroutine.
@@ -98,7 +103,22 @@ type RouteReader interface {
 	// caller stands; of several the newest. It claims nothing for him, so Route
 	// does not find it; masking.Admit says what it means for the record.
 	Silent(ctx context.Context, virtual, caller e164.Number, now time.Time) (masking.Allocation, bool, error)
+	// Routes are what Route gives of callers with a claim beyond now, but for PINs: at
+	// most limit, in the order of their keys, after one.
+	Routes(ctx context.Context, after RouteKey, now time.Time, limit int) ([]KnownRoute, error)
 }
+
+// RouteKey is who calls, and whom.
+type RouteKey struct{ Virtual, Caller e164.Number }
+
+// KnownRoute is a route of which an allocation is found.
+type KnownRoute struct {
+	masking.Route
+	Caller e164.Number
+}
+
+// Key is that of the route.
+func (k KnownRoute) Key() RouteKey { return RouteKey{k.Number.Number, k.Caller} }
 
 // TenantReader reads tenants and their tokens.
 type TenantReader interface {

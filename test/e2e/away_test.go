@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"regexp"
@@ -105,6 +106,57 @@ func TestTalksGoOnWithoutTheDatabaseAndEverythingIsWrittenWhenItIsBack(t *testin
 	st.over(a, b, talks[0][0], talks[0][1])
 	st.settle()
 	st.closedOnce(map[string]int{"caller_hung_up": 2, "callee_hung_up": 1})
+}
+
+func TestWithoutTheDatabaseANodeThatMayRoutesByWhatItKnewLastAndSaysSo(t *testing.T) {
+	srv := server.Start(t)
+	st := newStage(t, setting{sharing: "shared", environ: []string{"TANDEM_DATABASE_URL=" + srv.URL(srv.Database(t, "")),
+		"TANDEM_LAST_KNOWN_ROUTING_SECONDS=600"}})
+	gone := st.allocate(nil)
+	_, err := st.Allocate("acme", virtual, []string{carol}, []string{dave}, nil)
+	st.must(err)
+	_, err = st.OpenPin("acme", second, []string{alice}, []string{bob}, nil)
+	st.must(err)
+	known := func(claims int) {
+		t.Helper()
+		line := regexp.MustCompile(fmt.Sprintf(`(?m)^tandem_last_known_routes %d$`, claims))
+		st.until("claims to be known", func() bool { _, text := st.ops("/metrics"); return line.MatchString(text) })
+	}
+	known(4)
+	st.must(st.Do("acme", "DELETE", "/v1/tenants/acme/greenvn/"+gone.ID, nil, nil))
+	known(2)
+
+	srv.Kill()
+	st.until("readiness to end", func() bool { status, _ := st.ops("/readyz"); return status == 503 })
+	a, b := st.talk(carol, phone.Sine(440, 8000), phone.Sine(1000, 8000))
+	st.hear([2]*phone.Call{a, b})
+	for _, who := range []string{alice, "+914455667788"} { // deleted before, and never known: nobody can say so now
+		c := st.dial(st.in, who)
+		if status := st.refused(c); status != 503 || !saysWhenToComeBack(c) {
+			t.Errorf("%s got %d", who, status)
+		}
+	}
+	pin := st.dial(st.in, alice, func(in *phone.Invite) { in.To = second })
+	if status := st.refused(pin); status != 503 {
+		t.Errorf("who would enter a PIN got %d", status)
+	}
+	st.must(a.Hangup(st.ctx))
+	st.over(a, b)
+	st.nobodyCalled()
+
+	srv.Run()
+	st.until("readiness", func() bool { status, _ := st.ops("/readyz"); return status == 200 })
+	a, b = st.talk(dave, phone.Sine(440, 8000), phone.Sine(1000, 8000))
+	st.hear([2]*phone.Call{a, b})
+	st.must(a.Hangup(st.ctx))
+	st.over(a, b)
+	st.settle()
+	calls, err := st.Calls("acme")
+	st.must(err)
+	if len(calls) != 2 || calls[0].LastKnown || !calls[1].LastKnown || calls[1].From != carol {
+		t.Errorf("calls %+v", calls)
+	}
+	st.closedOnce(map[string]int{"caller_hung_up": 2})
 }
 
 // closedOnce checks that every call has one record with its end, its ladder and its

@@ -312,6 +312,7 @@ type Call struct {
 	To         string `json:"to"`
 	Allocation string `json:"greenvn_id"`
 	Pin        string `json:"greenpin_id"`
+	LastKnown  bool   `json:"last_known_route"`
 	Legs       []Leg  `json:"legs"` // only of a single call
 	Ladder     Ladder `json:"ladder"`
 

@@ -17,9 +17,6 @@ import (
 	"tandem/internal/store"
 )
 
-// ErrAway says that the database was not there when it was last looked for.
-var ErrAway = errors.New("the database is away")
-
 // Options say how closely is looked. Store and Log are required.
 type Options struct {
 	Store store.Store
@@ -116,7 +113,7 @@ func (s *Sentry) judge(err error) error {
 // View refuses while the database is away.
 func (s *Sentry) View(ctx context.Context, fn func(context.Context, store.Reader) error) error {
 	if s.Away() {
-		return ErrAway
+		return store.ErrAway
 	}
 	return s.judge(s.o.Store.View(ctx, fn))
 }
@@ -124,7 +121,7 @@ func (s *Sentry) View(ctx context.Context, fn func(context.Context, store.Reader
 // Update refuses while the database is away.
 func (s *Sentry) Update(ctx context.Context, fn func(context.Context, store.Tx) error) error {
 	if s.Away() {
-		return ErrAway
+		return store.ErrAway
 	}
 	return s.judge(s.o.Store.Update(ctx, fn))
 }
@@ -132,7 +129,7 @@ func (s *Sentry) Update(ctx context.Context, fn func(context.Context, store.Tx) 
 // Route refuses while the database is away, and gives it no more than Options.Within.
 func (s *Sentry) Route(ctx context.Context, virtual, caller e164.Number) (masking.Route, error) {
 	if s.Away() {
-		return masking.Route{}, ErrAway
+		return masking.Route{}, store.ErrAway
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.o.Within)
 	defer cancel()
@@ -143,7 +140,7 @@ func (s *Sentry) Route(ctx context.Context, virtual, caller e164.Number) (maskin
 // Scrub refuses while the database is away.
 func (s *Sentry) Scrub(ctx context.Context) error {
 	if s.Away() {
-		return ErrAway
+		return store.ErrAway
 	}
 	return s.o.Store.Scrub(ctx)
 }
@@ -151,7 +148,7 @@ func (s *Sentry) Scrub(ctx context.Context) error {
 // Ready tells of a database that is away at once, of another one within Options.Within.
 func (s *Sentry) Ready(ctx context.Context) error {
 	if s.Away() {
-		return ErrAway
+		return store.ErrAway
 	}
 	return s.judge(s.look(ctx))
 }

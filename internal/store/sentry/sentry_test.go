@@ -109,7 +109,7 @@ func TestADatabaseThatIsAwayIsToldOfAtOnceAndUsedAgainWhenItIsBack(t *testing.T)
 		before := e.times()
 		for name, open := range doors {
 			begun := time.Now()
-			if err := open(t.Context(), s); !errors.Is(err, ErrAway) || time.Since(begun) > 0 {
+			if err := open(t.Context(), s); !errors.Is(err, store.ErrAway) || time.Since(begun) > 0 {
 				t.Errorf("%s: %v after %v", name, err, time.Since(begun))
 			}
 		}

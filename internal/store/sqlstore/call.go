@@ -14,7 +14,7 @@ import (
 )
 
 const callColumns = `k.id, k.tenant, k.allocation, k.virtual_number, k.caller, k.callee, k.direction, k.custom_field, k.node,
-	k.started_at, k.answered_at, k.ended_at, k.ring_time, k.talk_time, k.cause, k.refusal, k.attempts, k.recorded, k.quality`
+	k.started_at, k.answered_at, k.ended_at, k.ring_time, k.talk_time, k.cause, k.refusal, k.attempts, k.recorded, k.quality, k.last_known`
 
 func scanCall(_ *Reader, row Scanner) (c masking.Call, err error) {
 	return c, row.Scan(callDest(&c)...)
@@ -24,7 +24,7 @@ func scanCall(_ *Reader, row Scanner) (c masking.Call, err error) {
 func callDest(c *masking.Call) []any {
 	return []any{&c.ID, &c.Tenant, &c.Allocation, numberCol{&c.VirtualNumber}, numberCol{&c.Caller}, numberCol{&c.Callee},
 		&c.Direction, &c.CustomField, &c.Node, timeCol{&c.StartedAt}, timeCol{&c.AnsweredAt}, timeCol{&c.EndedAt},
-		durationCol{&c.RingTime}, durationCol{&c.TalkTime}, &c.Cause, &c.Refusal, attemptsCol{&c.Attempts}, &c.Recorded, qualityCol{&c.Quality}}
+		durationCol{&c.RingTime}, durationCol{&c.TalkTime}, &c.Cause, &c.Refusal, attemptsCol{&c.Attempts}, &c.Recorded, qualityCol{&c.Quality}, &c.LastKnown}
 }
 
 // attempt is an element of call.attempts. It exists since masking.Attempt
@@ -311,11 +311,11 @@ func (t *Tx) BeginCall(ctx context.Context, c masking.Call) (fresh bool, err err
 		return false, err
 	}
 	n, err := t.exec(ctx, `INSERT INTO call (id, tenant, allocation, virtual_number, caller, callee, direction, custom_field, node,
-		started_at, answered_at, ended_at, ring_time, talk_time, cause, refusal, attempts, recorded, quality, ladder)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
+		started_at, answered_at, ended_at, ring_time, talk_time, cause, refusal, attempts, recorded, quality, ladder, last_known)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
 		c.ID, c.Tenant, c.Allocation, c.VirtualNumber.E164(), c.Caller.E164(), c.Callee.E164(), c.Direction, c.CustomField, c.Node,
 		millis(c.StartedAt), millis(c.AnsweredAt), millis(c.EndedAt), c.RingTime.Milliseconds(), c.TalkTime.Milliseconds(),
-		c.Cause, c.Refusal, attempts, c.Recorded, qualityText(c.Quality), blobOf(c.Ladder))
+		c.Cause, c.Refusal, attempts, c.Recorded, qualityText(c.Quality), blobOf(c.Ladder), c.LastKnown)
 	if err != nil {
 		return false, inserted("a call with this id", err)
 	}

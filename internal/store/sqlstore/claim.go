@@ -9,6 +9,7 @@ import (
 
 	"tandem/internal/e164"
 	"tandem/internal/masking"
+	"tandem/internal/store"
 )
 
 // pinClaims are the claims of PINs. Written as the index claim_pin is, which a
@@ -50,6 +51,28 @@ func (r *Reader) route(ctx context.Context, virtual e164.Number, claimant string
 		route.Found = []masking.Allocation{a}
 	}
 	return route, nil
+}
+
+// routesQuery is routeQuery for many callers. The keys of PINs, and that for any caller,
+// begin with another character than a number does.
+const routesQuery = `SELECT ` + numberColumns + `, ` + tenantColumns + `,
+	EXISTS (SELECT 1 FROM blocked_caller WHERE tenant = n.tenant AND number = c.caller), c.caller, ` + allocationColumns + `
+	FROM claim c
+	JOIN virtual_number n ON n.number = c.virtual_number
+	JOIN tenant t ON t.id = n.tenant
+	JOIN allocation a ON a.id = c.allocation
+	WHERE (c.virtual_number, c.caller) > (?, ?) AND c.caller >= '+' AND c.caller < ',' AND c.expires_at > ?
+	ORDER BY c.virtual_number, c.caller LIMIT ?`
+
+// Routes are the routes of callers with a live claim.
+func (r *Reader) Routes(ctx context.Context, after store.RouteKey, now time.Time, limit int) ([]store.KnownRoute, error) {
+	return list(ctx, r, routesQuery, []any{after.Virtual.E164(), after.Caller.E164(), millis(now), most(limit)},
+		func(r *Reader, row Scanner) (k store.KnownRoute, err error) {
+			k.Found = make([]masking.Allocation, 1)
+			dest := append(numberDest(&k.Number), r.tenantDest(&k.Tenant)...)
+			dest = append(dest, &k.Blocked, numberCol{&k.Caller})
+			return k, row.Scan(append(dest, allocationDest(&k.Found[0])...)...)
+		})
 }
 
 // Hold gives the allocation its place on its number, or changes nothing.

@@ -39,7 +39,7 @@ func callRoundTrip(b *bench) {
 	c.Callee, c.Direction = Person(3), masking.ToCalls
 	c.AnsweredAt, c.EndedAt = Start().Add(12*time.Second), Start().Add(72*time.Second)
 	c.RingTime, c.TalkTime = 12*time.Second+34*time.Millisecond, 60*time.Second+56*time.Millisecond
-	c.Cause = masking.CauseCallerHungUp
+	c.Cause, c.LastKnown = masking.CauseCallerHungUp, true
 	c.Attempts = []masking.Attempt{
 		{Target: Person(2), Trunk: "carrier", Rang: true, Status: 486, Cause: masking.CauseBusy, Ring: 1500 * time.Millisecond},
 		{Target: Person(3), Trunk: "spare", Rang: true, Answered: true, Status: 200, Ring: 4 * time.Second},

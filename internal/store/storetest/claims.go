@@ -12,6 +12,7 @@ import (
 func claimTests() []test {
 	return []test{
 		{"ARouteHoldsAllThatAdmitNeeds", routeHoldsAll},
+		{"RoutesAreWhatRouteGivesOfCallersWithALiveClaim", routesOfCallers},
 		{"AnUnknownNumberIsNotFoundAndAStrangerFindsNothing", routeStrangers},
 		{"AnExclusiveNumberCarriesOneAllocation", exclusiveNumber},
 		{"ASharedNumberCarriesManyWithoutACommonCaller", sharedNumber},
@@ -82,6 +83,50 @@ func routeHoldsAll(b *bench) {
 	// Expired and still claimed: Route tells, Admit refuses, with the true reason.
 	_, err := masking.Admit(r, Person(3), a.ExpiresAt)
 	equal(b, err, error(masking.RefusedExpired))
+}
+
+func routesOfCallers(b *bench) {
+	b.acme()
+	b.created(Allocation("acme", AllocationID(1), Virtual(1), People(1, 2), People(3)), Start()) // exclusive: a claim for any caller
+	b.created(Allocation("acme", AllocationID(2), Virtual(2), People(4), People(5)), Start())
+	b.created(Allocation("acme", AllocationID(3), Virtual(2), People(6), People(7)), Start())
+	b.created(ByPIN(Allocation("acme", PINAllocationID(4), Virtual(2), People(8), People(9)), "271828"), Start())
+	b.update(func(ctx context.Context, tx store.Tx) error {
+		return tx.BlockCaller(ctx, blocked("acme", Person(5), ""))
+	})
+	equal(b, Delete(b.Context(), b, "acme", AllocationID(3), Start()), nil)
+	longer := Allocation("acme", AllocationID(5), Virtual(2), People(6), People(7))
+	longer.ExpiresAt = longer.ExpiresAt.Add(time.Hour)
+	longer = b.created(longer, Start())
+
+	pages := func(now time.Time, limit int) (all []store.KnownRoute) {
+		for after := (store.RouteKey{}); ; after = all[len(all)-1].Key() {
+			page := get(b, func(ctx context.Context, tx store.Reader) ([]store.KnownRoute, error) {
+				return tx.Routes(ctx, after, now, limit)
+			})
+			all = append(all, page...)
+			if len(page) < limit {
+				return all
+			}
+		}
+	}
+	for _, limit := range []int{1, 2, 100} {
+		found := pages(Start(), limit)
+		equal(b, len(found), 7)
+		for i, f := range found {
+			route, err := b.Route(b.Context(), f.Number.Number, f.Caller)
+			equal(b, err, nil)
+			route.PINs = false
+			equal(b, f.Route, route)
+			equal(b, f.Blocked, f.Caller == Person(5))
+			if i > 0 && found[i-1].Number.Number.Compare(f.Number.Number) > 0 {
+				b.Errorf("%v comes before %v", found[i-1].Key(), f.Key())
+			}
+		}
+	}
+	left := pages(longer.ExpiresAt.Add(-time.Minute), 100)
+	equal(b, len(left), 2)
+	equal(b, left[0].Found[0].ID, longer.ID)
 }
 
 func routeStrangers(b *bench) {

@@ -22,6 +22,7 @@ import (
 type Director struct {
 	store   store.Store
 	journal *Journal
+	known   *LastKnown // nil = none
 	clock   func() time.Time
 	log     *slog.Logger
 	key     []byte
@@ -53,7 +54,7 @@ type caller struct {
 // one number at once: none of them is anybody in particular.
 const mostHiding = 10
 
-// DirectorOptions are what a Director works with; all but Quota are required.
+// DirectorOptions are what a Director works with; all but Quota and Known are required.
 type DirectorOptions struct {
 	Store   store.Store
 	Journal *Journal
@@ -62,6 +63,7 @@ type DirectorOptions struct {
 	Key     []byte // for the pseudonyms of numbers in the log
 	Asker   Asker
 	Quota   *quota.Quota // bounds of all nodes; nil = this one is alone
+	Known   *LastKnown   // what is routed by while the store is away; nil = nothing
 }
 
 // NewDirector makes a Director.
@@ -69,7 +71,7 @@ func NewDirector(o DirectorOptions) *Director {
 	if o.Quota == nil {
 		o.Quota = quota.New(nil, o.Log)
 	}
-	d := &Director{store: o.Store, journal: o.Journal, clock: o.Clock, log: o.Log, key: o.Key,
+	d := &Director{store: o.Store, journal: o.Journal, known: o.Known, clock: o.Clock, log: o.Log, key: o.Key,
 		asker: o.Asker, places: newPlaces(o.Quota), busy: map[caller]chan struct{}{}, hiding: map[e164.Number]int{},
 		trips: map[masking.Scope]*atomic.Int64{}}
 	for _, s := range masking.Scopes {
@@ -83,7 +85,7 @@ func NewDirector(o DirectorOptions) *Director {
 // holds nothing.
 func (d *Director) Route(ctx context.Context, a masking.Ask) (r masking.Ruling, release func(), err error) {
 	_, r, release, err = d.decide(ctx, a, counting{d})
-	if err != nil && r.Plan.Tenant.ID != "" {
+	if err != nil && r.Plan.Tenant.ID != "" && !errors.Is(err, store.ErrAway) { // by then nothing can have been written
 		d.drop(a, r.Plan)
 	}
 	return r, release, err
@@ -118,13 +120,20 @@ func (d *Director) decide(ctx context.Context, a masking.Ask, b bounds) (route m
 		return route, unknown(), nil, nil
 	}
 	route, err = d.store.Route(ctx, a.Called, a.Caller)
+	now, recalled := d.clock(), false
+	if d.known != nil && errors.Is(err, store.ErrAway) {
+		if route, recalled = d.known.recall(a, now); recalled {
+			err = nil
+		}
+	}
 	switch {
 	case masking.KindOf(err) == masking.NotFound:
 		return route, unknown(), nil, nil
 	case err != nil:
 		return route, r, nil, err
 	}
-	r = masking.Rule(route, a.Caller, d.clock())
+	r = masking.Rule(route, a.Caller, now)
+	r.Plan.LastKnown = recalled
 	if r.Refusal != "" && again(a, r, b) {
 		r.Then = masking.Reject
 	}

@@ -36,6 +36,7 @@ type CallRecord struct {
 	Cause            masking.Cause        `json:"cause,omitempty" doc:"why it ended"`
 	Reason           masking.Refusal      `json:"reason,omitempty" doc:"why it was never routed"`
 	CustomField      string               `json:"custom_field,omitempty"`
+	LastKnownRoute   bool                 `json:"last_known_route,omitempty" doc:"true if the database was away, and it was routed by what the node had read last"`
 	Explanation      string               `json:"explanation,omitempty" doc:"why it went where it went, in words; only of a single call"`
 	RecordingURL     string               `json:"recording_url,omitempty" doc:"only if it was recorded: path of the sound"`
 	Recording        *CallRecording       `json:"recording,omitempty" doc:"only of a single call that was recorded"`
@@ -287,7 +288,7 @@ func callRecord(c masking.Call, zone *time.Location) CallRecord {
 		CallType: c.Type(), DialCallStatus: c.DialStatus(), StartTime: masking.Stamp(c.StartedAt, zone),
 		AnswerTime: optionalStamp(c.AnsweredAt, zone), EndTime: optionalStamp(c.EndedAt, zone),
 		DialCallDuration: int64(c.RingTime / time.Second), OnCallDuration: int64(c.TalkTime / time.Second),
-		Cause: c.Cause, Reason: c.Refusal, CustomField: c.CustomField}
+		Cause: c.Cause, Reason: c.Refusal, CustomField: c.CustomField, LastKnownRoute: c.LastKnown}
 	if c.EndedAt.IsZero() {
 		v.Status = control.LiveCalls
 	}
