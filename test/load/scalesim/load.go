@@ -19,7 +19,7 @@ type site struct {
 
 // everyday is the load of the tables: the largest tenant has an eighth of it.
 func everyday() site {
-	return site{tenants: 2000, skew: 1, numbers: 40_000, creates: 60_000, calls: 4, seed: 1}
+	return site{tenants: 2000, skew: 1, numbers: 40_000, creates: 15_000, calls: 4, seed: 1}
 }
 
 // shares are the tenants' parts of the load.

@@ -37,7 +37,7 @@ func watchings() []watching {
 }
 
 // observers is how many nodes are played: all do the same.
-const observers = 8
+const observers = 2
 
 // lookEvery is how often a node looks at others, as in package app.
 const lookEvery = 500 * time.Millisecond
