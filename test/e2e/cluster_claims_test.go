@@ -90,7 +90,7 @@ type chronicle struct {
 const (
 	groupsAtOnce    = 3
 	clientsOfAGroup = 5
-	operations      = 200 // of a group, about
+	operations      = 150 // of a group, at the most
 )
 
 // begin lets the clients of all groups work until they are stopped.
@@ -105,7 +105,9 @@ func (h *historians) begin() (stop func()) {
 				for client := range clientsOfAGroup {
 					clients.Go(func() {
 						for range operations / clientsOfAGroup {
-							g.act(client)
+							if !g.act(client) {
+								return
+							}
 						}
 					})
 				}
@@ -168,8 +170,10 @@ func (g *chronicle) set(names []string) (p people) {
 	return p
 }
 
-// act draws something to ask, asks it and writes it down.
-func (g *chronicle) act(client int) {
+// act draws something to ask, asks it and writes it down. After a change without an answer
+// a client has nothing more to do with the group: each such change may have happened at
+// any time, and what many of them can come to takes too long to judge.
+func (g *chronicle) act(client int) (goOn bool) {
 	in := request{verb: []string{"create", "create", "create", "move", "parties", "delete", "get", "get", "route", "route"}[rand.IntN(10)]}
 	in.number = rand.IntN(groupNumbers)
 	switch in.verb {
@@ -184,10 +188,10 @@ func (g *chronicle) act(client int) {
 		in.label = int(g.next.Add(1))
 	} else if in.verb != "route" {
 		if in.label = g.known(); in.label == 0 {
-			return
+			return true
 		}
 	}
-	g.note(client, in)
+	return g.note(client, in)
 }
 
 // known is an allocation that somebody was told of, one of the last.
@@ -208,8 +212,8 @@ func (g *chronicle) known() (label int) {
 
 // note asks and writes down. Every other change has an Idempotency-Key, and is asked for
 // at one node after the other until there is an answer; the others get none, if there
-// is none.
-func (g *chronicle) note(by int, in request) {
+// is none, of which it tells.
+func (g *chronicle) note(by int, in request) (answered bool) {
 	var calls []client.Call
 	reads := in.verb == "get" || in.verb == "route"
 	if !reads && rand.IntN(2) == 0 {
@@ -225,19 +229,20 @@ func (g *chronicle) note(by int, in request) {
 		pass(10 * time.Millisecond)
 		var network *net.OpError
 		if reads || errors.As(err, &network) && network.Op == "dial" && len(calls) == 0 {
-			return // nobody heard it, or nothing has come of it
+			return true // nobody heard it, or nothing has come of it
 		}
 		if len(calls) == 0 {
 			op.Output, op.Return = reply{}, never
 			break
 		}
 		if g.ctx.Err() != nil {
-			return
+			return false
 		}
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.ops = append(g.ops, op)
+	return op.Return != never
 }
 
 // ask asks a node. An error says that there is no answer.
