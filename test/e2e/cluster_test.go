@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,7 +25,8 @@ type node struct {
 	api atomic.Pointer[client.Client] // asked by many while the server is started again
 }
 
-// newCluster starts n nodes on a database, with what more of the environment they get.
+// newCluster starts n nodes on a database, each at an address of its own, which is
+// nobody else's, with what more of the environment they get.
 func newCluster(t *testing.T, binary, database string, n int, environ ...string) *cluster {
 	t.Helper()
 	first := newSite(t, binary)
@@ -35,7 +37,8 @@ func newCluster(t *testing.T, binary, database string, n int, environ ...string)
 			s = &site{t: t, ctx: first.ctx, binary: binary, dir: t.TempDir(), web: first.web, tenant: first.tenant}
 		}
 		s.must(os.WriteFile(filepath.Join(s.dir, "master.key"), []byte(strings.Repeat("ab", 32)+"\n"), 0o600))
-		s.environ = append([]string{"TANDEM_DATABASE_URL=" + database, "TANDEM_LOG_LEVEL=info"}, environ...)
+		at := fmt.Sprintf("127.0.1.%d:0", i+1)
+		s.environ = append([]string{"TANDEM_DATABASE_URL=" + database, "TANDEM_LOG_LEVEL=info", "TANDEM_SIP_LISTEN=udp://" + at + ",tcp://" + at}, environ...)
 		one := &node{site: s}
 		c.nodes = append(c.nodes, one)
 		one.start()

@@ -1,8 +1,6 @@
 package e2e
 
 import (
-	"os"
-	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -13,40 +11,33 @@ import (
 	"tandem/internal/voice/sdp"
 )
 
-// nodes puts the site's server on a PostgreSQL, and gives a second site for another
-// node there, at an address of its own. What it has is made when the first runs.
-func (s *site) nodes() (second func() *site) {
-	s.t.Helper()
-	server := postgres.Start(s.t)
-	s.environ = append(s.environ, "TANDEM_DATABASE_URL="+server.URL(server.Database(s.t, "")))
-	return func() *site {
-		s.t.Helper()
-		other := *s
-		other.dir = s.t.TempDir()
-		other.environ = append(other.environ, "TANDEM_SIP_LISTEN=udp://127.0.0.2:0,tcp://127.0.0.2:0")
-		key, err := os.ReadFile(filepath.Join(s.dir, "master.key"))
-		s.must(err)
-		s.must(os.WriteFile(filepath.Join(other.dir, "master.key"), key, 0o600))
-		return &other
+// TestTalksOfADeadNode holds what becomes of the talks of a node that dies, where there is
+// another one.
+func TestTalksOfADeadNode(t *testing.T) {
+	binary, database := build(t), postgres.Start(t)
+	for name, test := range map[string]func(*testing.T, *cluster){
+		"go on at another": talksGoOnAtAnotherNode,
+		"go on at another under fresh streams of SRTP": protectedTalksGoOnAtAnotherNode,
+		"end with it where they may not move":          talksThatMayNotMoveEnd,
+		"are left to the other if it lives after all":  aPausedNodeLeavesItsTalksToWhoTookThem,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, newCluster(t, binary, database.URL(database.Database(t, "")), 2)) })
 	}
 }
 
 // talksGoOnAtAnotherNode kills a node with fifty calls that talk. Another one tells both
 // sides of each where it goes on; who does not agree is hung up. Each call has one
 // record and one terminal event.
-func talksGoOnAtAnotherNode(t *testing.T, s *site) {
+func talksGoOnAtAnotherNode(t *testing.T, c *cluster) {
+	s, other := c.nodes[0], c.nodes[1]
 	const n = 50
-	second := s.nodes()
-	p := s.start()
-	other := second()
-	q := other.start()
-	c := s.connect(p)
-	c.known(q)
-	calls := c.talks(p, n)
+	crowd := s.connect(s.p)
+	crowd.known(other.p)
+	calls := crowd.talks(s.p, n)
 	s.wait("all answers to be written down", func() bool { return s.told("call.answered") == n })
 	s.heard(calls)
 	died := time.Now()
-	p.kill()
+	s.p.kill()
 	const underWay = 500 * time.Millisecond // what the dead node had sent has come by then
 	var after []time.Duration
 	other.wait("all sides to hear something again", func() bool { after = again(calls, died.Add(underWay)); return len(after) == 2*n })
@@ -56,16 +47,15 @@ func talksGoOnAtAnotherNode(t *testing.T, s *site) {
 	other.hangUp(calls, func(i int) int { return i % 2 })
 	other.ended(map[string]int{"caller_hung_up": n / 2, "callee_hung_up": n / 2})
 	other.lasted(calls)
-	// The dead node comes back: nothing is left of its calls, and it carries new ones.
-	p = s.start()
+	// The dead node comes back: nothing is left of its calls.
+	s.start()
 	if left := s.live(); left != 0 {
 		t.Errorf("%d calls are up when it is back", left)
 	}
-	if q.terminate(); q.over() != 0 {
-		t.Errorf("exit code %d", q.over())
-	}
-	if p.terminate(); p.over() != 0 {
-		t.Errorf("exit code %d", p.over())
+	for _, n := range c.nodes {
+		if n.p.terminate(); n.p.over() != 0 {
+			t.Errorf("exit code %d", n.p.over())
+		}
 	}
 }
 
@@ -82,65 +72,56 @@ func (s *site) live() (n int) {
 
 // talksThatMayNotMoveEnd kills a node whose trunk is one that knows it by its address:
 // nobody is sent a word from elsewhere, and the records are closed.
-func talksThatMayNotMoveEnd(t *testing.T, s *site) {
-	second := s.nodes()
-	p := s.start()
-	other := second()
-	other.start()
-	c := s.connect(p)
+func talksThatMayNotMoveEnd(t *testing.T, c *cluster) {
+	s, other := c.nodes[0], c.nodes[1]
+	crowd := s.connect(s.p)
 	off := "off"
-	_, err := s.api.ChangeTrunk(s.ctx, "carrier", client.TrunkSettings{Takeover: &off})
+	_, err := s.site.api.ChangeTrunk(s.ctx, "carrier", client.TrunkSettings{Takeover: &off})
 	s.must(err)
-	c.talks(p, 3)
+	crowd.talks(s.p, 3)
 	s.wait("all answers to be written down", func() bool { return s.told("call.answered") == 3 })
-	p.kill()
+	s.p.kill()
 	other.wait("the end of all records", func() bool { return other.live() == 0 })
 	other.ended(map[string]int{"node_lost": 3})
 }
 
 // aPausedNodeLeavesItsTalksToWhoTookThem stops a node for so long that another one takes
 // its talks up, and lets it go on: it hangs nobody up, and writes no second end.
-func aPausedNodeLeavesItsTalksToWhoTookThem(t *testing.T, s *site) {
+func aPausedNodeLeavesItsTalksToWhoTookThem(t *testing.T, c *cluster) {
+	s, other := c.nodes[0], c.nodes[1]
 	const n = 4
-	second := s.nodes()
-	p := s.start()
-	other := second()
-	other.start()
-	c := s.connect(p)
-	calls := c.talks(p, n)
+	crowd := s.connect(s.p)
+	calls := crowd.talks(s.p, n)
 	s.wait("all answers to be written down", func() bool { return s.told("call.answered") == n })
 	paused := time.Now()
-	s.must(p.Process.Signal(syscall.SIGSTOP))
+	s.must(s.p.Process.Signal(syscall.SIGSTOP))
 	other.wait("all sides to hear something again", func() bool { return len(again(calls, paused.Add(time.Second))) == 2*n })
-	s.must(p.Process.Signal(syscall.SIGCONT))
-	s.wait("the paused node to see it", func() bool { return len(p.out.Lines("taken_by_others")) > 0 })
-	if got := p.out.Lines(`"taken_by_others":4`); len(got) == 0 {
-		t.Errorf("%s", p.out.Lines("taken_by_others"))
+	s.must(s.p.Process.Signal(syscall.SIGCONT))
+	s.wait("the paused node to see it", func() bool { return len(s.p.out.Lines("taken_by_others")) > 0 })
+	if got := s.p.out.Lines(`"taken_by_others":4`); len(got) == 0 {
+		t.Errorf("%s", s.p.out.Lines("taken_by_others"))
 	}
 	other.heard(calls)
 	other.hangUp(calls, func(i int) int { return i % 2 })
 	other.ended(map[string]int{"caller_hung_up": n / 2, "callee_hung_up": n / 2})
 	other.lasted(calls)
-	a, _ := c.talk(p, c.pair(n)) // it is a node like any other
+	a, _ := crowd.talk(s.p, crowd.pair(n)) // it is a node like any other
 	s.must(a.Hangup(s.ctx))
-	if p.terminate(); len(p.out.Lines("panic")) > 0 {
+	if s.p.terminate(); len(s.p.out.Lines("panic")) > 0 {
 		t.Error("a fault")
 	}
 }
 
 // protectedTalksGoOnAtAnotherNode is the same with SRTP: no key stream is used twice, and
 // the sides are reached by requests of each other from then on.
-func protectedTalksGoOnAtAnotherNode(t *testing.T, s *site) {
-	second := s.nodes()
-	p := s.start()
-	other := second()
-	other.start()
-	c := s.connectBy(p, "required", sdp.Mandatory)
-	calls := c.talks(p, 3)
+func protectedTalksGoOnAtAnotherNode(t *testing.T, c *cluster) {
+	s, other := c.nodes[0], c.nodes[1]
+	crowd := s.connectBy(s.p, "required", sdp.Mandatory)
+	calls := crowd.talks(s.p, 3)
 	s.wait("all answers to be written down", func() bool { return s.told("call.answered") == len(calls) })
 	s.heard(calls)
 	died := time.Now()
-	p.kill()
+	s.p.kill()
 	other.wait("all sides to hear something again", func() bool { return len(again(calls, died.Add(time.Second))) == 2*len(calls) })
 	other.heard(calls)
 	other.must(calls[1].b.Hold(s.ctx))
