@@ -113,7 +113,8 @@ func (p *Pair) URL(database string) string {
 		p.ports[0], p.ports[1], database)
 }
 
-// Database makes a database. It goes with the pair.
+// Database makes a database and waits until the standby has it too: whoever is told
+// there that it is not asks no other. It goes with the pair.
 func (p *Pair) Database() string {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.t.Context(), 30*time.Second)
@@ -125,6 +126,17 @@ func (p *Pair) Database() string {
 	_, err = conn.Exec(ctx, "CREATE DATABASE tandem")
 	if err := errors.Join(err, conn.Close(ctx)); err != nil {
 		p.t.Fatal(err)
+	}
+	for _, port := range p.ports[:2] {
+		at := fmt.Sprintf("postgres://tandem@127.0.0.1:%d/tandem?sslmode=disable", port)
+		for conn, err = pgx.Connect(ctx, at); err != nil; conn, err = pgx.Connect(ctx, at) {
+			select {
+			case <-time.After(20 * time.Millisecond):
+			case <-ctx.Done():
+				p.t.Fatal(err)
+			}
+		}
+		_ = conn.Close(ctx)
 	}
 	return p.URL("tandem")
 }
