@@ -67,7 +67,7 @@ func (a *App) resumeCall(l callflow.Left, r b2bua.Resumed, open func([]byte) (b2
 	r.Call, r.Plan, r.State = l.Call, l.Plan, st
 	undo := func() {
 		for _, leg := range r.Legs {
-			if leg != nil { // nothing can be sent yet, so it is just gone
+			if leg != nil { // at a start nothing can be sent yet, and it is just gone; of another node it is hung up
 				leg.End(b2bua.Reason{Cause: masking.CauseNodeLost})
 			}
 		}
