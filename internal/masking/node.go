@@ -25,8 +25,8 @@ const (
 	// Lease is how long a sign of life is good for. Whose node has died hears nothing
 	// for so long, before another one takes the talk up.
 	Lease = 4 * time.Second
-	// steady is how far looks at the other nodes may be apart to be of use.
-	steady = Lease / 2
+	// lookWithin is how far looks at the other nodes may be apart to be of use.
+	lookWithin = Lease / 2
 	// afterOutage is how much longer others may take than this node to find the database
 	// again.
 	afterOutage = 2 * Lease
@@ -72,7 +72,7 @@ type sight struct {
 // as well.
 func (l Lookout) Look(self string, nodes []Node, now time.Time) (next Lookout, lost []Node) {
 	next = Lookout{at: now, seen: make(map[string]sight, len(nodes))}
-	steady := now.Sub(l.at) <= steady
+	steady := now.Sub(l.at) <= lookWithin
 	for _, n := range nodes {
 		if n.ID == self {
 			continue

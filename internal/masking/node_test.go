@@ -93,13 +93,13 @@ func TestWhoeverWasAwayHimselfTakesNobodyForDead(t *testing.T) {
 	for range firstLooks - 1 {
 		w.look(time.Second)
 	}
-	if w.look(steady + time.Second) {
+	if w.look(lookWithin + time.Second) {
 		t.Error("a node is lost of which nobody could hear")
 	}
 	if n := w.lostAfter(t); n != firstLooks { // it may not have found the database again
 		t.Errorf("lost after %d looks", n)
 	}
-	w.look(steady + time.Second)
+	w.look(lookWithin + time.Second)
 	w.other.SeenAt = w.other.SeenAt.Add(time.Second)
 	w.look(time.Second)
 	if n := w.lostAfter(t); n != leaseLooks { // it has
