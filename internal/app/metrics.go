@@ -27,6 +27,7 @@ type metrics struct {
 	webhooks *prometheus.CounterVec
 	answers  prometheus.Histogram
 	dead     prometheus.Counter
+	lost     *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -55,8 +56,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Help: "Time until an endpoint answered, or was given up.", Buckets: []float64{0.01, 0.03, 0.1, 0.3, 1, 2, 5, 10, 15}}),
 		dead: prometheus.NewCounter(prometheus.CounterOpts{Name: "tandem_webhook_dead_letters_total",
 			Help: "Events that an endpoint was not brought, and that were given up."}),
+		lost: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "tandem_lost_node_calls_total",
+			Help: "Calls of nodes found silent, by what this node did with them: taken_over or closed."}, []string{"outcome"}),
 	}
-	r.MustRegister(m.ended, m.refused, m.talk, m.attempts, m.delay, m.ring, m.length, m.requests, m.latency, m.webhooks, m.answers, m.dead)
+	r.MustRegister(m.ended, m.refused, m.talk, m.attempts, m.delay, m.ring, m.length, m.requests, m.latency, m.webhooks, m.answers, m.dead, m.lost)
 	return m
 }
 

@@ -120,6 +120,8 @@ func (a *App) mindLost(ctx context.Context, batch int) (int, error) {
 			t, c, err = a.takeOver(ctx, n, batch)
 			taken, closed, more = taken+t, closed+c, t+c
 		}
+		a.metrics.lost.WithLabelValues("taken_over").Add(float64(taken))
+		a.metrics.lost.WithLabelValues("closed").Add(float64(closed))
 		if taken+closed > 0 || n.GoneAt.IsZero() {
 			a.log.Warn("a node is silent", "node", n.ID, "silent_since", n.SeenAt, "calls_taken_over", taken, "calls_closed", closed)
 		}
