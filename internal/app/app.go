@@ -55,8 +55,8 @@ type Options struct {
 	Clock        func() time.Time   // nil = time.Now
 	SIPTimers    siptx.Timers       // zero = RFC 3261's
 	SIPSecond    time.Duration      // of Session-Expires; 0 = 1 s
-	CallWaits    b2bua.Timing       // zero = calls.md's
-	WebhookWaits []time.Duration    // between attempts; nil = api.md's
+	CallWaits    b2bua.Timing       // zero = as b2bua.Timing says
+	WebhookWaits []time.Duration    // between attempts; nil = masking.RetryWaits
 	Lookups      locate.Timing      // of names in DNS; zero = its own
 	Trace        func(siptx.Traced) // sees every SIP message; nil = none
 }
@@ -500,7 +500,7 @@ func (a *App) forgetPaces(ctx context.Context, batch int) (n int, err error) {
 	return n, err
 }
 
-// keptAnswers is how long an idempotency key is remembered (api.md §1).
+// keptAnswers is how long an idempotency key is remembered.
 const keptAnswers = 24 * time.Hour
 
 func (a *App) forgetReplays(ctx context.Context, batch int) (n int, err error) {

@@ -29,7 +29,7 @@ type wanted struct {
 
 // newPIN draws a PIN that nobody would guess first and that can be told from all
 // others on its number. It has a digit more than wanted while so many of that
-// length are live that a guess would too often be right (api.md §3). Exhausted:
+// length are live that a guess would too often be right. Exhausted:
 // there is none.
 func (c *core) newPIN(ctx context.Context, tx store.Tx, w wanted) (masking.PIN, error) {
 	for ; w.length <= masking.MaxPINLength; w.length++ {

@@ -14,7 +14,7 @@ import (
 	"tandem/internal/store"
 )
 
-// ReplayFor is how long the first answer to an Idempotency-Key is kept (api.md §1).
+// ReplayFor is how long the first answer to an Idempotency-Key is kept.
 const ReplayFor = 24 * time.Hour
 
 // operators is the scope of the keys that operators use. No tenant has this id.
@@ -30,7 +30,7 @@ type Answer struct {
 }
 
 // Once ties a change to its answer, so that the same request sent again is
-// answered with the same bytes and changes nothing (api.md §1).
+// answered with the same bytes and changes nothing.
 //
 // The answer is made inside the transaction of the change and kept with it: a
 // crash leaves both or neither. A duplicate in flight waits for the first in

@@ -3,7 +3,7 @@ package e164
 import "strings"
 
 // Finder looks for telephone numbers in a message about to be sent. It is the
-// production tripwire behind the allow-lists of voice/sipua (calls.md §2): made
+// production tripwire behind the allow-lists of voice/sipua: made
 // for speed and no false alarm, not for every disguise. The leak detector of
 // testkit, which shares no code with it, looks deeper.
 //

@@ -38,7 +38,7 @@ const (
 )
 
 // Plan says whom a call rings and how. It is a snapshot: an update of the
-// allocation changes the next call, not this one (api.md §2).
+// allocation changes the next call, not this one.
 type Plan struct {
 	Tenant        Tenant
 	Allocation    Allocation
@@ -54,7 +54,7 @@ type Plan struct {
 }
 
 // Refusal says why a call is not routed, for the record. What the caller hears
-// is the same for all of them but the first (calls.md §1.3).
+// is the same for all of them but the first.
 type Refusal string
 
 // The reasons of call.rejected and of refused calls in the log.

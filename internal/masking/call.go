@@ -96,7 +96,7 @@ type Attempt struct {
 // CallType is the published word for how far a call came.
 type CallType string
 
-// The published call types (api.md §5).
+// The published call types.
 const (
 	CallCompleted    CallType = "completed"
 	CallIncomplete   CallType = "incomplete"
@@ -107,7 +107,7 @@ const (
 // DialStatus is the published word for what became of the callee's leg.
 type DialStatus string
 
-// The published dial statuses (api.md §5).
+// The published dial statuses.
 const (
 	DialCompleted DialStatus = "completed"
 	DialBusy      DialStatus = "busy"

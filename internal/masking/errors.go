@@ -81,7 +81,7 @@ func invalid(code Code, field, message string) *Error {
 }
 
 // ErrNotFound is the one answer for what does not exist and for what belongs
-// to somebody else: it tells a prober nothing (api.md §1).
+// to somebody else: it tells a prober nothing.
 func ErrNotFound() *Error {
 	return &Error{Kind: NotFound, Code: CodeNotFound, Message: "no such resource"}
 }

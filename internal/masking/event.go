@@ -7,7 +7,7 @@ import (
 	"tandem/internal/e164"
 )
 
-// EventType is a type of api.md §5.
+// EventType says of what an event tells (docs/webhooks.md).
 type EventType string
 
 // The event types that exist so far. Those of GreenVN allocations stand for the
@@ -52,7 +52,7 @@ func AllocationEvent(id EventID, typ EventType, a Allocation, zone *time.Locatio
 }
 
 // named is how an event names an allocation and its number: by the names of the
-// API that made it (api.md §5).
+// API that made it.
 type named struct {
 	GreenVN    string       `json:"greenvn,omitempty"`
 	GreenVNID  AllocationID `json:"greenvn_id,omitempty"`
@@ -81,7 +81,7 @@ type allocationData struct {
 }
 
 // CallEvent makes an event about a call, with the names of the published call
-// callback and real JSON types (api.md §5).
+// callback and real JSON types.
 func CallEvent(id EventID, typ EventType, c Call, zone *time.Location, now time.Time) Event {
 	data := callData{
 		named: name(c.VirtualNumber, c.Allocation), CallSID: c.ID,

@@ -10,7 +10,7 @@ import (
 // Sharing says how many allocations a virtual number carries at once.
 type Sharing string
 
-// The sharing modes (api.md §2).
+// The sharing modes.
 const (
 	// Exclusive, the letter of the published page: one active allocation.
 	Exclusive Sharing = "exclusive"

@@ -10,7 +10,7 @@ import (
 	"tandem/internal/e164"
 )
 
-// Limits of PINs (api.md §3).
+// Limits of PINs.
 const (
 	MinPINLength       = 4
 	MaxPINLength       = 8
@@ -18,7 +18,7 @@ const (
 	DefaultPINAttempts = 3
 	MaxPINAttempts     = 10
 
-	// TriesPerCall is how often one call may enter a PIN (calls.md §5).
+	// TriesPerCall is how often one call may enter a PIN.
 	TriesPerCall = 3
 )
 
@@ -116,7 +116,7 @@ func year(s string) bool {
 }
 
 // PINsBeforeLonger is how many live PINs of a length a number carries before new
-// ones get a digit more: 5 % of the length's space (api.md §3).
+// ones get a digit more: 5 % of the length's space.
 func PINsBeforeLonger(length int) int {
 	n := 5
 	for range length - 2 {
@@ -205,8 +205,8 @@ type PINVerdict struct {
 // JudgePIN decides on a PIN that a caller entered. Whoever has used up his
 // entries is refused whatever he enters, and nobody can use up another's: wrong
 // entries count against the caller in the allocations in which he stands, else
-// against him on this number, else against those who withhold their number
-// (api.md §3). What is heard is the same for wrong, expired and locked.
+// against him on this number, else against those who withhold their number.
+// What is heard is the same for wrong, expired and locked.
 func JudgePIN(c PINCase, caller e164.Number, pin PIN, now time.Time) PINVerdict {
 	var v PINVerdict
 	against := make([]TriesOf, 0, len(c.Party)+1)

@@ -9,7 +9,7 @@ import (
 // RingStrategy says in which order the numbers of a side are rung.
 type RingStrategy string
 
-// The strategies (calls.md §1.4).
+// The strategies.
 const (
 	Sequential   RingStrategy = "sequential"   // one after the other as they stand in the list; the default
 	Simultaneous RingStrategy = "simultaneous" // all at once; the first to answer has the call

@@ -11,7 +11,7 @@ import (
 // StrangerAction is what a caller gets whom no allocation lets through.
 type StrangerAction string
 
-// The actions (calls.md §1.3).
+// The actions.
 const (
 	Announce   StrangerAction = "announce" // the same words whatever the reason; the default
 	AskPIN     StrangerAction = "pin"      // ask for a PIN
@@ -57,7 +57,7 @@ type Treatment struct {
 
 // Treat decides what a caller gets whom Admit refused with why. A number that
 // carries PINs asks for one, whoever calls and whatever the policy; a caller who
-// hides his number is told nothing else (calls.md §1: 433).
+// hides his number is told nothing else (433).
 func Treat(r Route, why Refusal) Treatment {
 	p := r.Number.Strangers
 	if p.Action == "" {
@@ -122,7 +122,7 @@ func Rule(r Route, caller e164.Number, now time.Time) Ruling {
 
 // Refuse makes the ruling of a treatment. Somebody who calls from the very phone
 // that strangers are forwarded to hears what others hear: his own number is never
-// dialled (calls.md §1.4). So does everybody if that phone may not be rung.
+// dialled. So does everybody if that phone may not be rung.
 func (r Route) Refuse(t Treatment, caller e164.Number) Ruling {
 	switch {
 	case t.Action == Forward && t.Policy.Forward != caller && r.Tenant.Settings.Guards.Permits(t.Policy.Forward):

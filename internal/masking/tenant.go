@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Limits of the published API and our own where it is silent (api.md §2).
+// Limits of the published API and our own where it is silent.
 const (
 	DefaultDuration = 86400 * time.Second
 	MaxDuration     = 14688000 * time.Second

@@ -13,7 +13,7 @@ import (
 // NumberFormat is how numbers are written on a trunk.
 type NumberFormat string
 
-// The number formats (operator.md).
+// The number formats.
 const (
 	FormatE164     NumberFormat = "e164"     // +91…
 	FormatPlain    NumberFormat = "plain"    // 91…

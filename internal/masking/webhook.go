@@ -155,7 +155,7 @@ type DeliveryAttempt struct {
 	Response string // the beginning of the body, numbers hidden
 }
 
-// RetryWaits are the times between the attempts of a delivery (api.md §5). When the
+// RetryWaits are the times between the attempts of a delivery. When the
 // last has passed and failed, it is dead.
 func RetryWaits() []time.Duration {
 	return []time.Duration{5 * time.Second, 30 * time.Second, 2 * time.Minute, 10 * time.Minute,

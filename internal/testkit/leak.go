@@ -14,8 +14,8 @@ import (
 )
 
 // A LeakDetector finds telephone numbers in bytes, however they are spelled. It is
-// the oracle of the rule that neither party ever learns the other's number
-// (calls.md §2), and shares no code with the tripwire in package e164.
+// the oracle of the rule that neither party ever learns the other's number,
+// and shares no code with the tripwire in package e164.
 //
 // It looks at the bytes as they are and, up to four layers deep, at what they become
 // when an encoding is undone (views.go): percent, JSON, XML and quoted-printable

@@ -38,7 +38,7 @@ func TestEverySecretOfALeakyCarrierIsFoundByItself(t *testing.T) {
 	check("extension", string(l.Extension))
 }
 
-// The places of calls.md §2, each of which has to be there.
+// The places where a number can hide, each of which has to be there.
 func TestALeakyCarrierKnowsEveryPlace(t *testing.T) {
 	l := testkit.Leaky(number)
 	has := make(map[string]bool)

@@ -1,6 +1,6 @@
 // Package webhook speaks with the servers of tenants. It delivers events to their
-// endpoints (Deliverer, api.md §5) and asks what a caller gets whom no allocation
-// names (Asker, calls.md §1.3; app gives it to voice/callflow).
+// endpoints (Deliverer) and asks what a caller gets whom no allocation
+// names (Asker; app gives it to voice/callflow).
 //
 // A tenant's server is not trusted: it is reached only at public addresses unless
 // the operator allows others, followed nowhere, read only so far, and waited for

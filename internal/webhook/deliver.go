@@ -13,7 +13,7 @@ import (
 
 // How a Deliverer works (ADR 0026).
 const (
-	deliverTimeout = 15 * time.Second       // within which success is 2xx (api.md §5)
+	deliverTimeout = 15 * time.Second       // within which success is 2xx
 	pollEvery      = 100 * time.Millisecond // the place of the last event is read
 	looksAnyway    = 10                     // polls after which all endpoints are looked at
 	leaseFor       = 60 * time.Second       // longer than any request

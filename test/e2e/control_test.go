@@ -300,7 +300,6 @@ func beeps(pcm []int16) (n int) {
 	return n
 }
 
-// calls.md §8.15.
 func TestTwoHundredCallsOfOneStrangerCostAPartyNothing(t *testing.T) {
 	st := newStage(t, setting{patience: 2 * time.Minute})
 	st.allocate(nil)

@@ -31,7 +31,6 @@ func (st *stage) hungUp(a, b *phone.Call) {
 	st.settle()
 }
 
-// calls.md §8.11.
 func TestTheOtherSideIsOnHoldTooAndBothHearEachOtherAfterTheLastResume(t *testing.T) {
 	t.Parallel()
 	st := newStage(t, setting{})

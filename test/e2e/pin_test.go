@@ -202,7 +202,7 @@ func TestACallerWhoEntersNothingIsAskedTwiceAndLeft(t *testing.T) {
 }
 
 // A hundred strangers try PINs at once. What they do costs no party an entry, and
-// what they open is not more than chance (api.md §3).
+// what they open is not more than chance.
 func TestStrangersWhoHammerPINsKeepNoPartyOut(t *testing.T) {
 	st := newStage(t, setting{sharing: "shared"})
 	var pins []world.Pin

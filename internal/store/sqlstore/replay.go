@@ -8,7 +8,7 @@ import (
 	"tandem/internal/store"
 )
 
-// replayLife is how long a key keeps its answer (api.md §1, idempotency).
+// replayLife is how long a key keeps its answer.
 const replayLife = 24 * time.Hour
 
 // Replay reads the answer kept under the key since notBefore.

@@ -11,7 +11,7 @@ import (
 	"tandem/internal/voice/sdp"
 )
 
-// This file asks a caller for a PIN (calls.md §5). His leg is answered, and his
+// This file asks a caller for a PIN. His leg is answered, and his
 // keys are heard here and nowhere else: the other side does not exist yet.
 
 const (

@@ -9,7 +9,7 @@ import (
 
 // This file bounds how long a talk lasts: by its tenant's longest, by what the
 // day has left for its allocation, and, where the
-// tenant wants that, by the life of its allocation (calls.md §1.7). Both sides are
+// tenant wants that, by the life of its allocation. Both sides are
 // warned a minute before.
 
 const (

@@ -180,7 +180,7 @@ func sameCall(a, b masking.Call) bool {
 		a.Node == b.Node && a.RingTime == b.RingTime && a.TalkTime == b.TalkTime && a.Cause == b.Cause && a.Refusal == b.Refusal
 }
 
-// calls.md §8.14: the wall clock jumps back an hour while it rings and again
+// The wall clock jumps back an hour while it rings and again
 // while they talk; the durations do not notice.
 func TestDurationsDoNotFollowTheWallClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

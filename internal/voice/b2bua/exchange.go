@@ -23,7 +23,7 @@ type Options struct {
 	Timing   Timing
 }
 
-// Timing holds the waits of a call; zero fields take the value of calls.md §4.
+// Timing holds the waits of a call; zero fields take the values named here.
 type Timing struct {
 	Route       time.Duration // how long the Director may take: 2 s
 	Consult     time.Duration // and the tenant's own server: 3 s
@@ -125,7 +125,7 @@ func (x *Exchange) Incoming(in Invite) {
 }
 
 // AllocationEnded cancels the allocation's calls that still ring; with
-// terminate it ends those that talk as well (api.md §2).
+// terminate it ends those that talk as well.
 func (x *Exchange) AllocationEnded(id masking.AllocationID, terminate bool) {
 	kind := EvAllocEnded
 	if terminate {

@@ -23,7 +23,7 @@ type branch struct {
 }
 
 // hunt rings the next number of the list, or all at once, unless somebody is
-// rung already (calls.md §1.4). With nobody left the caller is told what the
+// rung already. With nobody left the caller is told what the
 // attempts came to.
 func (c *call) hunt() State {
 	for len(c.branches) == 0 {

@@ -301,7 +301,7 @@ func (c *call) point(s Side) error {
 	return c.media.Connect(s, stream)
 }
 
-// listen ends a call in which nobody is heard (calls.md §4). What was heard
+// listen ends a call in which nobody is heard. What was heard
 // before the answer is no talk. Silence during a hold is no fault, but a hold
 // that outlasts both phones must end some day as well.
 func (c *call) listen() State {

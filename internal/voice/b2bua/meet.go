@@ -9,8 +9,8 @@ import (
 	"tandem/internal/voice/sdp"
 )
 
-// This file is about two people who call each other in the same moment (calls.md
-// §8.1). Each would find the other busy with his own call. Instead the call that
+// This file is about two people who call each other in the same moment. Each would
+// find the other busy with his own call. Instead the call that
 // came first takes the other caller's leg as its other side, and the numbers that
 // it rings are told no more; the second call rings nobody, and its record ends as
 // joined. So both calls have a record and are counted, and one has the talk.
@@ -38,7 +38,7 @@ func (g *guest) refuse() {
 
 // met is what becomes of a call that rings somebody who calls its caller. A call
 // that was forwarded to us by the very phone that is rung is no call of its owner:
-// it would go round for ever (calls.md §8.4).
+// it would go round for ever.
 func (c *call) met(host *call) State {
 	if c.in.Diverted {
 		c.finish(masking.CauseRejected, Reason{masking.CauseRejected, masking.RefusedLoop})

@@ -125,7 +125,7 @@ func TestAHoldIsCarriedToTheOtherSideAndSoIsItsResume(t *testing.T) {
 	}
 }
 
-// calls.md §8.11. The answers are those of phones that keep their own hold.
+// The answers are those of phones that keep their own hold.
 func TestBothHoldAndResumeInEitherOrder(t *testing.T) {
 	for _, first := range []Side{A, B} {
 		talking(t, func(t *testing.T, f *exchange) {

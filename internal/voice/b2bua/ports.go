@@ -181,7 +181,7 @@ type Event struct {
 	Body    []byte
 	Status  int           // the final SIP status of EvFailed and EvDeclined, 0 if none came
 	Cause   masking.Cause // of EvFailed and EvHungUp
-	Retry   bool          // EvFailed: another trunk may do better (calls.md §1.4)
+	Retry   bool          // EvFailed: another trunk may do better
 	Digit   byte          // of EvDigit: '0' to '9', '*', '#', 'A' to 'D'
 	By      By            // of EvDigit
 

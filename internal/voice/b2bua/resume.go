@@ -12,7 +12,7 @@ import (
 	"tandem/internal/voice/sdp"
 )
 
-// This file lets a call that talks outlive the process (calls.md §7): what it takes
+// This file lets a call that talks outlive the process: what it takes
 // is written at the answer and at each change, and at the next start the call goes on
 // where it was, once both sides have said that they are still there.
 

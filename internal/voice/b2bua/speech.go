@@ -34,7 +34,7 @@ func (c *call) hush(s Side) {
 }
 
 // announce tells a stranger, before any answer, that he cannot be connected; then
-// his INVITE is refused. It is the same for every reason (calls.md §1.3), and it
+// his INVITE is refused. It is the same for every reason, and it
 // costs bounded ports: beyond that a stranger hears nothing.
 func (c *call) announce(r masking.Ruling) State {
 	c.plan = r.Plan

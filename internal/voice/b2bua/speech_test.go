@@ -218,7 +218,7 @@ func TestWhatEndsTheWordsToAStrangerEndsHisCall(t *testing.T) {
 	}
 }
 
-// calls.md §1.3. The number of the policy must not reach the caller either.
+// The number of the policy must not reach the caller either.
 func TestAForwardedStrangerRingsAndNobodyLearnsOfTheOther(t *testing.T) {
 	for _, k := range []kind{forwarded, consulted} {
 		t.Run(string(k), func(t *testing.T) {

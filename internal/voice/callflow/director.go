@@ -44,7 +44,7 @@ type Asker interface {
 	Ask(ctx context.Context, url string, q masking.Question) (masking.Answer, error)
 }
 
-// caller is somebody with a call up. One at a time (calls.md §8.6).
+// caller is somebody with a call up. One at a time.
 type caller struct {
 	tenant masking.TenantID
 	number e164.Number
@@ -165,7 +165,7 @@ func unknown() masking.Ruling {
 // each time costs a record, an event and ports.
 const mostAsked = 10
 
-// again reports whether a caller dials again and again (calls.md §8.15): he has
+// again reports whether a caller dials again and again: he has
 // heard why he is not connected, or had his questions. Of callers who are too many
 // to be remembered none hears anything; but each is asked, for one of them may have
 // a PIN. So is whoever withholds his number: nobody knows how often that was he.
@@ -486,7 +486,7 @@ func (d *Director) give(who caller) {
 // Refused writes down a call that was not routed. plan is what Route gave with
 // the refusal: of a caller who is busy it names the allocation, and the call
 // counts as one of its calls. It never waits; strangers beyond what the journal
-// takes at once are counted and not written (calls.md §8.15).
+// takes at once are counted and not written.
 func (d *Director) Refused(a masking.Ask, plan masking.Plan, why masking.Refusal) {
 	d.log.Info("call refused", "call", string(a.Call), "trunk", a.Trunk, "reason", string(why),
 		"called", a.Called, "caller", a.Caller, "caller_token", a.Caller.Token(d.key))

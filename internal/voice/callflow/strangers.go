@@ -14,7 +14,7 @@ const (
 	strangersKnown = 16_384
 )
 
-// strangers bounds what callers who are not let in cost (calls.md §8.15): of one
+// strangers bounds what callers who are not let in cost: of one
 // caller's refusals on one number for one reason the first five in a minute are
 // written down, the others are counted. Of more callers than it can remember at
 // once none is written.

@@ -19,7 +19,7 @@ func (s benchSink) Stored(_ context.Context, r Stored) error { s.stored <- r; re
 func (s benchSink) Failed(context.Context, Failure) error    { return nil }
 
 // BenchmarkCallSecond is what a second of a recorded call costs beside the
-// relay, from the packets to the blob in a folder: of the calls.md's 1.5 times,
+// relay, from the packets to the blob in a folder: of the 1.5 times that there may be,
 // what the tap and all behind it may take. Its calls take ten minutes.
 func BenchmarkCallSecond(b *testing.B) {
 	id, err := age.GenerateX25519Identity()

@@ -1,6 +1,6 @@
 // Package record writes what both sides of a call say to a stereo file, the
 // caller left and the callee right, sealed for the call's tenant, and brings it
-// to the blob store (calls.md §6, ADR 0013).
+// to the blob store (ADR 0013).
 //
 // A Recording is a tap of the relay. It copies packets into memory of its own
 // and does nothing else; a few workers, which all recordings share, put them

@@ -34,7 +34,7 @@ func inSync(t *testing.T, most int, sides [2]talker, spans ...span) {
 	}
 }
 
-// rough is a call as calls.md §6 has it: loss, jitter, clocks that drift apart,
+// rough is a call as networks have it: loss, jitter, clocks that drift apart,
 // hold and resume in each way, another codec.
 func rough() [2]talker {
 	return [2]talker{

@@ -1,6 +1,6 @@
 // Package relay forwards the media of calls: RTP between two legs, through a
 // port pair of its own for each, rewritten so that neither peer learns
-// anything of the other but the voice (RFC 3550; calls.md §4).
+// anything of the other but the voice (RFC 3550).
 //
 // An Engine hands out Sessions; a Session is one call. The package knows no
 // SIP and no SDP: who signals tells it addresses and payload numbers.

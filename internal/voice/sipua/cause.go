@@ -11,8 +11,8 @@ import (
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
-// statusFor is what a caller hears when his call ends before it is answered
-// (calls.md §1, refusals). A stranger, an expired allocation and the wrong
+// statusFor is what a caller hears when his call ends before it is answered.
+// A stranger, an expired allocation and the wrong
 // direction look alike, so that a prober learns nothing.
 func statusFor(r b2bua.Reason) int {
 	if r.Cause == masking.CauseRejected {
@@ -49,7 +49,7 @@ func statusFor(r b2bua.Reason) int {
 }
 
 // causeOf tells what a callee's final status means. retry says that another
-// trunk may do better (calls.md §1.4); whether it rang is the call's to know.
+// trunk may do better; whether it rang is the call's to know.
 func causeOf(status int, rang bool) (cause masking.Cause, retry bool) {
 	switch status {
 	case 486, 600:

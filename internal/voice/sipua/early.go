@@ -54,7 +54,7 @@ func (l *leg) enter(res *sip.Response) *earlyDialog {
 }
 
 // onProvisional: any 18x means that the far side is at work on its phone. What it
-// says or plays meanwhile is not passed on (calls.md §1.5). A reliable one is
+// says or plays meanwhile is not passed on. A reliable one is
 // acknowledged in its dialog, each once: siptx repeats the PRACK until it is
 // answered, so that one which comes again needs no other (RFC 3262 §4).
 func (l *leg) onProvisional(res *sip.Response) {

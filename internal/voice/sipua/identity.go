@@ -10,7 +10,7 @@ import (
 	"tandem/internal/masking"
 )
 
-// This file tells who called whom (calls.md §1.2), and writes numbers the way a
+// This file tells who called whom, and writes numbers the way a
 // trunk wants them.
 
 // called is the number of the Request-URI; zero if it is none. Of a trunk that we

@@ -15,7 +15,7 @@ import (
 
 // This file is the header policy: every message that leaves is built here, from
 // nothing. A header that is not written by one of these functions is not sent,
-// so what a peer put into his own never reaches the other leg (calls.md §2).
+// so what a peer put into his own never reaches the other leg.
 // What a response must repeat of its request (Via, From, To, Call-ID, CSeq,
 // Record-Route) goes back to the one who wrote it.
 

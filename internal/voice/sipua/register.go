@@ -198,7 +198,7 @@ var errNowhere = errors.New("no address of the trunk is known")
 
 // register tries the trunk's addresses until one takes the registration or refuses
 // it, in the order that calls try, but always the same. What another might do better is what a call would try another
-// trunk for (calls.md §1.4).
+// trunk for.
 func (r *registration) register(ctx context.Context) (granted time.Duration, err error) {
 	err = errNowhere
 	l := r.line()

@@ -8,7 +8,7 @@ import (
 	"tandem/internal/voice/b2bua"
 )
 
-// This file is the tripwire behind the header policy (calls.md §2): it sees every
+// This file is the tripwire behind the header policy: it sees every
 // message before it is sent. On a hit the message is not sent, the call is ended
 // and an alarm raised.
 

@@ -36,7 +36,7 @@ import (
 )
 
 const (
-	maxBody  = 64 << 10 // bytes of a request body (api.md §1)
+	maxBody  = 64 << 10 // bytes of a request body
 	maxAudio = 1 << 20  // bytes of a sound
 
 	// Requests from one source that prove nobody, before they are answered 429
@@ -156,7 +156,7 @@ func (s *server) routes() *router {
 	if s.Version != "" {
 		config.Info.Extensions = map[string]any{"x-release": s.Version}
 	}
-	config.AllowAdditionalPropertiesByDefault = true // unknown fields are ignored (api.md §1)
+	config.AllowAdditionalPropertiesByDefault = true // unknown fields are ignored
 	r := &router{s, huma.NewAPI(config, adapter{s})}
 	r.greenvn()
 	r.greenpin()
@@ -242,7 +242,7 @@ func (a adapter) Handle(op *huma.Operation, serve func(huma.Context)) {
 func (a adapter) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.mux.ServeHTTP(w, r) }
 
 // noRoute answers what no operation matches: 404, or 400 with Allow if the path
-// exists under another method (api.md §1 knows no 405).
+// exists under another method (the published page knows no 405).
 func (s *server) noRoute(w http.ResponseWriter, r *http.Request) {
 	var allowed []string
 	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {

@@ -12,8 +12,8 @@ import (
 	"tandem/internal/masking"
 )
 
-// decode reads a JSON object into a struct, as strictly as the contract asks
-// (api.md §1): a field has exactly its type (null is none, a fraction or 1e3
+// decode reads a JSON object into a struct, as strictly as the contract asks:
+// a field has exactly its type (null is none, a fraction or 1e3
 // is no integer), is named in exactly its letters and is given once. Unknown
 // fields are ignored. A field without omitempty is required.
 //
