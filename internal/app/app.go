@@ -98,9 +98,11 @@ type App struct {
 	trunks   vault // of the trunks' passwords
 	hooks    vault // of what signs for endpoints
 	node     string
-	folder   *os.File         // its lock
-	presence *upkeep.Presence // among the nodes of the database
-	missed   bool             // the others had heard nothing of this node, and what that means is not known yet; owned by beat
+	folder   *os.File                  // its lock
+	presence *upkeep.Presence          // among the nodes of the database
+	starting *upkeep.Keeper            // gives signs of life until keeper does
+	unsure   map[masking.CallID]unsure // owned by mindLost
+	missed   bool                      // the others had heard nothing of this node, and what that means is not known yet; owned by beat
 	keeper   *upkeep.Keeper
 	quota    *quota.Quota // bounds of calls that nodes share
 	sleepers sleepers
@@ -116,7 +118,7 @@ func Start(ctx context.Context, o Options) (_ *App, err error) {
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}
-	a := &App{o: o, log: o.Log, leaving: make(chan struct{}), sleepers: newSleepers()}
+	a := &App{o: o, log: o.Log, leaving: make(chan struct{}), unsure: map[masking.CallID]unsure{}, sleepers: newSleepers()}
 	a.leave = sync.OnceFunc(func() { close(a.leaving) })
 	defer func() {
 		if err != nil {
@@ -433,6 +435,7 @@ func (a *App) serve(name, addr string, h http.Handler) (string, error) {
 // openUpkeep starts the periodic work. Trunks are read anew every second, so
 // that a change is live everywhere within two.
 func (a *App) openUpkeep(ctx context.Context) error {
+	a.starting.Stop()
 	if _, err := a.beat(ctx, 1); err != nil { // with the addresses in use
 		return fmt.Errorf("node: %w", err)
 	}

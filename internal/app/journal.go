@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"time"
 
 	"tandem/internal/backlog"
 	"tandem/internal/masking"
@@ -39,23 +38,15 @@ func (a *App) openJournal() error {
 }
 
 // catchUp waits until what the last run could not write is written: by that it is
-// judged which calls go on. The other nodes are told meanwhile that this one is there.
+// judged which calls go on.
 func (a *App) catchUp(ctx context.Context) error {
 	if n := a.journal.Spooled(); n > 0 {
 		a.log.Warn("the last run could not write all of its call records", "entries", n)
 	}
-	beat := time.NewTicker(masking.Heartbeat)
-	defer beat.Stop()
-	for {
-		select {
-		case <-a.journal.Caught():
-			return nil
-		case <-beat.C:
-			if _, err := a.presence.Beat(ctx, nil, 0, false); err != nil { // calls that others have taken are not among those left
-				return err
-			}
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	select {
+	case <-a.journal.Caught():
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }

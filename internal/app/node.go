@@ -2,8 +2,10 @@ package app
 
 import (
 	"context"
+	"maps"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,13 +41,22 @@ func (a *App) join(ctx context.Context) error {
 		}
 		return nil
 	})
+	a.starting = upkeep.Start(a.log, upkeep.Job{Name: "heartbeat", Every: masking.Heartbeat, Batch: 1, Run: a.beatEarly})
+	a.onStop(func(context.Context) error { a.starting.Stop(); return nil })
 	return nil
+}
+
+// beatEarly is beat while the node starts: taking up a thousand calls takes its time.
+func (a *App) beatEarly(ctx context.Context, _ int) (int, error) {
+	back, err := a.presence.Beat(ctx, nil, 0, false)
+	a.missed = a.missed || back || err != nil
+	return 0, err
 }
 
 // beat tells the others that this node lives.
 func (a *App) beat(ctx context.Context, _ int) (int, error) {
 	back, err := a.presence.Beat(ctx, append([]string{"http://" + a.addrs.HTTP}, a.agent.Reached()...), a.exchange.Live(), a.exchange.Draining())
-	a.missed = a.missed || back
+	a.missed = a.missed || back || err != nil // with an error it may have been written, and the next does not tell
 	if err == nil && a.missed {
 		err = a.letGo(ctx)
 	}
@@ -94,7 +105,9 @@ func (a *App) letGo(ctx context.Context) error {
 		return err
 	}
 	a.missed = false
-	a.log.Warn("the other nodes had heard nothing of this one", "calls", len(ids), "taken_by_others", len(moved))
+	if len(moved) > 0 {
+		a.log.Warn("the other nodes had heard nothing of this one", "calls", len(ids), "taken_by_others", len(moved))
+	}
 	a.exchange.LetGo(moved)
 	for _, id := range moved {
 		a.ladders.Forget(id)
@@ -106,6 +119,9 @@ func (a *App) letGo(ctx context.Context) error {
 // of their other calls are closed, so that each gets its one terminal event whether or
 // not the node comes back.
 func (a *App) mindLost(ctx context.Context, batch int) (int, error) {
+	if err := a.goOnUnsure(ctx); err != nil {
+		return 0, err
+	}
 	lost, err := a.presence.Lost(ctx)
 	if err != nil {
 		return 0, err
@@ -132,23 +148,70 @@ func (a *App) mindLost(ctx context.Context, batch int) (int, error) {
 	return 0, nil
 }
 
+// unsure is a call that was to be taken over when the database did not answer.
+type unsure struct {
+	call  callflow.Left
+	until time.Time // its node was last heard of
+}
+
 // takeOver deals with some of a silent node's calls.
 func (a *App) takeOver(ctx context.Context, n masking.Node, batch int) (went, closed int, err error) {
 	taken, closed, err := a.journal.TakeOver(ctx, n, batch, a.mayTake)
-	if err != nil || len(taken) == 0 {
-		return 0, closed, err
+	if err != nil {
+		for _, l := range taken {
+			a.unsure[l.Call.ID] = unsure{l, n.SeenAt}
+		}
+		return 0, 0, err
 	}
-	goOn := a.resumeCalls(taken, b2bua.Resumed{Until: n.SeenAt, Moved: true}, a.media.Move)
-	// Nothing is sent before it is durable with which numbers; while the database is
-	// away the calls wait.
-	for err = a.journal.Settle(ctx, n, taken, goOn); err != nil && ctx.Err() == nil; err = a.journal.Settle(ctx, n, taken, goOn) {
+	return len(taken), closed, a.goOn(ctx, taken, n.SeenAt)
+}
+
+// goOnUnsure goes on with calls that are this node's after all.
+func (a *App) goOnUnsure(ctx context.Context) error {
+	if len(a.unsure) == 0 {
+		return nil
+	}
+	until := map[time.Time][]callflow.Left{}
+	for _, u := range a.unsure {
+		until[u.until] = append(until[u.until], u.call)
+	}
+	for at, calls := range until {
+		mine, err := a.journal.Mine(ctx, calls)
+		if err != nil {
+			return err
+		}
+		for _, l := range calls {
+			delete(a.unsure, l.Call.ID)
+		}
+		if err := a.goOn(ctx, mine, at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// goOn goes on with calls that were taken over. Nothing is sent before it is durable with
+// which numbers: while the database is away the calls wait. A node that drains leaves
+// them to the others without a word.
+func (a *App) goOn(ctx context.Context, taken []callflow.Left, until time.Time) error {
+	if len(taken) == 0 {
+		return nil
+	}
+	goOn := a.resumeCalls(taken, until, a.media.Move)
+	gone, err := a.journal.Settle(ctx, until, taken, goOn)
+	for err != nil && ctx.Err() == nil && !a.exchange.Draining() {
 		select {
 		case <-time.After(lookEvery):
 		case <-ctx.Done():
 		}
+		gone, err = a.journal.Settle(ctx, until, taken, goOn)
 	}
+	if err != nil {
+		gone = slices.Collect(maps.Keys(goOn))
+	}
+	a.exchange.LetGo(gone) // before they are told to ask anybody
 	a.exchange.Verify()
-	return len(taken), closed, err
+	return err
 }
 
 // mayTake reports whether a talk of another node may go on here.

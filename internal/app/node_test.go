@@ -111,7 +111,8 @@ func talking(t *testing.T, a *App, node string) masking.Call {
 	t.Helper()
 	c := was(t, a, node)
 	err := a.store.Update(t.Context(), func(ctx context.Context, tx store.Tx) error {
-		return tx.KeepCallState(ctx, c, []byte("state"))
+		_, err := tx.KeepCallState(ctx, c, []byte("state"))
+		return err
 	})
 	if err != nil {
 		t.Fatal(err)

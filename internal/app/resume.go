@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"tandem/internal/masking"
@@ -30,7 +31,7 @@ func (a *App) resume(ctx context.Context) error {
 	if down > callflow.LongestOutage {
 		open = nil
 	}
-	goOn := a.resumeCalls(left, b2bua.Resumed{Until: until}, open)
+	goOn := a.resumeCalls(left, until, open)
 	lost, err := a.journal.CloseLost(ctx, goOn, until)
 	if err != nil {
 		return fmt.Errorf("close the records of the last run: %w", err)
@@ -43,10 +44,10 @@ func (a *App) resume(ctx context.Context) error {
 }
 
 // resumeCalls takes calls up, and gives the states of those that go on.
-func (a *App) resumeCalls(left []callflow.Left, as b2bua.Resumed, open func([]byte) (b2bua.Session, error)) map[masking.CallID][]byte {
+func (a *App) resumeCalls(left []callflow.Left, until time.Time, open func([]byte) (b2bua.Session, error)) map[masking.CallID][]byte {
 	goOn := map[masking.CallID][]byte{}
 	for _, l := range left {
-		state, err := a.resumeCall(l, as, open)
+		state, err := a.resumeSafely(l, until, open)
 		if err != nil {
 			a.log.Warn("a call cannot be taken up again", "call", string(l.Call.ID), "error", err.Error())
 			continue
@@ -56,15 +57,27 @@ func (a *App) resumeCalls(left []callflow.Left, as b2bua.Resumed, open func([]by
 	return goOn
 }
 
+// resumeSafely takes one call up. A fault costs that call alone: it would meet the next
+// node as well.
+func (a *App) resumeSafely(l callflow.Left, until time.Time, open func([]byte) (b2bua.Session, error)) (state []byte, err error) {
+	defer func() {
+		if fault := recover(); fault != nil { // its text may hold a number
+			a.log.Error("fault in a call", "call", string(l.Call.ID), "fault", fmt.Sprintf("%T", fault), "stack", string(debug.Stack()))
+			err = errors.New("a fault")
+		}
+	}()
+	return a.resumeCall(l, until, open)
+}
+
 // resumeCall takes one call up, whose media open opens. One whose media cannot be, as
 // where its ports are another's by now, is taken up to be hung up; so is one whose peers
 // nobody has heard of for too long: then open is nil.
-func (a *App) resumeCall(l callflow.Left, r b2bua.Resumed, open func([]byte) (b2bua.Session, error)) ([]byte, error) {
+func (a *App) resumeCall(l callflow.Left, until time.Time, open func([]byte) (b2bua.Session, error)) ([]byte, error) {
 	st, err := b2bua.ReadState(l.State)
 	if err != nil {
 		return nil, err
 	}
-	r.Call, r.Plan, r.State = l.Call, l.Plan, st
+	r := b2bua.Resumed{Call: l.Call, Plan: l.Plan, State: st, Until: until}
 	undo := func() {
 		for _, leg := range r.Legs {
 			if leg != nil { // at a start nothing can be sent yet, and it is just gone; of another node it is hung up

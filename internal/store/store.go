@@ -294,9 +294,9 @@ type CallReader interface {
 	OpenCalls(ctx context.Context, node string) ([]masking.Call, error)
 	// MovedCalls are those of the given calls that another node than this one carries now.
 	MovedCalls(ctx context.Context, node string, ids []masking.CallID) ([]masking.CallID, error)
-	// CallStates are what KeepCallState kept of the calls of a node that have no
+	// CallStates are what KeepCallState kept of those of the given calls that have no
 	// end yet.
-	CallStates(ctx context.Context, node string) (map[masking.CallID][]byte, error)
+	CallStates(ctx context.Context, ids []masking.CallID) (map[masking.CallID][]byte, error)
 	// Events are oldest first, by cursor. Whoever has read up to a cursor misses
 	// nothing: once an event can be read, no event with a lower cursor appears any
 	// more, of whichever transaction. With one writer that comes by itself. An engine
@@ -325,8 +325,9 @@ type CallWriter interface {
 	// neither answered nor ended; changed tells which.
 	AnswerCall(ctx context.Context, c masking.Call) (changed bool, err error)
 	// KeepCallState keeps what it takes to take the call up again, in place of what
-	// was kept, only while the call is answered and has no end, and is c.Node's.
-	KeepCallState(ctx context.Context, c masking.Call, state []byte) error
+	// was kept, only while the call is answered and has no end, and is c.Node's; kept
+	// tells which.
+	KeepCallState(ctx context.Context, c masking.Call, state []byte) (kept bool, err error)
 	// MoveCall makes a call without an end that is c.Node's one of another node; what
 	// runs of a recording stays c.Node's. moved is false if it was not.
 	MoveCall(ctx context.Context, c masking.Call, to string) (moved bool, err error)

@@ -273,7 +273,8 @@ func TestABackupIsTheDatabaseOfOneMomentThoughItIsInUse(t *testing.T) {
 		c := storetest.Call(storetest.Allocation("acme", storetest.AllocationID(1), storetest.Virtual(1), nil, nil), storetest.CallID(1), storetest.Person(0))
 		c.AnsweredAt = storetest.Start()
 		_, err := tx.AnswerCall(ctx, c)
-		return errors.Join(err, tx.KeepCallState(ctx, c, []byte("state")))
+		_, kept := tx.KeepCallState(ctx, c, []byte("state"))
+		return errors.Join(err, kept)
 	})
 	if with := content(t, from); !strings.Contains(with, "call_state [") {
 		t.Fatal("no state of a call is there")

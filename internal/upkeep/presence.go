@@ -111,7 +111,7 @@ func (p *Presence) Beat(ctx context.Context, addresses []string, calls int, drai
 	n := p.node
 	n.SeenAt, n.Addresses, n.Calls, n.Draining = p.now(), addresses, calls, draining
 	ours := false
-	err = p.store.Update(ctx, func(ctx context.Context, tx store.Tx) (err error) {
+	err = p.store.Update(store.Urgent(ctx), func(ctx context.Context, tx store.Tx) (err error) {
 		ours, back, err = tx.BeatNode(ctx, n)
 		return err
 	})

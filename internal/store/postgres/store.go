@@ -77,7 +77,7 @@ type Store struct {
 	o       Options
 	log     *slog.Logger
 	pool    *pgxpool.Pool
-	routers *pgxpool.Pool // for Route, so that nothing else holds a call up
+	routers *pgxpool.Pool // for Route and what is urgent, so that nothing else holds a call up
 	waker   *waker        // nil: nobody is woken
 	texts   texts
 	zones   sqlstore.Zones
@@ -244,7 +244,11 @@ func (s *Store) Update(ctx context.Context, fn func(context.Context, store.Tx) e
 // once runs fn once; again tells that nothing has become of it and that another try
 // may fare better. ctx bounds the wait for a connection, within what follows.
 func (s *Store) once(ctx, within context.Context, fn func(context.Context, store.Tx) error) (err error, again bool) {
-	c, err := s.pool.Acquire(ctx)
+	pool := s.pool
+	if store.IsUrgent(ctx) {
+		pool = s.routers
+	}
+	c, err := pool.Acquire(ctx)
 	if err != nil {
 		return plain(err), false
 	}

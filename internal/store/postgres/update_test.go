@@ -47,6 +47,37 @@ func refuse(ctx context.Context, tx store.Tx, code string) error {
 	return err
 }
 
+func TestWhatIsUrgentWaitsForNobodysConnection(t *testing.T) {
+	srv := server.Start(t)
+	s := withPool(t, Options{URL: srv.URL(srv.Database(t, migrated(t, srv))) + "&pool_max_conns=2"})
+	held, release := make(chan struct{}), make(chan struct{})
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			err := s.Update(t.Context(), func(ctx context.Context, tx store.Tx) error {
+				_, err := tx.Tenant(ctx, "acme")
+				held <- struct{}{}
+				<-release
+				return err
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+		<-held
+	}
+	n := masking.Node{ID: "n1", StartedAt: storetest.Start(), SeenAt: storetest.Start()}
+	err := s.Update(store.Urgent(t.Context()), func(ctx context.Context, tx store.Tx) error {
+		_, err := tx.JoinNode(ctx, n, masking.Node{})
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	close(release)
+	wg.Wait()
+}
+
 func TestAnUpdateThatMetAnotherIsRunAgainWhereverItMet(t *testing.T) {
 	srv := server.Start(t)
 	s := withPool(t, Options{URL: srv.URL(srv.Database(t, migrated(t, srv)))})

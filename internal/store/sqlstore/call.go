@@ -269,29 +269,38 @@ func (r *Reader) MovedCalls(ctx context.Context, node string, ids []masking.Call
 // idsAtOnce is how many ids one statement asks for.
 const idsAtOnce = 200
 
-// CallStates are what was kept of a node's calls that are up.
-func (r *Reader) CallStates(ctx context.Context, node string) (map[masking.CallID][]byte, error) {
+// CallStates are what was kept of calls that are up, each by its key.
+func (r *Reader) CallStates(ctx context.Context, ids []masking.CallID) (map[masking.CallID][]byte, error) {
 	type row struct {
 		call  masking.CallID
 		state []byte
 	}
-	rows, err := list(ctx, r, `SELECT s.call, s.data FROM call k JOIN call_state s ON s.call = k.id
-		WHERE k.ended_at = 0 AND k.node = ?`, []any{node}, func(_ *Reader, s Scanner) (one row, err error) {
-		return one, s.Scan(&one.call, blobCol{&one.state})
-	})
-	states := make(map[masking.CallID][]byte, len(rows))
-	for _, one := range rows {
-		states[one.call] = one.state
+	states := make(map[masking.CallID][]byte, len(ids))
+	for part := range slices.Chunk(ids, idsAtOnce) {
+		var args []any
+		for _, id := range part {
+			args = append(args, id)
+		}
+		rows, err := list(ctx, r, `SELECT s.call, s.data FROM call k JOIN call_state s ON s.call = k.id
+			WHERE k.ended_at = 0 AND k.id IN (`+marks(len(part))+`)`, args, func(_ *Reader, s Scanner) (one row, err error) {
+			return one, s.Scan(&one.call, blobCol{&one.state})
+		})
+		if err != nil {
+			return nil, err
+		}
+		for _, one := range rows {
+			states[one.call] = one.state
+		}
 	}
-	return states, err
+	return states, nil
 }
 
 // KeepCallState keeps the state of a call that talks.
-func (t *Tx) KeepCallState(ctx context.Context, c masking.Call, state []byte) error {
-	_, err := t.exec(ctx, `INSERT INTO call_state (call, data)
+func (t *Tx) KeepCallState(ctx context.Context, c masking.Call, state []byte) (kept bool, err error) {
+	n, err := t.exec(ctx, `INSERT INTO call_state (call, data)
 		SELECT k.id, ? FROM call k WHERE k.id = ? AND k.tenant = ? AND k.node = ? AND k.answered_at <> 0 AND k.ended_at = 0
 		ON CONFLICT (call) DO UPDATE SET data = excluded.data`, state, c.ID, c.Tenant, c.Node)
-	return err
+	return n > 0, err
 }
 
 // MoveCall makes a call one of another node.

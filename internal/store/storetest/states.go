@@ -22,14 +22,25 @@ func stateTests() []test {
 // keep keeps the state of a call.
 func (b *bench) keep(c masking.Call, state string) {
 	b.Helper()
-	b.update(func(ctx context.Context, tx store.Tx) error { return tx.KeepCallState(ctx, c, []byte(state)) })
+	b.update(func(ctx context.Context, tx store.Tx) error {
+		_, err := tx.KeepCallState(ctx, c, []byte(state))
+		return err
+	})
 }
 
 // states are those of the calls of a node, by call.
 func (b *bench) states(node string) map[masking.CallID]string {
 	b.Helper()
 	found := get(b, func(ctx context.Context, tx store.Reader) (map[masking.CallID][]byte, error) {
-		return tx.CallStates(ctx, node)
+		open, err := tx.OpenCalls(ctx, node)
+		if err != nil {
+			return nil, err
+		}
+		var ids []masking.CallID
+		for _, c := range open {
+			ids = append(ids, c.ID)
+		}
+		return tx.CallStates(ctx, ids)
 	})
 	texts := map[masking.CallID]string{}
 	for id, state := range found {
@@ -133,14 +144,18 @@ func movedCall(b *bench) {
 	})
 	equal(b, moved, []masking.CallID{there.ID})
 	equal(b, b.states(there.Node), map[masking.CallID]string{})
-	b.keep(there, "late")
+	b.whether(false, func(ctx context.Context, tx store.Tx) (bool, error) {
+		return tx.KeepCallState(ctx, there, []byte("late"))
+	})
 	if did, err := b.report(store.Tx.EndCall, endedThere); did || err != nil {
 		b.Errorf("the node that has lost it ends it: %v, %v", did, err)
 	}
 	here, endedHere := there, endedThere
 	here.Node, endedHere.Node = "node-2", "node-2"
 	equal(b, b.states("node-2"), map[masking.CallID]string{there.ID: "there"})
-	b.keep(here, "here")
+	b.whether(true, func(ctx context.Context, tx store.Tx) (bool, error) {
+		return tx.KeepCallState(ctx, here, []byte("here"))
+	})
 	equal(b, b.states("node-2"), map[masking.CallID]string{there.ID: "here"})
 	if did, err := b.report(store.Tx.EndCall, endedHere); !did || err != nil {
 		b.Errorf("the node that has it does not end it: %v, %v", did, err)

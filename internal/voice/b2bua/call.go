@@ -67,7 +67,7 @@ type call struct {
 	asked   [2]bool   // have been
 	cut     bool      // it cannot go on after a restart
 	alive   time.Time // by the wall clock: the process before it was still there
-	moved   bool      // that was another node's: both sides are to send here from now on
+	moved   bool      // the media is not where the sides were told: they are to send here from now on
 	hurry   bool      // and have so long to agree
 }
 

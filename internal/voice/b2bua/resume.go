@@ -150,7 +150,6 @@ type Resumed struct {
 	Legs    [2]Leg
 	Media   Session   // nil: its ports are gone, or nobody can be there any more; it will be ended
 	Until   time.Time // by the wall clock: when the last process was still there; to then a call without Media has talked
-	Moved   bool      // its node is dead: Media is here, and both sides have yet to be told
 	Release func()    // gives back what the call holds
 }
 
@@ -168,12 +167,34 @@ func (x *Exchange) Resume(r Resumed) (state []byte, err error) {
 			return nil, err
 		}
 	}
-	c.media, c.taken, c.rang, c.moved = r.Media, r.State.Taken, true, r.Moved
+	c.media, c.taken, c.rang = r.Media, r.State.Taken, true
 	if c.media == nil {
 		c.media, c.cut = noMedia{r.State.Media}, true
+	} else if err := c.relocate(); err != nil {
+		c.disarm()
+		return nil, err
 	}
 	c.rejoin(r.Legs[B])
 	return x.readmit(c)
+}
+
+// relocate makes the descriptions that the sides have of us ones of where the media is,
+// if that is another place than they were told: that of the call's node, which is dead.
+// Both sides have to agree to it then. They are made before the state is written, which
+// is true of the media from then on.
+func (c *call) relocate() error {
+	for _, s := range []Side{A, B} {
+		ours := c.sides[s].ours
+		audio, _ := ours.Audio()
+		if audio.Addr == c.media.Local(s) {
+			continue
+		}
+		c.moved = true
+		if _, err := c.say(s, func(l sdp.Local) ([]byte, error) { return sdp.Reoffer(ours, audio, l), nil }); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 var errCannotGoOn = errors.New("the call cannot go on")
@@ -287,29 +308,13 @@ func (c *call) inquire() {
 	for _, s := range []Side{A, B} {
 		if n := &c.sides[s]; c.doubted[s] && !c.asked[s] {
 			c.asked[s] = true
-			before := n.told
-			if c.moved && !c.sayWhere(s) {
-				return
-			}
-			c.deal.at, c.deal.to, c.deal.body, c.deal.handed, c.deal.before = following, s, n.said, false, before
+			c.deal.at, c.deal.to, c.deal.body, c.deal.handed, c.deal.before = following, s, n.said, false, n.told
 			c.leg(s).Offer(n.said)
 			return
 		}
 	}
 	c.asking, c.deal.recheck = false, [2]bool{true, true}
 	c.takeUp()
-}
-
-// sayWhere makes the description that a side has of us one of where we are now. If it
-// cannot, nothing is asked and the time runs out.
-func (c *call) sayWhere(s Side) bool {
-	ours := c.sides[s].ours
-	audio, _ := ours.Audio()
-	_, err := c.say(s, func(l sdp.Local) ([]byte, error) { return sdp.Reoffer(ours, audio, l), nil })
-	if err != nil {
-		c.log.Warn("an offer cannot be made", "error", err.Error())
-	}
-	return err == nil
 }
 
 // believe takes an event that only a side which is still there can cause.
@@ -319,7 +324,12 @@ func (c *call) believe(e Event) {
 	default:
 		return
 	}
-	if e.Kind == EvDeclined && (e.Status == 0 || c.moved) || !c.doubted[e.Side] { // it cannot be reached, if it is there
+	switch {
+	case !c.doubted[e.Side]:
+		return
+	case e.Kind == EvDeclined && e.Status == 0: // it cannot be reached, if it is there
+		return
+	case c.moved && e.Kind != EvAgreed && e.Kind != EvOffered: // it has not heard where we are
 		return
 	}
 	c.doubted[e.Side] = false

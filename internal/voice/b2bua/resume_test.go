@@ -73,7 +73,7 @@ func (f *exchange) again(down time.Duration, cut, moved bool) *restart {
 	g.callee.trace = g.trace
 	g.dialled = []*fakeLeg{g.callee}
 	r := Resumed{Call: record, Plan: f.director.route.ForwardPlan(bob, alice), State: st, Legs: [2]Leg{g.caller, g.callee},
-		Release: func() { g.released++ }, Until: time.Now().Add(-down), Moved: moved}
+		Release: func() { g.released++ }, Until: time.Now().Add(-down)}
 	if moved {
 		g.media.port = 5000
 	}

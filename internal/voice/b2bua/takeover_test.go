@@ -130,3 +130,71 @@ func TestACallThatAnotherNodeHasTakenEndsWithoutAWord(t *testing.T) {
 		}
 	})
 }
+
+// A node that has taken a call over can die before both sides know it.
+func TestANodeThatDiesBeforeTheSidesAgreedTellsThemWhereItIsWhenItIsBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newExchange(t, bob)
+		f.connect()
+		record, _ := f.talked()
+		g := f.overtaken()
+		g.die()
+		wait(time.Second)
+		st, err := ReadState(g.state)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := newExchange(t, bob)
+		h.media.port = 5000
+		a, b := &fakeLeg{name: "A", trace: h.trace}, &fakeLeg{name: "B", trunk: "one", trace: h.trace}
+		r := Resumed{Call: record, Plan: f.director.route.ForwardPlan(bob, alice), State: st, Legs: [2]Leg{a, b}, Release: func() {}, Until: time.Now()}
+		if r.Media, err = h.media.Open(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.Resume(r); err != nil {
+			t.Fatal(err)
+		}
+		h.Verify()
+		synctest.Wait()
+		if is := audioOf(t, a.offers[0]); is.Addr != h.session().Local(A) {
+			t.Errorf("side A is told %v; media is at %v", is.Addr, h.session().Local(A))
+		}
+		h.LetGo(h.Calls())
+		synctest.Wait()
+	})
+}
+
+// While the database is away a call that was taken waits to be told of; whoever drains
+// then leaves it to the others.
+func TestACallThatIsLetGoBeforeItsSidesAreAskedSaysNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newExchange(t, bob)
+		f.connect()
+		record, state := f.talked()
+		f.die()
+		st, err := ReadState(state)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := newExchange(t, bob)
+		a, b := &fakeLeg{name: "A", trace: g.trace}, &fakeLeg{name: "B", trunk: "one", trace: g.trace}
+		released := 0
+		r := Resumed{Call: record, Plan: f.director.route.ForwardPlan(bob, alice), State: st, Legs: [2]Leg{a, b}, Until: time.Now(),
+			Release: func() { released++ }}
+		if r.Media, err = g.media.Open(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := g.Resume(r); err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan struct{})
+		go func() { g.Drain(t.Context()); close(done) }()
+		synctest.Wait()
+		g.LetGo(g.Calls())
+		g.Verify()
+		<-done
+		if len(a.offers)+len(b.offers) != 0 || a.ended() || b.ended() || released != 1 || len(g.journal.of(masking.Ended)) != 0 || g.session().closed != 1 {
+			t.Errorf("%d released: %v", released, g.trace.all())
+		}
+	})
+}

@@ -141,8 +141,8 @@ func (d *Director) decide(ctx context.Context, a masking.Ask, b bounds) (route m
 		return route, r, nil, nil
 	}
 	release, why, err := hold(ctx, a, r.Plan, b)
-	if err != nil {
-		return route, r, nil, err
+	if err != nil { // nothing has been counted: without a plan there is nothing to drop
+		return route, masking.Ruling{}, nil, err
 	}
 	if why == "" && r.Refusal == "" {
 		if r.Plan, why, err = b.count(ctx, a, r.Plan); err != nil || why != "" {

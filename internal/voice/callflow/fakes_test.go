@@ -308,7 +308,7 @@ func (tx *memoryTx) Silent(context.Context, e164.Number, e164.Number, time.Time)
 	return masking.Allocation{}, false, nil
 }
 
-func (tx *memoryTx) KeepCallState(_ context.Context, c masking.Call, state []byte) error {
+func (tx *memoryTx) KeepCallState(_ context.Context, c masking.Call, state []byte) (bool, error) {
 	tx.rows.states[c.ID] = append(slices.Clone(tx.rows.states[c.ID]), string(state))
-	return tx.write(c.ID, "kept")
+	return true, tx.write(c.ID, "kept")
 }

@@ -3,6 +3,8 @@ package callflow
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -12,6 +14,7 @@ import (
 
 	"tandem/internal/e164"
 	"tandem/internal/masking"
+	"tandem/internal/quota"
 	"tandem/internal/store"
 )
 
@@ -347,5 +350,31 @@ func TestAnExplanationSaysWhatAGuardWouldAndCountsNothing(t *testing.T) {
 	}
 	if d.Tripped(masking.OfCaller) != 0 || d.today("gvn_two").Calls != 2 {
 		t.Error("an explanation counts")
+	}
+}
+
+type silentLedger struct{}
+
+var errSlow = errors.New("slow")
+
+func (silentLedger) Hold(context.Context, string, func(int) int) (int, int, error) {
+	return 0, 0, errSlow
+}
+func (silentLedger) Shares(context.Context) (map[string]quota.Share, error) { return nil, errSlow }
+func (silentLedger) Put(context.Context, map[string]int) error              { return errSlow }
+
+func TestACallForWhichNoPlaceCanBeHadInTimeIsNotCounted(t *testing.T) {
+	d := newDesk(t)
+	d.places.quota = quota.New(silentLedger{}, slog.New(slog.DiscardHandler))
+	defer d.places.quota.Close()
+	d.bounds(func(s *masking.Settings) { s.MaxCalls = 5; s.Guards.DayCalls = 2 })
+	for range 3 {
+		if _, release, err := d.Route(t.Context(), d.ask(virtual, alice)); err == nil || release != nil {
+			t.Errorf("let in: %v", err)
+		}
+	}
+	d.flush()
+	if got := d.tally("acme", "gvn_two"); got.Calls != 0 {
+		t.Errorf("tally %+v", got)
 	}
 }

@@ -280,7 +280,8 @@ func (j *Journal) apply(ctx context.Context, tx store.Tx, e entry) error {
 		if e.state == nil || e.state.sealed == nil {
 			return nil
 		}
-		return tx.KeepCallState(ctx, e.call, e.state.sealed)
+		_, err := tx.KeepCallState(ctx, e.call, e.state.sealed)
+		return err
 	case masking.Taped:
 		r := runningRecording(e.call)
 		r.StartedAt = e.at

@@ -3,6 +3,7 @@ package callflow
 import (
 	"context"
 	"slices"
+	"time"
 
 	"tandem/internal/masking"
 	"tandem/internal/store"
@@ -15,7 +16,8 @@ import (
 // they have talked until the node was last heard of. None may go on that has not been
 // carried for LongestOutage, as in a database that was restored. More may be left if as many were
 // dealt with. Nothing is done if the node has given a sign of life since n was read.
-// may is asked within the transaction, perhaps more than once.
+// may is asked within the transaction, perhaps more than once. With an error it is not
+// always known what became of it: see Mine.
 //
 // Any number of nodes may do so at once. They wait for each other at the node's row,
 // and whoever comes later finds other calls. A node that lives after all cannot end a
@@ -34,7 +36,7 @@ func (j *Journal) TakeOver(ctx context.Context, n masking.Node, limit int, may f
 			return err
 		}
 		open = open[:min(limit, len(open))]
-		left, err := j.left(ctx, tx, n.ID, open)
+		left, err := j.left(ctx, tx, open)
 		if err != nil {
 			return err
 		}
@@ -54,10 +56,12 @@ func (j *Journal) divide(ctx context.Context, tx store.Tx, n masking.Node, open 
 			closed++
 			err = j.closeLost(ctx, tx, c, n.SeenAt)
 		} else {
-			_, err = tx.MoveCall(ctx, c, j.node)
-			l := left[i]
-			l.Call.Node = j.node
-			taken = append(taken, l)
+			var moved bool
+			if moved, err = tx.MoveCall(ctx, c, j.node); moved {
+				l := left[i]
+				l.Call.Node = j.node
+				taken = append(taken, l)
+			}
 		}
 		if err != nil {
 			return nil, 0, err
@@ -66,17 +70,32 @@ func (j *Journal) divide(ctx context.Context, tx store.Tx, n masking.Node, open 
 	return taken, closed, nil
 }
 
+// Mine are those of calls that were to be taken over which are this node's and have no
+// end: after a TakeOver of which it is not known whether it took place.
+func (j *Journal) Mine(ctx context.Context, calls []Left) (mine []Left, err error) {
+	err = j.store.View(ctx, func(ctx context.Context, tx store.Reader) error {
+		open, err := tx.OpenCalls(ctx, j.node)
+		mine = slices.DeleteFunc(slices.Clone(calls), func(l Left) bool {
+			return !slices.ContainsFunc(open, func(c masking.Call) bool { return c.ID == l.Call.ID })
+		})
+		return err
+	})
+	return mine, err
+}
+
 // Settle writes what has become of calls that were taken over, before anything is sent
-// for them: the states of those of goOn, and the ends of the others.
-func (j *Journal) Settle(ctx context.Context, n masking.Node, taken []Left, goOn map[masking.CallID][]byte) error {
+// for them: the states of those of goOn, and the ends of the others. gone are those that
+// are not this node's any more: others have heard nothing of it meanwhile.
+func (j *Journal) Settle(ctx context.Context, until time.Time, taken []Left, goOn map[masking.CallID][]byte) (gone []masking.CallID, err error) {
 	calls := make([]masking.Call, len(taken))
 	for i, l := range taken {
 		calls[i] = l.Call
 	}
-	return j.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
-		_, err := j.sort(ctx, tx, calls, goOn, n.SeenAt)
+	err = j.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
+		_, gone, err = j.sort(ctx, tx, calls, goOn, until)
 		return err
 	})
+	return gone, err
 }
 
 // Moved are those of this node's calls that another one has taken over, because it has

@@ -59,6 +59,65 @@ func TestTheCallsOfASilentNodeAreClosedOnceHoweverManyCloseThem(t *testing.T) {
 	})
 }
 
+// Whoever does not hear that a database has committed, as when it dies, may have taken
+// calls over.
+func TestATakeoverOfWhichItIsNotKnownWhetherItTookPlaceCanBeAskedFor(t *testing.T) {
+	d := newDesk(t)
+	d.journal.box = newSeal(t, 1)
+	c, over := d.answered("goes on"), d.answered("is over by then")
+	d.flush()
+	d.now = start.Add(time.Minute)
+	n, other := d.silent()
+	s := &ambiguous{Store: d.store}
+	s.lies.Store(1)
+	other.store = s
+	taken, _, err := other.TakeOver(t.Context(), n, 10, func(Left) bool { return true })
+	if err == nil || len(taken) != 2 {
+		t.Fatalf("%d taken, %v", len(taken), err)
+	}
+	d.update(func(ctx context.Context, tx store.Tx) error {
+		over.Node, over.EndedAt, over.Cause = "n2", d.now, masking.CauseCallerHungUp
+		_, err := tx.EndCall(ctx, over)
+		return err
+	})
+	mine, err := other.Mine(t.Context(), taken)
+	if err != nil || len(mine) != 1 || mine[0].Call.ID != c.ID {
+		t.Errorf("mine are %+v, %v", mine, err)
+	}
+}
+
+// A node that is paused while it takes a call over can be found silent as well.
+func TestATalkThatIsTakenTwiceIsThatOfTheLast(t *testing.T) {
+	d := newDesk(t)
+	d.journal.box = newSeal(t, 1)
+	c := d.answered("goes on")
+	d.flush()
+	d.now = start.Add(time.Minute)
+	n, other := d.silent()
+	all := func(Left) bool { return true }
+	taken, _, err := other.TakeOver(t.Context(), n, 10, all)
+	if err != nil || len(taken) != 1 {
+		t.Fatal(err)
+	}
+	paused := masking.Node{ID: "n2", StartedAt: start, SeenAt: start.Add(50 * time.Second)}
+	d.update(func(ctx context.Context, tx store.Tx) error {
+		_, err := tx.JoinNode(ctx, paused, masking.Node{})
+		return err
+	})
+	third := NewJournal(JournalOptions{Store: d.store, Clock: d.journal.clock, Log: d.journal.log, Node: "n3", Seal: d.journal.box})
+	t.Cleanup(func() { _ = third.Close(context.Background()) })
+	if again, _, err := third.TakeOver(t.Context(), paused, 10, all); err != nil || len(again) != 1 {
+		t.Fatal(again, err)
+	}
+	gone, err := other.Settle(t.Context(), n.SeenAt, taken, map[masking.CallID][]byte{c.ID: []byte("n2")})
+	if err != nil || !slices.Equal(gone, []masking.CallID{c.ID}) {
+		t.Errorf("the paused node goes on without %v: %v", gone, err)
+	}
+	if left, err := third.Left(t.Context()); err != nil || len(left) != 1 || string(left[0].State) != "goes on" {
+		t.Errorf("left %+v: %v", left, err)
+	}
+}
+
 func TestNoTalkGoesOnThatNobodyHasCarriedForLong(t *testing.T) {
 	d := newDesk(t)
 	d.journal.box = newSeal(t, 1)
@@ -97,8 +156,8 @@ func TestATalkOfASilentNodeThatIsTakenOverIsTheOthersToKeepAndToEnd(t *testing.T
 	if err != nil || closed != 1 || len(taken) != 2 || taken[0].Call.Node != "n2" || taken[0].Plan.Allocation.ID != goesOn.Allocation {
 		t.Fatalf("%d closed, taken %+v: %v", closed, taken, err)
 	}
-	if err := other.Settle(t.Context(), n, taken, map[masking.CallID][]byte{goesOn.ID: []byte("here")}); err != nil {
-		t.Fatal(err)
+	if gone, err := other.Settle(t.Context(), n.SeenAt, taken, map[masking.CallID][]byte{goesOn.ID: []byte("here")}); err != nil || len(gone) != 0 {
+		t.Fatal(gone, err)
 	}
 	// The node was only slow: it keeps, and ends, what is not its own any more.
 	moved, err := d.journal.Moved(t.Context(), []masking.CallID{goesOn.ID, hopeless.ID, barred.ID})

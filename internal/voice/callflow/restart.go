@@ -55,16 +55,20 @@ func (j *Journal) Left(ctx context.Context) (left []Left, err error) {
 	err = j.store.View(ctx, func(ctx context.Context, tx store.Reader) error {
 		open, err := tx.OpenCalls(ctx, j.node)
 		if err == nil {
-			left, err = j.left(ctx, tx, j.node, open)
+			left, err = j.left(ctx, tx, open)
 		}
 		return err
 	})
 	return left, err
 }
 
-// left are those of a node's open calls that may go on.
-func (j *Journal) left(ctx context.Context, tx store.Reader, node string, open []masking.Call) (left []Left, err error) {
-	states, err := tx.CallStates(ctx, node)
+// left are those of open calls that may go on.
+func (j *Journal) left(ctx context.Context, tx store.Reader, open []masking.Call) (left []Left, err error) {
+	ids := make([]masking.CallID, len(open))
+	for i, c := range open {
+		ids[i] = c.ID
+	}
+	states, err := tx.CallStates(ctx, ids)
 	if err != nil || len(states) == 0 {
 		return nil, err
 	}
@@ -120,27 +124,32 @@ func (j *Journal) CloseLost(ctx context.Context, goOn map[masking.CallID][]byte,
 	err = j.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
 		open, err := tx.OpenCalls(ctx, j.node)
 		if err == nil {
-			closed, err = j.sort(ctx, tx, open, goOn, until)
+			closed, _, err = j.sort(ctx, tx, open, goOn, until)
 		}
 		return err
 	})
 	return closed, err
 }
 
-// sort keeps the states of calls that go on and ends the records of the others.
-func (j *Journal) sort(ctx context.Context, tx store.Tx, calls []masking.Call, goOn map[masking.CallID][]byte, until time.Time) (closed int, err error) {
+// sort keeps the states of calls that go on and ends the records of the others. gone are
+// those that should go on and are not this node's any more.
+func (j *Journal) sort(ctx context.Context, tx store.Tx, calls []masking.Call, goOn map[masking.CallID][]byte,
+	until time.Time) (closed int, gone []masking.CallID, err error) {
 	for _, c := range calls {
 		if state, ok := goOn[c.ID]; ok {
-			err = tx.KeepCallState(ctx, c, j.box.Seal(state, []byte(c.ID)))
+			var kept bool
+			if kept, err = tx.KeepCallState(ctx, c, j.box.Seal(state, []byte(c.ID))); !kept {
+				gone = append(gone, c.ID)
+			}
 		} else {
 			closed++
 			err = j.closeLost(ctx, tx, c, until)
 		}
 		if err != nil {
-			return 0, err
+			return 0, nil, err
 		}
 	}
-	return closed, nil
+	return closed, gone, nil
 }
 
 func (j *Journal) closeLost(ctx context.Context, tx store.Tx, c masking.Call, until time.Time) error {

@@ -26,7 +26,14 @@ func newSeal(t *testing.T, key byte) *seal.Box {
 func (d *desk) states() (states map[masking.CallID][]byte) {
 	d.t.Helper()
 	d.view(func(ctx context.Context, tx store.Reader) (err error) {
-		states, err = tx.CallStates(ctx, "n1")
+		open, err := tx.OpenCalls(ctx, "n1")
+		var ids []masking.CallID
+		for _, c := range open {
+			ids = append(ids, c.ID)
+		}
+		if err == nil {
+			states, err = tx.CallStates(ctx, ids)
+		}
 		return err
 	})
 	return states
@@ -98,7 +105,8 @@ func TestAStateOfAnotherMasterKeyOrAnotherCallIsNone(t *testing.T) {
 	d.update(func(ctx context.Context, tx store.Tx) error {
 		for id, state := range d.states() {
 			if id != c.ID {
-				return tx.KeepCallState(ctx, c, state)
+				_, err := tx.KeepCallState(ctx, c, state)
+				return err
 			}
 		}
 		return nil
