@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"tandem/internal/seal"
 )
@@ -31,6 +32,8 @@ const (
 	segmentSize = 4 << 20
 	// nearlyFull is how many quarters of the room must be taken, see Queue.Full.
 	nearlyFull = 3
+	// moment is how long a failed Append says that nothing can be written.
+	moment = 2 * time.Second
 )
 
 // Options say where a queue is. All but Segment are required.
@@ -54,7 +57,7 @@ type Queue struct {
 
 	count atomic.Int64
 	size  atomic.Int64
-	stuck atomic.Bool // the last Append failed
+	stuck atomic.Int64 // when Append failed last, ns of the Unix epoch; 0 if it has not since it last went well
 }
 
 type segment struct {
@@ -125,14 +128,23 @@ func (q *Queue) Len() int { return int(q.count.Load()) }
 func (q *Queue) Size() int64 { return q.size.Load() }
 
 // Full reports whether what is left should be kept for what must be written: three
-// quarters of the room are taken, or nothing can be written.
-func (q *Queue) Full() bool { return q.stuck.Load() || q.size.Load() >= q.o.Max/4*nearlyFull }
+// quarters of the room are taken, or nothing could be written a moment ago. Whoever has
+// something to put in tries again within that moment; nobody else would ever find out
+// that it can be written again.
+func (q *Queue) Full() bool {
+	failed := q.stuck.Load()
+	return failed != 0 && time.Since(time.Unix(0, failed)) < moment || q.size.Load() >= q.o.Max/4*nearlyFull
+}
 
 // Append puts records at the end, all or none. nil says that they outlive the process and
 // the machine's power.
 func (q *Queue) Append(records [][]byte) error {
 	err := q.append(records)
-	q.stuck.Store(err != nil)
+	if err == nil {
+		q.stuck.Store(0)
+	} else {
+		q.stuck.Store(time.Now().UnixNano())
+	}
 	return err
 }
 

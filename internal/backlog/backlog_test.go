@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -248,4 +250,22 @@ func TestAFolderThatCannotBeWrittenToIsNoRoom(t *testing.T) {
 	if err := q.Close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Nobody puts anything in once all is written again, so nobody would tell that it can be.
+func TestAQueueThatCouldNotWriteIsFullForAMomentOnly(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "queue")
+	q := open(t, Options{Dir: dir, Box: box(t, 1), Max: 1 << 20})
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		if err := q.Append(texts(1)); err == nil || !q.Full() {
+			t.Errorf("full %v, %v", q.Full(), err)
+		}
+		time.Sleep(moment)
+		if q.Full() {
+			t.Error("it is full for ever")
+		}
+	})
 }
