@@ -263,7 +263,7 @@ func TestAQueueThatCouldNotWriteIsFullForAMomentOnly(t *testing.T) {
 		if err := q.Append(texts(1)); err == nil || !q.Full() {
 			t.Errorf("full %v, %v", q.Full(), err)
 		}
-		time.Sleep(moment)
+		<-time.After(moment)
 		if q.Full() {
 			t.Error("it is full for ever")
 		}

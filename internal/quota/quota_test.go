@@ -162,7 +162,7 @@ func TestOnAllNodesTogetherThereAreNeverMoreThanTheBoundAndAllOfItCanBeUsed(t *t
 					for range 2 * most {
 						wg.Go(func() {
 							for range 10 {
-								time.Sleep(time.Duration(rand.IntN(300)) * time.Millisecond)
+								<-time.After(time.Duration(rand.IntN(300)) * time.Millisecond)
 								ok, err := q.Take(t.Context(), "calls", most)
 								if err != nil {
 									t.Error(err)
@@ -175,7 +175,7 @@ func TestOnAllNodesTogetherThereAreNeverMoreThanTheBoundAndAllOfItCanBeUsed(t *t
 										break
 									}
 								}
-								time.Sleep(time.Duration(rand.IntN(2000)) * time.Millisecond)
+								<-time.After(time.Duration(rand.IntN(2000)) * time.Millisecond)
 								up.Add(-1)
 								q.Give("calls")
 							}
@@ -187,7 +187,7 @@ func TestOnAllNodesTogetherThereAreNeverMoreThanTheBoundAndAllOfItCanBeUsed(t *t
 					t.Errorf("%d were up at once, and %d held", n, b.highest())
 				}
 				// Whoever is left alone can have all of them.
-				time.Sleep(3 * settles)
+				<-time.After(3 * settles)
 				for range most {
 					took(t, list[0], most, true)
 				}
@@ -195,7 +195,7 @@ func TestOnAllNodesTogetherThereAreNeverMoreThanTheBoundAndAllOfItCanBeUsed(t *t
 				for range most {
 					list[0].Give("calls")
 				}
-				time.Sleep(3 * settles)
+				<-time.After(3 * settles)
 				if b.total("calls") != 0 || list[0].Len()+list[1].Len()+list[2].Len() != 0 {
 					t.Errorf("left: %d held", b.total("calls"))
 				}
@@ -225,7 +225,7 @@ func TestWhatNodesHoldToSpareComesBackToWhoNeedsIt(t *testing.T) {
 					got++
 				}
 			}
-			time.Sleep(settles)
+			<-time.After(settles)
 		}
 		if got != most || b.highest() > most {
 			t.Errorf("%d can be used of %d, %d were held", got, most, b.highest())
@@ -271,14 +271,14 @@ func TestWhoeverCannotAskIsToldSoAndHasWhatTheNodeHolds(t *testing.T) {
 		if _, err := q.Take(t.Context(), "others", 100); !errors.Is(err, ErrUnknown) {
 			t.Errorf("error %v", err)
 		}
-		time.Sleep(2 * fresh)
+		<-time.After(2 * fresh)
 		if _, err := q.Take(t.Context(), "calls", 100); !errors.Is(err, ErrUnknown) {
 			t.Errorf("error %v: others may have its share by now", err)
 		}
 		b.mu.Lock()
 		b.away = false
 		b.mu.Unlock()
-		time.Sleep(2 * settles)
+		<-time.After(2 * settles)
 		took(t, q, 100, true)
 	})
 }
@@ -293,7 +293,7 @@ func TestNobodyWaitsForALedgerThatDoesNotAnswer(t *testing.T) {
 			t.Errorf("%v after %v", err, time.Since(began))
 		}
 		close(b.hangs) // what comes too late is given back
-		time.Sleep(2 * settles)
+		<-time.After(2 * settles)
 		if b.total("calls") != 0 || q.Len() != 0 {
 			t.Errorf("%d held", b.total("calls"))
 		}
@@ -309,7 +309,7 @@ func TestWhoWasTakenForDeadCountsAgainWhatItUses(t *testing.T) {
 		b.mu.Lock()
 		delete(b.held["calls"], "n0")
 		b.mu.Unlock()
-		time.Sleep(2 * settles)
+		<-time.After(2 * settles)
 		took(t, list[1], 3, true)
 		took(t, list[1], 3, false)
 		took(t, list[0], 3, false)
@@ -323,10 +323,10 @@ func TestWhatIsThereAlreadyCountsWhateverTheBound(t *testing.T) {
 		list[0].Add("calls")
 		list[0].Add("calls")
 		took(t, list[0], 1, false)
-		time.Sleep(2 * settles)
+		<-time.After(2 * settles)
 		took(t, list[1], 2, false)
 		list[0].Give("calls")
-		time.Sleep(2 * settles)
+		<-time.After(2 * settles)
 		took(t, list[1], 2, true)
 	})
 }

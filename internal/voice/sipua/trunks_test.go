@@ -104,9 +104,9 @@ func TestATrunkStartsNoMoreCallsASecondThanItsLimit(t *testing.T) {
 			if got := s.take(limit); got != want || s.full(limit) != (i > 0) {
 				t.Errorf("call %d: %v", i, got)
 			}
-			time.Sleep(300 * time.Millisecond)
+			<-time.After(300 * time.Millisecond)
 		}
-		time.Sleep(100 * time.Millisecond) // a second after the first
+		<-time.After(100 * time.Millisecond) // a second after the first
 		synctest.Wait()
 		for _, want := range []bool{true, false} {
 			if got := s.take(limit); got != want {
@@ -116,7 +116,7 @@ func TestATrunkStartsNoMoreCallsASecondThanItsLimit(t *testing.T) {
 		s.give()
 		s.give()
 		s.give()
-		time.Sleep(aSecond)
+		<-time.After(aSecond)
 		synctest.Wait()
 		if s.quota.Len() != 0 || s.live != 0 {
 			t.Error("places are left")

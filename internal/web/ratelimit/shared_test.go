@@ -68,7 +68,7 @@ func TestThreeNodesTogetherLetNoMorePassThanBurstAndRateAndAllOfIt(t *testing.T)
 							passed.Add(1)
 							continue
 						}
-						time.Sleep(d.RetryAfter)
+						<-time.After(d.RetryAfter)
 					}
 				})
 			}
@@ -111,7 +111,7 @@ func TestWhoHasNoRequestsLeftIsRefusedWithoutAQuestion(t *testing.T) {
 		if g.asked != 3 {
 			t.Errorf("asked %d times", g.asked)
 		}
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		if d := s.Take(t.Context(), "acme", l, time.Now()); !d.Allowed {
 			t.Errorf("a second later: %+v", d)
 		}
@@ -127,7 +127,7 @@ func TestWhatWasTakenAheadIsNotGoodForLong(t *testing.T) {
 			if d := s.Take(t.Context(), "acme", l, time.Now()); !d.Allowed {
 				t.Fatalf("%+v", d)
 			}
-			time.Sleep(time.Second)
+			<-time.After(time.Second)
 		}
 		if g.asked != 3 {
 			t.Errorf("asked %d times", g.asked)
@@ -152,11 +152,11 @@ func TestWithoutALedgerEachNodeCountsForItselfAndNobodyWaits(t *testing.T) {
 		expect(true, 0)
 		expect(false, 0)
 		g.away, g.hangs = false, make(chan struct{})
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		expect(true, time.Second)
 		close(g.hangs)
 		synctest.Wait()
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		expect(true, 0)
 	})
 }
