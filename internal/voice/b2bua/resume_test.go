@@ -63,6 +63,18 @@ func (f *exchange) again(down time.Duration, cut, moved bool) *restart {
 	record, state := f.talked()
 	f.die()
 	wait(down)
+	g := f.takenUp(record, state, down, cut, moved)
+	if n := len(g.caller.offers) + len(g.callee.offers) + len(g.callee.ends); n != 0 {
+		f.t.Error("something was said before anything can be")
+	}
+	g.Verify()
+	synctest.Wait()
+	return g
+}
+
+// takenUp is the call in another exchange, before its sides are asked.
+func (f *exchange) takenUp(record masking.Call, state []byte, down time.Duration, cut, moved bool) *restart {
+	f.t.Helper()
 	st, err := ReadState(state)
 	if err != nil {
 		f.t.Fatal(err)
@@ -86,11 +98,6 @@ func (f *exchange) again(down time.Duration, cut, moved bool) *restart {
 	if g.state, err = g.Resume(r); err != nil {
 		f.t.Fatal(err)
 	}
-	if n := len(g.caller.offers) + len(g.callee.offers) + len(g.callee.ends); n != 0 {
-		f.t.Error("something was said before anything can be")
-	}
-	g.Verify()
-	synctest.Wait()
 	return g
 }
 

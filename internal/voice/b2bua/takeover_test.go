@@ -140,23 +140,10 @@ func TestANodeThatDiesBeforeTheSidesAgreedTellsThemWhereItIsWhenItIsBack(t *test
 		g := f.overtaken()
 		g.die()
 		wait(time.Second)
-		st, err := ReadState(g.state)
-		if err != nil {
-			t.Fatal(err)
-		}
-		h := newExchange(t, bob)
-		h.media.port = 5000
-		a, b := &fakeLeg{name: "A", trace: h.trace}, &fakeLeg{name: "B", trunk: "one", trace: h.trace}
-		r := Resumed{Call: record, Plan: f.director.route.ForwardPlan(bob, alice), State: st, Legs: [2]Leg{a, b}, Release: func() {}, Until: time.Now()}
-		if r.Media, err = h.media.Open(); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := h.Resume(r); err != nil {
-			t.Fatal(err)
-		}
+		h := f.takenUp(record, g.state, time.Second, false, true)
 		h.Verify()
 		synctest.Wait()
-		if is := audioOf(t, a.offers[0]); is.Addr != h.session().Local(A) {
+		if is := audioOf(t, h.caller.offers[0]); is.Addr != h.session().Local(A) {
 			t.Errorf("side A is told %v; media is at %v", is.Addr, h.session().Local(A))
 		}
 		h.LetGo(h.Calls())
@@ -172,29 +159,16 @@ func TestACallThatIsLetGoBeforeItsSidesAreAskedSaysNothing(t *testing.T) {
 		f.connect()
 		record, state := f.talked()
 		f.die()
-		st, err := ReadState(state)
-		if err != nil {
-			t.Fatal(err)
-		}
-		g := newExchange(t, bob)
-		a, b := &fakeLeg{name: "A", trace: g.trace}, &fakeLeg{name: "B", trunk: "one", trace: g.trace}
-		released := 0
-		r := Resumed{Call: record, Plan: f.director.route.ForwardPlan(bob, alice), State: st, Legs: [2]Leg{a, b}, Until: time.Now(),
-			Release: func() { released++ }}
-		if r.Media, err = g.media.Open(); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := g.Resume(r); err != nil {
-			t.Fatal(err)
-		}
+		g := f.takenUp(record, state, 0, false, true)
 		done := make(chan struct{})
 		go func() { g.Drain(t.Context()); close(done) }()
 		synctest.Wait()
 		g.LetGo(g.Calls())
 		g.Verify()
 		<-done
-		if len(a.offers)+len(b.offers) != 0 || a.ended() || b.ended() || released != 1 || len(g.journal.of(masking.Ended)) != 0 || g.session().closed != 1 {
-			t.Errorf("%d released: %v", released, g.trace.all())
+		if len(g.caller.offers)+len(g.callee.offers) != 0 || g.caller.ended() || g.callee.ended() || g.released != 1 ||
+			len(g.journal.of(masking.Ended)) != 0 || g.session().closed != 1 {
+			t.Errorf("%d released: %v", g.released, g.trace.all())
 		}
 	})
 }
