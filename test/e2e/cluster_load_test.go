@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"tandem/internal/client"
-	"tandem/internal/testkit/postgres"
 	"tandem/internal/voice/phone"
 	"tandem/internal/voice/sdp"
 	"tandem/test/world"
@@ -26,8 +25,7 @@ var clusterCalls = flag.Int("clustercalls", 360, "calls of sipp through three no
 // TestThreeNodesOnOnePostgreSQLCountEveryCallAndChangeOnce has sipp call through three
 // nodes at 20 calls a second each while clients create allocations at all of them.
 func TestThreeNodesOnOnePostgreSQLCountEveryCallAndChangeOnce(t *testing.T) {
-	database := postgres.Start(t, "max_connections=300")
-	c := newCluster(t, build(t), database.URL(database.Database(t, "")), 3)
+	c := threeNodes(t)
 	callers := c.pool(*clusterCalls / len(c.nodes))
 	far := world.StartSipp(t, "udp", "-sn", "uas")
 	country := "IN"

@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"tandem/internal/client"
-	"tandem/internal/testkit/postgres"
 	"tandem/internal/voice/phone"
 )
 
@@ -20,8 +19,7 @@ var rollingCallers = flag.Int("rollingcallers", 6, "how many people call at once
 // other, while people call. As a carrier does, the calling side goes to the next node on
 // a 503, and comes back when OPTIONS is answered again.
 func TestARollingRestartLosesNoCall(t *testing.T) {
-	database := postgres.Start(t, "max_connections=300")
-	c := newCluster(t, build(t), database.URL(database.Database(t, "")), 3)
+	c := threeNodes(t)
 	r := &rotation{cluster: c, crowd: c.connect(c.nodes[0].p), closed: make([]bool, len(c.nodes))}
 	for _, n := range c.nodes[1:] {
 		r.crowd.known(n.p)

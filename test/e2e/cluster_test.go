@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"tandem/internal/client"
+	"tandem/internal/testkit/postgres"
 )
 
 // cluster is several servers as processes of their own, on one PostgreSQL. Each may be
@@ -45,6 +46,13 @@ func newCluster(t *testing.T, binary, database string, n int, environ ...string)
 		s.stay(one.p)
 	}
 	return c
+}
+
+// threeNodes are nodes on a PostgreSQL with room for the connections of all.
+func threeNodes(t *testing.T) *cluster {
+	t.Helper()
+	database := postgres.Start(t, "max_connections=300")
+	return newCluster(t, build(t), database.URL(database.Database(t, "")), 3)
 }
 
 // start starts a node's server, again if there was one.
