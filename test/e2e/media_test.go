@@ -59,7 +59,7 @@ func TestRTPBleedFromAStrangerIsDroppedAndCounted(t *testing.T) {
 	t.Parallel()
 	st := newStage(t, setting{})
 	st.allocate(nil)
-	a, b := st.talk(alice, phone.Sine(440, 8000), phone.Sine(880, 8000))
+	a, b := st.counted(alice, phone.Sine(440, 8000), phone.Sine(880, 8000))
 	st.must(b.HearsTone(st.ctx, 440))
 	stranger, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.66:0")))
 	st.must(err)

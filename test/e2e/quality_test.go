@@ -22,7 +22,7 @@ func TestTheRecordTellsHowTheMediaOfEachLegWas(t *testing.T) {
 		}
 	}})
 	st.allocate(nil)
-	a, b := st.talk(alice, phone.Sine(440, 8000), phone.Sine(880, 8000))
+	a, b := st.counted(alice, phone.Sine(440, 8000), phone.Sine(880, 8000))
 	st.must(b.Hears(st.ctx, 3*phone.Rate))
 	st.must(a.Hears(st.ctx, 3*phone.Rate))
 	st.must(a.Hangup(st.ctx))
