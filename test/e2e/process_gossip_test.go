@@ -93,6 +93,7 @@ func newGossip(s *site, p *process, seed uint64, i int) *gossip {
 	s.t.Helper()
 	g := &gossip{s: s, sip: p.sip(), rng: rand.New(rand.NewPCG(seed, uint64(i))), virtual: fmt.Sprintf("+91400002%04d", i)}
 	g.in, g.out = newTeller(s.t, "127.0.0.4", g.sip, seed, uint64(2*i+100)), newTeller(s.t, "127.0.0.5", g.sip, seed, uint64(2*i+101))
+	g.out.course = g.in.course
 	_, err := s.api.AddNumbers(s.ctx, "acme", []client.NewNumber{{Number: g.virtual, Sharing: "shared"}})
 	s.must(err)
 	country := "IN"
@@ -117,6 +118,7 @@ func (g *gossip) said() int { return int(g.in.told.Load() + g.out.told.Load()) }
 func (g *gossip) call() {
 	pair := g.people[g.calls%len(g.people)]
 	g.calls++
+	g.in.course.begin()
 	g.in.about(pair[0], pair[1])
 	g.out.about(pair[1], pair[0])
 	a := &tale{ours: true, callID: g.in.word() + g.in.spelled(), tag: g.in.word() + g.in.spelled(), seq: 1,
@@ -165,7 +167,7 @@ func (g *gossip) reached() (invite, refusal string) {
 			}
 			g.in.provisional = true
 		case <-time.After(20 * time.Second):
-			g.s.t.Error("an INVITE went nowhere")
+			g.s.t.Errorf("an INVITE went nowhere:\n%s", g.in.course)
 			return "", "408"
 		}
 	}
@@ -197,7 +199,7 @@ func (g *gossip) talk() {
 	select {
 	case <-other.byes:
 	case <-time.After(20 * time.Second):
-		g.s.t.Error("a BYE did not reach the other side")
+		g.s.t.Errorf("a BYE did not reach the other side:\n%s", g.in.course)
 	}
 }
 
@@ -214,13 +216,41 @@ type tale struct {
 	invite        string // theirs
 }
 
+// course is what has come and gone in the present call of a pair, for who has to find
+// out why it went wrong.
+type course struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (c *course) begin() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lines = nil
+}
+
+func (c *course) note(carrier, way, text string) {
+	first, _, _ := strings.Cut(text, "\r\n")
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lines = append(c.lines, fmt.Sprintf("%s %s %s %.12s  CSeq %s  %s", time.Now().Format("05.000"), carrier, way, first, fieldOf(text, "CSeq"), fieldOf(text, "Call-ID")))
+}
+
+func (c *course) String() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return strings.Join(c.lines, "\n")
+}
+
 // teller is one carrier. What it gets it holds against the number of the other
 // side; what it sends tells that of its own.
 type teller struct {
-	t    *testing.T
-	conn *net.UDPConn
-	to   *net.UDPAddr
-	told atomic.Int64
+	t      *testing.T
+	name   string
+	conn   *net.UDPConn
+	to     *net.UDPAddr
+	told   atomic.Int64
+	course *course // of the call, also of the other carrier's
 
 	answers chan string
 	invites chan string
@@ -240,7 +270,7 @@ func newTeller(t *testing.T, ip string, to netip.AddrPort, seed, stream uint64) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &teller{t: t, conn: conn, to: net.UDPAddrFromAddrPort(to), rng: rand.New(rand.NewPCG(seed, stream)),
+	g := &teller{t: t, name: ip, course: &course{}, conn: conn, to: net.UDPAddrFromAddrPort(to), rng: rand.New(rand.NewPCG(seed, stream)),
 		answers: make(chan string, 256), invites: make(chan string, 16), byes: make(chan struct{}, 16)}
 	done := make(chan struct{})
 	go func() { defer close(done); g.read() }()
@@ -314,6 +344,7 @@ func (g *teller) read() {
 		if other == nil {
 			continue
 		}
+		g.course.note(g.name, "got", text)
 		testkit.AssertNoLeak(g.t, other, "what a leg got", buf[:n])
 		word, _, _ := strings.Cut(text, " ")
 		switch {
@@ -354,7 +385,7 @@ func (g *teller) final() (status string) {
 			}
 			g.provisional = true
 		case <-end:
-			g.t.Errorf("no answer to %.10q", g.tale.asked)
+			g.t.Errorf("no answer to %.10q:\n%s", g.tale.asked, g.course)
 			return ""
 		}
 	}
@@ -456,6 +487,7 @@ func (g *teller) tell(lines []string, body string) string {
 
 func (g *teller) send(text string) string {
 	g.told.Add(1)
+	g.course.note(g.name, "said", text)
 	if _, err := g.conn.WriteToUDP([]byte(text), g.to); err != nil {
 		g.t.Errorf("not sent: %v", err)
 	}
