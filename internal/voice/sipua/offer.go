@@ -72,8 +72,11 @@ func (l *leg) onOffer(tx *siptx.ServerTx, req *sip.Request) {
 	case over:
 		l.ua.refuse(tx, 481)
 	}
-	if due {
+	switch {
+	case due:
 		l.bye()
+	case again != nil && v != ask: // what waited for that ACK; after an answer settle goes on
+		l.proceed()
 	}
 }
 

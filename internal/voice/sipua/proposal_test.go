@@ -384,6 +384,20 @@ func TestAReinviteBeforeTheAckIsTakenForIt(t *testing.T) {
 	c.none(t)
 }
 
+func TestOurOfferThatWaitsForAnAckIsSentWhenARefusedReinviteStandsForIt(t *testing.T) {
+	r, p := pair(t)
+	s, c := r.caller(p, nil)
+	c.Leg.Answer([]byte(sdpBody))
+	s.confirm(p.expect("SIP/2.0 200"))
+	c.Leg.Offer([]byte(ourOffer))
+	short := timerHeaders("Supported: timer", "Session-Expires: 89")
+	short.body = sdpBody
+	p.send(s.request("INVITE", short)) // the ACK was lost
+	s.confirm(p.expect("SIP/2.0 422"))
+	p.send(p.expect("INVITE ").reply(200, "", theirAnswer))
+	c.next(t, b2bua.EvAgreed)
+}
+
 func TestAReinviteBeforeTheAckOfACallThatIsToEndEndsIt(t *testing.T) {
 	r, p := pair(t)
 	s, c := r.caller(p, nil)
