@@ -25,7 +25,7 @@ func (a *App) openJournal() error {
 	if err != nil {
 		return err
 	}
-	a.spool, err = backlog.Open(backlog.Options{Dir: filepath.Join(a.o.Config.DataDir, journalFolder), Box: entries, Max: journalRoom})
+	a.spool, err = backlog.Open(backlog.Options{Dir: filepath.Join(a.o.Config.DataDir, journalFolder), Box: entries, Max: journalRoom, Log: a.log})
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}

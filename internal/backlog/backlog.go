@@ -12,12 +12,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"tandem/internal/seal"
@@ -36,11 +37,13 @@ const (
 	moment = 2 * time.Second
 )
 
-// Options say where a queue is. All but Segment are required.
+// Options say where a queue is. All but Segment and Log are required.
 type Options struct {
 	Dir string    // its own; made if missing
 	Box *seal.Box // seals each record
 	Max int64     // bytes that all files may have together
+	// Log is told of files that are damaged, or cannot be read or removed: nil = nobody.
+	Log *slog.Logger
 	// Segment is from how many bytes on another file is begun: a file is removed when
 	// all of it has been taken off. 0 = 4 MiB.
 	Segment int64
@@ -52,7 +55,9 @@ type Queue struct {
 	o        Options
 	segments []segment // with something in them; the last may be written to
 	out      *os.File  // the last segment, if this process has begun it
+	last     int       // the highest number of a segment there was: a file that was left is not written over
 	at       int64     // in the first segment: what comes next
+	taken    int       // how many of its records were taken off
 	seen     []int64   // where the records end that Peek gave last
 
 	count atomic.Int64
@@ -61,8 +66,9 @@ type Queue struct {
 }
 
 type segment struct {
-	number int
-	size   int64 // of whole records
+	number  int
+	size    int64 // of whole records
+	records int
 }
 
 // Open reads what an earlier process left. A record that was not written to its end,
@@ -70,6 +76,9 @@ type segment struct {
 func Open(o Options) (*Queue, error) {
 	if o.Segment == 0 {
 		o.Segment = segmentSize
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("backlog: %w", err)
@@ -81,35 +90,40 @@ func Open(o Options) (*Queue, error) {
 	}
 	slices.Sort(names) // numbers are written at one length
 	for _, name := range names {
-		s, records, err := survey(name)
+		s, err := q.survey(name)
 		if err != nil {
 			return nil, err
 		}
-		q.segments = append(q.segments, s)
+		q.segments, q.last = append(q.segments, s), s.number
 		q.size.Add(s.size)
-		q.count.Add(int64(records))
+		q.count.Add(int64(s.records))
 	}
 	return q, q.tidy()
 }
 
-// survey counts the whole records of a segment.
-func survey(name string) (s segment, records int, err error) {
+// survey counts the whole records of a segment. A length of 0 is none of ours: some
+// file systems leave zeros of what was being written when the power went.
+func (q *Queue) survey(name string) (s segment, err error) {
 	if _, err := fmt.Sscanf(filepath.Base(name), "%d", &s.number); err != nil {
-		return s, 0, fmt.Errorf("backlog: %s is no file of ours", name)
+		return s, fmt.Errorf("backlog: %s is no file of ours", name)
 	}
 	b, err := os.ReadFile(name)
 	if err != nil {
-		return s, 0, fmt.Errorf("backlog: %w", err)
+		return s, fmt.Errorf("backlog: %w", err)
 	}
-	for rest := b; len(rest) >= headerSize; records++ {
-		n := int64(headerSize) + int64(binary.BigEndian.Uint32(rest))
-		if n > int64(len(rest)) {
+	rest := b
+	for ; len(rest) >= headerSize; s.records++ {
+		n := int64(binary.BigEndian.Uint32(rest))
+		if n == 0 || headerSize+n > int64(len(rest)) {
 			break
 		}
-		rest = rest[n:]
-		s.size += n
+		rest = rest[headerSize+n:]
+		s.size += headerSize + n
 	}
-	return s, records, nil
+	if len(rest) > 0 {
+		q.o.Log.Warn("the end of a file is no whole record, and is left out", "file", name, "records", s.records, "bytes_left_out", len(rest))
+	}
+	return s, nil
 }
 
 func (q *Queue) path(s segment) string {
@@ -166,13 +180,23 @@ func (q *Queue) append(records [][]byte) error {
 		err = q.out.Sync()
 	}
 	if err != nil {
-		// What was written of it must not come before what is written next.
-		return errors.Join(fmt.Errorf("backlog: %w", err), q.end())
+		return errors.Join(fmt.Errorf("backlog: %w", err), q.cut())
 	}
 	last.size += int64(len(b))
+	last.records += len(records)
 	q.size.Add(int64(len(b)))
 	q.count.Add(int64(len(records)))
 	return nil
+}
+
+// cut sees to it that what was written in part does not come before what is written
+// next: that goes into another file. One that is still empty is used again, so that a
+// full disk does not get a file for each attempt.
+func (q *Queue) cut() error {
+	if q.segments[len(q.segments)-1].size == 0 && q.out.Truncate(0) == nil {
+		return nil
+	}
+	return q.end()
 }
 
 // begin sees that there is a segment to write to.
@@ -183,10 +207,7 @@ func (q *Queue) begin() error {
 	if err := q.end(); err != nil {
 		return err
 	}
-	next := segment{number: 1}
-	if n := len(q.segments); n > 0 {
-		next.number = q.segments[n-1].number + 1
-	}
+	next := segment{number: q.last + 1}
 	f, err := os.OpenFile(q.path(next), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return fmt.Errorf("backlog: %w", err)
@@ -194,7 +215,7 @@ func (q *Queue) begin() error {
 	if err := q.syncFolder(); err != nil {
 		return errors.Join(err, f.Close())
 	}
-	q.out = f
+	q.out, q.last = f, next.number
 	q.segments = append(q.segments, next)
 	return nil
 }
@@ -223,27 +244,46 @@ func (q *Queue) end() error {
 }
 
 // Peek gives at most n of the records that are next. One that does not open, because
-// the key is another one or the file was changed, is nil.
+// the key is another one or the file was changed, is nil. A file that cannot be read is
+// passed over, and stays for the next process.
 func (q *Queue) Peek(n int) (records [][]byte, err error) {
 	q.seen = q.seen[:0]
-	if err := q.tidy(); err != nil || len(q.segments) == 0 { // a file may have been begun in vain
-		return nil, err
+	for len(records) == 0 {
+		if err := q.tidy(); err != nil || len(q.segments) == 0 { // a file may have been begun in vain
+			return nil, err
+		}
+		records, err = q.read(n)
+		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+			return nil, fmt.Errorf("backlog: %w", err) // there may be descriptors again
+		}
+		if err != nil && len(records) == 0 {
+			q.o.Log.Error("what waits in a file cannot be read, and is passed over", "file", q.path(q.segments[0]),
+				"records", q.segments[0].records-q.taken, "error", err.Error())
+			if err := q.leave(); err != nil {
+				return nil, err
+			}
+		}
 	}
+	return records, nil
+}
+
+// read gives records of the first segment, and with an error those before what is wrong.
+func (q *Queue) read(n int) (records [][]byte, err error) {
 	first := q.segments[0]
 	f, err := os.Open(q.path(first))
 	if err != nil {
-		return nil, fmt.Errorf("backlog: %w", err)
+		return nil, err
 	}
 	defer func() { _ = f.Close() }()
 	in := bufio.NewReader(io.NewSectionReader(f, q.at, first.size-q.at))
 	for at := q.at; len(records) < n && at < first.size; {
 		var header [headerSize]byte
 		if _, err := io.ReadFull(in, header[:]); err != nil {
-			return nil, fmt.Errorf("backlog: %w", err)
+			return records, err
 		}
 		sealed := make([]byte, min(int64(binary.BigEndian.Uint32(header[:])), first.size-at-headerSize))
 		if _, err := io.ReadFull(in, sealed); err != nil {
-			return nil, fmt.Errorf("backlog: %w", err)
+			return records, err
 		}
 		record, err := q.o.Box.Open(sealed, q.name(first))
 		if err != nil {
@@ -262,25 +302,37 @@ func (q *Queue) Drop(n int) error {
 	}
 	q.at = q.seen[n-1]
 	q.seen = q.seen[n:]
+	q.taken += n
 	q.count.Add(-int64(n))
 	return q.tidy()
 }
 
-// tidy removes segments of which nothing is left.
+// tidy removes segments of which nothing is left. One that cannot be removed, as on a
+// disk that is read-only by now, is read again by the next process, and holds nothing up.
 func (q *Queue) tidy() error {
 	for len(q.segments) > 0 && q.at >= q.segments[0].size {
-		first := q.segments[0]
-		if len(q.segments) == 1 {
-			if err := q.end(); err != nil {
-				return err
-			}
+		name := q.path(q.segments[0])
+		if err := q.leave(); err != nil {
+			return err
 		}
-		if err := os.Remove(q.path(first)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("backlog: %w", err)
+		if err := os.Remove(name); err != nil {
+			q.o.Log.Error("a file of which everything is done cannot be removed", "file", name, "error", err.Error())
 		}
-		q.size.Add(-first.size)
-		q.segments, q.at = q.segments[1:], 0
 	}
+	return nil
+}
+
+// leave takes the first segment off the list, and leaves its file.
+func (q *Queue) leave() error {
+	if len(q.segments) == 1 {
+		if err := q.end(); err != nil {
+			return err
+		}
+	}
+	first := q.segments[0]
+	q.size.Add(-first.size)
+	q.count.Add(-int64(first.records - q.taken))
+	q.segments, q.at, q.taken = q.segments[1:], 0, 0
 	return nil
 }
 

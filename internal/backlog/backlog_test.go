@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -268,4 +271,132 @@ func TestAQueueThatCouldNotWriteIsFullForAMomentOnly(t *testing.T) {
 			t.Error("it is full for ever")
 		}
 	})
+}
+
+// On a disk that has become read-only, say. A folder with something in it cannot be
+// removed by anybody.
+func TestAFileThatCannotBeRemovedHoldsNothingUp(t *testing.T) {
+	o := Options{Dir: t.TempDir(), Box: box(t, 1), Max: 1 << 20, Segment: 1}
+	q := open(t, o)
+	for _, r := range texts(2) {
+		if err := q.Append([][]byte{r}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := q.Peek(1); err != nil {
+		t.Fatal(err)
+	}
+	stuck := files(t, o.Dir)[0]
+	if err := errors.Join(os.Remove(stuck), os.MkdirAll(filepath.Join(stuck, "x"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Drop(1); err != nil {
+		t.Error(err)
+	}
+	if got := drain(t, q, 5); len(got) != 1 || string(got[0]) != string(texts(2)[1]) {
+		t.Errorf("read %q", got)
+	}
+	if err := q.Append(texts(1)); err != nil || len(drain(t, q, 5)) != 1 {
+		t.Errorf("put in behind it: %v", err)
+	}
+}
+
+func TestAFileThatCannotBeReadIsPassedOverAndLeft(t *testing.T) {
+	o := Options{Dir: t.TempDir(), Box: box(t, 1), Max: 1 << 20, Segment: 1}
+	q := open(t, o)
+	for _, r := range texts(3) {
+		if err := q.Append([][]byte{r}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	gone := files(t, o.Dir)[1]
+	aside := filepath.Join(t.TempDir(), "aside")
+	if err := os.Rename(gone, aside); err != nil {
+		t.Fatal(err)
+	}
+	if got := drain(t, q, 1); len(got) != 2 || string(got[1]) != string(texts(3)[2]) || q.Size() != 0 {
+		t.Errorf("read %q, %d bytes are left", got, q.Size())
+	}
+	if err := os.Rename(aside, gone); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Append(texts(1)); err != nil { // not in its place
+		t.Fatal(err)
+	}
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	q = open(t, o)
+	if got := drain(t, q, 5); len(got) != 2 || string(got[0]) != string(texts(3)[1]) {
+		t.Errorf("read %q by the next process", got)
+	}
+}
+
+func TestAFullDiskGetsNoFileForEachAttempt(t *testing.T) {
+	if dir := os.Getenv("BACKLOG_ON_A_FULL_DISK"); dir != "" { // the limit is the process's
+		onAFullDisk(t, dir)
+		return
+	}
+	dir := t.TempDir()
+	cmd := exec.Command(os.Args[0], "-test.run", "^"+t.Name()+"$")
+	cmd.Env = append(os.Environ(), "BACKLOG_ON_A_FULL_DISK="+dir)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func onAFullDisk(t *testing.T, dir string) {
+	signal.Ignore(syscall.SIGXFSZ)
+	q := open(t, Options{Dir: dir, Box: box(t, 1), Max: 1 << 20})
+	if err := q.Append(texts(3)); err != nil {
+		t.Fatal(err)
+	}
+	var was syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &was); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: 10, Max: was.Max}); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		if err := q.Append(texts(1)); err == nil {
+			t.Fatal("written beyond the limit")
+		}
+	}
+	if n := len(files(t, dir)); n > 2 {
+		t.Errorf("%d files", n)
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &was); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Append(texts(4)[3:]); err != nil {
+		t.Fatal(err)
+	}
+	if got := drain(t, q, 10); !slices.EqualFunc(got, texts(4), bytes.Equal) {
+		t.Errorf("read %q", got)
+	}
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What a power cut leaves of a write on some file systems.
+func TestZerosAtTheEndOfAFileAreNoRecords(t *testing.T) {
+	o := Options{Dir: t.TempDir(), Box: box(t, 1), Max: 1 << 20}
+	q := open(t, o)
+	if err := errors.Join(q.Append(texts(3)), q.Close()); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(files(t, o.Dir)[0], os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.Write(make([]byte, 64<<10))
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	q = open(t, o)
+	if got := drain(t, q, 10); !slices.EqualFunc(got, texts(3), bytes.Equal) {
+		t.Errorf("read %d records", len(got))
+	}
 }
