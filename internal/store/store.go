@@ -290,8 +290,11 @@ type CallReader interface {
 	AnyCall(ctx context.Context, id masking.CallID) (masking.Call, error)
 	// Calls are without their ladders.
 	Calls(ctx context.Context, f CallFilter) ([]masking.Call, error)
-	// OpenCalls are the calls of a node that have no end yet.
-	OpenCalls(ctx context.Context, node string) ([]masking.Call, error)
+	// OpenCalls are at most limit calls of a node that have no end yet, those that began
+	// first; 0 = all.
+	OpenCalls(ctx context.Context, node string, limit int) ([]masking.Call, error)
+	// OwnCalls are those of the given calls that the node carries and that have no end yet.
+	OwnCalls(ctx context.Context, node string, ids []masking.CallID) ([]masking.CallID, error)
 	// MovedCalls are those of the given calls that another node than this one carries now.
 	MovedCalls(ctx context.Context, node string, ids []masking.CallID) ([]masking.CallID, error)
 	// CallStates are what KeepCallState kept of those of the given calls that have no

@@ -129,7 +129,7 @@ func (p *Presence) Beat(ctx context.Context, addresses []string, calls int, drai
 // closed: those are for others to close, once its lease is over.
 func (p *Presence) Leave(ctx context.Context) error {
 	return p.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
-		open, err := tx.OpenCalls(ctx, p.node.ID)
+		open, err := tx.OpenCalls(ctx, p.node.ID, 1)
 		if err != nil || len(open) > 0 {
 			return err
 		}

@@ -118,7 +118,6 @@ func scans() map[string]string {
 		"FROM node n WHERE n.seen_at < ?":              "all servers, and the index of open calls, as long as there are calls up",
 		"SELECT 1 FROM tenant LIMIT 1":                 "stops at the first row",
 		"FROM audit WHERE 1 = 1":                       "the log by its primary key; what narrows it to an action or a time reads on until the page is full",
-		"WHERE k.ended_at = 0 AND k.node = ?":          "the index of open calls, as long as there are calls up",
 		"WHERE g.status = 'recording' AND CASE WHEN":   "the index of running recordings, as long as there are calls up",
 		"DELETE FROM party WHERE tenant = ?":           "a tenant is deleted once",
 		"FROM event e WHERE e.cursor > ? ORDER BY":     "a list of all tenants, by primary key",
@@ -221,6 +220,10 @@ func TestListsReadOnlyWhatTheyAreAskedFor(t *testing.T) {
 			return err
 		}, []string{"SEARCH k USING COVERING INDEX call_caller (tenant=? AND caller=? AND started_at>?)",
 			"SEARCH k USING COVERING INDEX call_callee (tenant=? AND callee=? AND started_at>?)", "SEARCH k USING PRIMARY KEY (id=?)"}},
+		"calls of a node": {func(ctx context.Context, tx store.Reader) error {
+			_, err := tx.OpenCalls(ctx, "node-1", 25)
+			return err
+		}, []string{"SEARCH k USING INDEX call_node (node=?)"}},
 		"free numbers": {func(ctx context.Context, tx store.Reader) error {
 			_, err := tx.Usable(ctx, "acme", masking.Pick{Sharing: masking.Exclusive}, nil, storetest.Start(), 9)
 			return err

@@ -242,28 +242,43 @@ func callWhere(f store.CallFilter, before time.Time) (text string, args []any) {
 	return text, args
 }
 
-// OpenCalls are the calls of a node without an end. It reads the index of open
-// calls of all nodes, which is as long as there are calls up.
-func (r *Reader) OpenCalls(ctx context.Context, node string) ([]masking.Call, error) {
+// isUp says in statements about calls by their keys that they have no end. It is written
+// so that no planner reads an index of the calls that are up in place of the key: they
+// may have been few when it counted them, and be thousands.
+const isUp = `ended_at + 0 = 0`
+
+// OpenCalls are calls of a node without an end: an index has them in their order, and
+// no others.
+func (r *Reader) OpenCalls(ctx context.Context, node string, limit int) ([]masking.Call, error) {
 	return list(ctx, r, `SELECT `+callColumns+` FROM call k WHERE k.ended_at = 0 AND k.node = ?
-		ORDER BY k.tenant, k.started_at, k.id`, []any{node}, scanCall)
+		ORDER BY k.started_at, k.id LIMIT ?`, []any{node, most(limit)}, scanCall)
+}
+
+// OwnCalls asks for each call by its key.
+func (r *Reader) OwnCalls(ctx context.Context, node string, ids []masking.CallID) ([]masking.CallID, error) {
+	return r.callsThat(ctx, `k.node = ? AND `+isUp, node, ids)
 }
 
 // MovedCalls asks for each call by its key.
-func (r *Reader) MovedCalls(ctx context.Context, node string, ids []masking.CallID) (moved []masking.CallID, err error) {
+func (r *Reader) MovedCalls(ctx context.Context, node string, ids []masking.CallID) ([]masking.CallID, error) {
+	return r.callsThat(ctx, `k.node <> ?`, node, ids)
+}
+
+// callsThat are those of the given calls that stand so to a node.
+func (r *Reader) callsThat(ctx context.Context, stand, node string, ids []masking.CallID) (those []masking.CallID, err error) {
 	for part := range slices.Chunk(ids, idsAtOnce) {
 		args := []any{node}
 		for _, id := range part {
 			args = append(args, id)
 		}
-		found, err := list(ctx, r, `SELECT k.id FROM call k WHERE k.node <> ? AND k.id IN (`+marks(len(part))+`)`, args,
+		found, err := list(ctx, r, `SELECT k.id FROM call k WHERE `+stand+` AND k.id IN (`+marks(len(part))+`)`, args,
 			func(_ *Reader, s Scanner) (id masking.CallID, err error) { return id, s.Scan(&id) })
 		if err != nil {
 			return nil, err
 		}
-		moved = append(moved, found...)
+		those = append(those, found...)
 	}
-	return moved, nil
+	return those, nil
 }
 
 // idsAtOnce is how many ids one statement asks for.
@@ -282,7 +297,7 @@ func (r *Reader) CallStates(ctx context.Context, ids []masking.CallID) (map[mask
 			args = append(args, id)
 		}
 		rows, err := list(ctx, r, `SELECT s.call, s.data FROM call k JOIN call_state s ON s.call = k.id
-			WHERE k.ended_at = 0 AND k.id IN (`+marks(len(part))+`)`, args, func(_ *Reader, s Scanner) (one row, err error) {
+			WHERE `+isUp+` AND k.id IN (`+marks(len(part))+`)`, args, func(_ *Reader, s Scanner) (one row, err error) {
 			return one, s.Scan(&one.call, blobCol{&one.state})
 		})
 		if err != nil {
@@ -298,14 +313,14 @@ func (r *Reader) CallStates(ctx context.Context, ids []masking.CallID) (map[mask
 // KeepCallState keeps the state of a call that talks.
 func (t *Tx) KeepCallState(ctx context.Context, c masking.Call, state []byte) (kept bool, err error) {
 	n, err := t.exec(ctx, `INSERT INTO call_state (call, data)
-		SELECT k.id, ? FROM call k WHERE k.id = ? AND k.tenant = ? AND k.node = ? AND k.answered_at <> 0 AND k.ended_at = 0
+		SELECT k.id, ? FROM call k WHERE k.id = ? AND k.tenant = ? AND k.node = ? AND k.answered_at <> 0 AND `+isUp+`
 		ON CONFLICT (call) DO UPDATE SET data = excluded.data`, state, c.ID, c.Tenant, c.Node)
 	return n > 0, err
 }
 
 // MoveCall makes a call one of another node.
 func (t *Tx) MoveCall(ctx context.Context, c masking.Call, to string) (moved bool, err error) {
-	n, err := t.exec(ctx, `UPDATE call SET node = ? WHERE id = ? AND tenant = ? AND node = ? AND ended_at = 0`, to, c.ID, c.Tenant, c.Node)
+	n, err := t.exec(ctx, `UPDATE call SET node = ? WHERE id = ? AND tenant = ? AND node = ? AND `+isUp, to, c.ID, c.Tenant, c.Node)
 	if err != nil || n == 0 {
 		return false, err
 	}
@@ -364,7 +379,7 @@ func (t *Tx) MatchCall(ctx context.Context, c masking.Call) (changed bool, err e
 		return false, t.checkCall(ctx, c)
 	}
 	n, err := t.exec(ctx, `UPDATE call SET allocation = ?, direction = ?, custom_field = ?
-		WHERE id = ? AND tenant = ? AND allocation = '' AND ended_at = 0`,
+		WHERE id = ? AND tenant = ? AND allocation = '' AND `+isUp,
 		c.Allocation, c.Direction, c.CustomField, c.ID, c.Tenant)
 	if err != nil {
 		return false, err
@@ -383,7 +398,7 @@ func (t *Tx) AnswerCall(ctx context.Context, c masking.Call) (changed bool, err 
 	}
 	var allocation masking.AllocationID
 	err = t.row(ctx, `UPDATE call SET callee = ?, direction = ?, answered_at = ?, ring_time = ?, attempts = ?,
-		recorded = recorded | ? WHERE id = ? AND tenant = ? AND answered_at = 0 AND ended_at = 0 RETURNING allocation`,
+		recorded = recorded | ? WHERE id = ? AND tenant = ? AND answered_at = 0 AND `+isUp+` RETURNING allocation`,
 		[]any{c.Callee.E164(), c.Direction, millis(c.AnsweredAt), c.RingTime.Milliseconds(), attempts,
 			c.Recorded, c.ID, c.Tenant}, &allocation)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -431,7 +446,7 @@ func (t *Tx) writeEnd(ctx context.Context, c masking.Call) (allocation masking.A
 		return "", err
 	}
 	err = t.row(ctx, `UPDATE call SET callee = ?, direction = ?, ended_at = ?, ring_time = ?, talk_time = ?, cause = ?, refusal = ?, attempts = ?,
-		recorded = recorded | ?, quality = ?, ladder = ? WHERE id = ? AND tenant = ? AND node = ? AND ended_at = 0
+		recorded = recorded | ?, quality = ?, ladder = ? WHERE id = ? AND tenant = ? AND node = ? AND `+isUp+`
 		AND (answered_at <> 0 OR CAST(? AS BIGINT) = 0) RETURNING allocation`,
 		[]any{c.Callee.E164(), c.Direction, millis(c.EndedAt), c.RingTime.Milliseconds(), c.TalkTime.Milliseconds(),
 			c.Cause, c.Refusal, attempts, c.Recorded, qualityText(c.Quality), blobOf(c.Ladder), c.ID, c.Tenant, c.Node, millis(c.AnsweredAt)}, &allocation)

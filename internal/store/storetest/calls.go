@@ -433,9 +433,13 @@ func openCalls(b *bench) {
 			b.Fatal(err)
 		}
 	}
-	open := get(b, func(ctx context.Context, tx store.Reader) ([]masking.Call, error) { return tx.OpenCalls(ctx, "node-1") })
+	open := get(b, func(ctx context.Context, tx store.Reader) ([]masking.Call, error) {
+		return tx.OpenCalls(ctx, "node-1", 0)
+	})
 	equal(b, open, []masking.Call{Call(a, CallID(0), Person(1))})
-	equal(b, len(get(b, func(ctx context.Context, tx store.Reader) ([]masking.Call, error) { return tx.OpenCalls(ctx, "node-3") })), 0)
+	equal(b, len(get(b, func(ctx context.Context, tx store.Reader) ([]masking.Call, error) {
+		return tx.OpenCalls(ctx, "node-3", 0)
+	})), 0)
 }
 
 func eventTests() []test {

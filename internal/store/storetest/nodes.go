@@ -14,6 +14,7 @@ func nodeTests() []test {
 		{"ANodeThatStartsTakesThePlaceOfTheRunItFoundAndOfNoOther", nodeJoins},
 		{"ASignOfLifeIsThatOfItsOwnRun", nodeBeats},
 		{"OnlyASilentNodeIsLost", nodeLost},
+		{"OfTheCallsOfANodeThatAreUpThoseThatBeganFirstAreGivenFirst", openCallsInOrder},
 		{"NodesOfLongAgoAreForgottenOnceTheirCallsAreClosed", nodesForgotten},
 	}
 }
@@ -151,4 +152,31 @@ func nodesForgotten(b *bench) {
 	forget(1)
 	forget(0)
 	equal(b, b.nodes(), []masking.Node{recent})
+}
+
+func openCallsInOrder(b *bench) {
+	b.acme()
+	b.tenant("other")
+	for i, began := range []int{3, 0, 2, 2, 1} {
+		c := masking.Call{ID: CallID(i), Tenant: "acme", VirtualNumber: Virtual(2), Caller: Person(1), Node: "node-1",
+			StartedAt: Start().Add(time.Duration(began) * time.Second)}
+		if i == 1 { // the first of all, of a tenant who comes last
+			c.Tenant = "other"
+		}
+		if _, err := b.report(store.Tx.BeginCall, c); err != nil {
+			b.Fatal(err)
+		}
+	}
+	first := func(limit int) (ids []masking.CallID) {
+		for _, c := range get(b, func(ctx context.Context, tx store.Reader) ([]masking.Call, error) {
+			return tx.OpenCalls(ctx, "node-1", limit)
+		}) {
+			ids = append(ids, c.ID)
+		}
+		return ids
+	}
+	all := []masking.CallID{CallID(1), CallID(4), CallID(2), CallID(3), CallID(0)}
+	equal(b, first(0), all)
+	equal(b, first(3), all[:3])
+	equal(b, first(9), all)
 }

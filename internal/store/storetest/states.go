@@ -32,7 +32,7 @@ func (b *bench) keep(c masking.Call, state string) {
 func (b *bench) states(node string) map[masking.CallID]string {
 	b.Helper()
 	found := get(b, func(ctx context.Context, tx store.Reader) (map[masking.CallID][]byte, error) {
-		open, err := tx.OpenCalls(ctx, node)
+		open, err := tx.OpenCalls(ctx, node, 0)
 		if err != nil {
 			return nil, err
 		}
@@ -143,6 +143,13 @@ func movedCall(b *bench) {
 		return tx.MovedCalls(ctx, there.Node, []masking.CallID{stays.ID, there.ID, CallID(99)})
 	})
 	equal(b, moved, []masking.CallID{there.ID})
+	own := func(node string) []masking.CallID {
+		return get(b, func(ctx context.Context, tx store.Reader) ([]masking.CallID, error) {
+			return tx.OwnCalls(ctx, node, []masking.CallID{stays.ID, there.ID, CallID(99)})
+		})
+	}
+	equal(b, own(there.Node), []masking.CallID{stays.ID})
+	equal(b, own("node-2"), []masking.CallID{there.ID})
 	equal(b, b.states(there.Node), map[masking.CallID]string{})
 	b.whether(false, func(ctx context.Context, tx store.Tx) (bool, error) {
 		return tx.KeepCallState(ctx, there, []byte("late"))
@@ -161,6 +168,7 @@ func movedCall(b *bench) {
 		b.Errorf("the node that has it does not end it: %v, %v", did, err)
 	}
 	b.hand(false, here, "node-3") // it is over
+	equal(b, len(own("node-2")), 0)
 }
 
 func movedRecording(b *bench) {

@@ -231,7 +231,7 @@ func TestACallThatMayNotPassIsRefusedAndRecordedWithItsReason(t *testing.T) {
 						t.Errorf("recorded %+v", r)
 					}
 				}
-				open, err2 := tx.OpenCalls(ctx, "n1")
+				open, err2 := tx.OpenCalls(ctx, "n1", 0)
 				if len(open) != 0 {
 					t.Error("the refused call is still open")
 				}

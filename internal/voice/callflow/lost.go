@@ -31,11 +31,10 @@ func (j *Journal) TakeOver(ctx context.Context, n masking.Node, limit int, may f
 		if err != nil || !lost {
 			return err
 		}
-		open, err := tx.OpenCalls(ctx, n.ID)
+		open, err := tx.OpenCalls(ctx, n.ID, limit)
 		if err != nil || len(open) == 0 {
 			return err
 		}
-		open = open[:min(limit, len(open))]
 		left, err := j.left(ctx, tx, open)
 		if err != nil {
 			return err
@@ -73,11 +72,13 @@ func (j *Journal) divide(ctx context.Context, tx store.Tx, n masking.Node, open 
 // Mine are those of calls that were to be taken over which are this node's and have no
 // end: after a TakeOver of which it is not known whether it took place.
 func (j *Journal) Mine(ctx context.Context, calls []Left) (mine []Left, err error) {
+	ids := make([]masking.CallID, len(calls))
+	for i, l := range calls {
+		ids[i] = l.Call.ID
+	}
 	err = j.store.View(ctx, func(ctx context.Context, tx store.Reader) error {
-		open, err := tx.OpenCalls(ctx, j.node)
-		mine = slices.DeleteFunc(slices.Clone(calls), func(l Left) bool {
-			return !slices.ContainsFunc(open, func(c masking.Call) bool { return c.ID == l.Call.ID })
-		})
+		own, err := tx.OwnCalls(ctx, j.node, ids)
+		mine = slices.DeleteFunc(slices.Clone(calls), func(l Left) bool { return !slices.Contains(own, l.Call.ID) })
 		return err
 	})
 	return mine, err

@@ -203,3 +203,66 @@ func TestATalkOfASilentNodeThatIsTakenOverIsTheOthersToKeepAndToEnd(t *testing.T
 		return err
 	})
 }
+
+// readings counts the open calls that its store is asked for whole.
+type readings struct {
+	store.Store
+	rows int
+}
+
+func (r *readings) View(ctx context.Context, fn func(context.Context, store.Reader) error) error {
+	return r.Store.View(ctx, func(ctx context.Context, tx store.Reader) error { return fn(ctx, countedReader{tx, r}) })
+}
+
+func (r *readings) Update(ctx context.Context, fn func(context.Context, store.Tx) error) error {
+	return r.Store.Update(ctx, func(ctx context.Context, tx store.Tx) error { return fn(ctx, countedTx{tx, r}) })
+}
+
+type countedReader struct {
+	store.Reader
+	in *readings
+}
+
+func (c countedReader) OpenCalls(ctx context.Context, node string, limit int) ([]masking.Call, error) {
+	calls, err := c.Reader.OpenCalls(ctx, node, limit)
+	c.in.rows += len(calls)
+	return calls, err
+}
+
+type countedTx struct {
+	store.Tx
+	in *readings
+}
+
+func (c countedTx) OpenCalls(ctx context.Context, node string, limit int) ([]masking.Call, error) {
+	return countedReader{c.Tx, c.in}.OpenCalls(ctx, node, limit)
+}
+
+func TestATakeoverReadsNoMoreCallsThanItDealsWith(t *testing.T) {
+	d := newDesk(t)
+	d.journal.box = newSeal(t, 1)
+	const all, atOnce = 60, 5
+	for range all {
+		d.answered("talks")
+	}
+	d.flush()
+	d.now = start.Add(time.Minute)
+	n, other := d.silent()
+	r := &readings{Store: d.store}
+	other.store = r
+	var taken []Left
+	for more := true; more; {
+		some, closed, err := other.TakeOver(t.Context(), n, atOnce, func(Left) bool { return true })
+		if err != nil || closed != 0 {
+			t.Fatal(closed, err)
+		}
+		taken, more = append(taken, some...), len(some) == atOnce
+	}
+	if len(taken) != all || r.rows != all {
+		t.Errorf("%d calls were taken over, %d were read", len(taken), r.rows)
+	}
+	r.rows = 0
+	if mine, err := other.Mine(t.Context(), taken[:3]); err != nil || len(mine) != 3 || r.rows > 3 {
+		t.Errorf("%d of 3 are mine, %d were read: %v", len(mine), r.rows, err)
+	}
+}

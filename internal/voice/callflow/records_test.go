@@ -148,7 +148,7 @@ func TestCallsOfALostNodeAreClosedOnce(t *testing.T) {
 				t.Errorf("record %+v", r)
 			}
 		}
-		open, err := tx.OpenCalls(ctx, "n2")
+		open, err := tx.OpenCalls(ctx, "n2", 0)
 		if len(open) != 1 {
 			t.Error("another node's call was closed")
 		}

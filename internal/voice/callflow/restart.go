@@ -53,7 +53,7 @@ type Left struct {
 // Left are the calls that may go on. It is called at start, before the first call.
 func (j *Journal) Left(ctx context.Context) (left []Left, err error) {
 	err = j.store.View(ctx, func(ctx context.Context, tx store.Reader) error {
-		open, err := tx.OpenCalls(ctx, j.node)
+		open, err := tx.OpenCalls(ctx, j.node, 0)
 		if err == nil {
 			left, err = j.left(ctx, tx, open)
 		}
@@ -122,7 +122,7 @@ func planOf(ctx context.Context, tx store.Reader, c masking.Call) (p masking.Pla
 // It is called at start, before the first call.
 func (j *Journal) CloseLost(ctx context.Context, goOn map[masking.CallID][]byte, until time.Time) (closed int, err error) {
 	err = j.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
-		open, err := tx.OpenCalls(ctx, j.node)
+		open, err := tx.OpenCalls(ctx, j.node, 0)
 		if err == nil {
 			closed, _, err = j.sort(ctx, tx, open, goOn, until)
 		}

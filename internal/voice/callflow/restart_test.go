@@ -26,7 +26,7 @@ func newSeal(t *testing.T, key byte) *seal.Box {
 func (d *desk) states() (states map[masking.CallID][]byte) {
 	d.t.Helper()
 	d.view(func(ctx context.Context, tx store.Reader) (err error) {
-		open, err := tx.OpenCalls(ctx, "n1")
+		open, err := tx.OpenCalls(ctx, "n1", 0)
 		var ids []masking.CallID
 		for _, c := range open {
 			ids = append(ids, c.ID)
@@ -133,7 +133,7 @@ func TestOfTheCallsOfALostNodeThoseThatGoOnStayOpen(t *testing.T) {
 		}
 	}
 	d.view(func(ctx context.Context, tx store.Reader) error {
-		open, err := tx.OpenCalls(ctx, "n1")
+		open, err := tx.OpenCalls(ctx, "n1", 0)
 		if len(open) != 1 || open[0].ID != on.ID || open[0].AnsweredAt.IsZero() {
 			t.Errorf("open are %v", open)
 		}
