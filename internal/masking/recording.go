@@ -24,6 +24,7 @@ type Recording struct {
 	Tenant        TenantID
 	Allocation    AllocationID
 	VirtualNumber e164.Number
+	Node          string // on whose disk it is until it is stored; "" = that of the node of its call
 	Status        RecordingStatus
 	StartedAt     time.Time
 	StoredAt      time.Time // or when it failed

@@ -8,13 +8,13 @@ import (
 )
 
 const recordingColumns = `g.call, g.tenant, g.allocation, g.virtual_number, g.status, g.started_at, g.stored_at, g.deleted_at,
-	g.key, g.duration, g.size, g.truncated, g.dropped, g.reason, g.held, g.peaks`
+	g.key, g.duration, g.size, g.truncated, g.dropped, g.reason, g.held, g.peaks, g.node`
 
 // recordingDest are the destinations of recordingColumns.
 func recordingDest(g *masking.Recording) []any {
 	return []any{&g.Call, &g.Tenant, &g.Allocation, numberCol{&g.VirtualNumber}, recordingStatusCol(&g.Status),
 		timeCol{&g.StartedAt}, timeCol{&g.StoredAt}, timeCol{&g.DeletedAt}, &g.Key, durationCol{&g.Duration}, &g.Size,
-		&g.Truncated, &g.Dropped, &g.Reason, &g.Held, blobCol{&g.Peaks}}
+		&g.Truncated, &g.Dropped, &g.Reason, &g.Held, blobCol{&g.Peaks}, &g.Node}
 }
 
 func recordingStatusCol(to *masking.RecordingStatus) wordCol[masking.RecordingStatus] {
@@ -42,7 +42,7 @@ func (r *Reader) StoredBefore(ctx context.Context, tenant masking.TenantID, befo
 }
 
 // RunningRecordings reads the index of recordings that run, which is as long as
-// there are calls that are recorded. One without a node is its call's.
+// there are calls that are recorded. One without a node, of the release before, is its call's.
 func (r *Reader) RunningRecordings(ctx context.Context, node string) ([]masking.Recording, error) {
 	return list(ctx, r, `SELECT `+recordingColumns+` FROM recording g JOIN call k ON k.id = g.call
 		WHERE g.status = 'recording' AND CASE WHEN g.node = '' THEN k.node ELSE g.node END = ? ORDER BY g.call`, []any{node}, scanRecording)
@@ -64,10 +64,10 @@ func (r *Reader) RecordingKey(ctx context.Context, tenant masking.TenantID) (sea
 // BeginRecording writes a recording, once.
 func (t *Tx) BeginRecording(ctx context.Context, g masking.Recording) error {
 	_, err := t.exec(ctx, `INSERT INTO recording (call, tenant, allocation, virtual_number, status, started_at, stored_at, deleted_at,
-		key, duration, size, truncated, dropped, reason, held, peaks)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (call) DO NOTHING`,
+		key, duration, size, truncated, dropped, reason, held, peaks, node)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (call) DO NOTHING`,
 		g.Call, g.Tenant, g.Allocation, g.VirtualNumber.E164(), g.Status, millis(g.StartedAt), millis(g.StoredAt), millis(g.DeletedAt),
-		g.Key, g.Duration.Milliseconds(), g.Size, g.Truncated, g.Dropped, g.Reason, g.Held, blob(g.Peaks))
+		g.Key, g.Duration.Milliseconds(), g.Size, g.Truncated, g.Dropped, g.Reason, g.Held, blob(g.Peaks), g.Node)
 	if err != nil {
 		return inserted("a recording of the call", err)
 	}

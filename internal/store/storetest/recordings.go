@@ -65,6 +65,7 @@ func recordingRoundTrip(b *bench) {
 	b.acme()
 	b.tenant("other")
 	full := stored(recording(2))
+	full.Node = "node-2"
 	full.DeletedAt, full.Reason, full.Held = Start().Add(time.Hour), "disk_full", true
 	full.Peaks = bytes.Repeat([]byte{0, 7, 255}, 3000)
 	for i, g := range map[int]masking.Recording{1: recording(1), 2: full} {
@@ -264,6 +265,16 @@ func recordingsRunning(b *bench) {
 	equal(b, of("node-1"), []masking.Recording{recording(0), recording(1)})
 	equal(b, of("node-2"), []masking.Recording{recording(2)})
 	equal(b, len(of("node-3")), 0)
+	late := recording(4) // by the time it was written its call was another node's
+	late.Node = "node-3"
+	call := Call(Allocation("acme", "", Virtual(1), nil, nil), late.Call, Person(1))
+	call.Node = "node-2"
+	if _, err := b.report(store.Tx.BeginCall, call); err != nil {
+		b.Fatal(err)
+	}
+	b.begin(late)
+	equal(b, of("node-2"), []masking.Recording{recording(2)})
+	equal(b, of("node-3"), []masking.Recording{late})
 }
 
 func recordingKeys(b *bench) {

@@ -23,7 +23,7 @@ var errEarly = errors.New("the record of the call is not written yet")
 // runningRecording is the recording of a call that has been answered.
 func runningRecording(c masking.Call) masking.Recording {
 	return masking.Recording{Call: c.ID, Tenant: c.Tenant, Allocation: c.Allocation, VirtualNumber: c.VirtualNumber,
-		Status: masking.RecordingRunning, StartedAt: c.AnsweredAt}
+		Node: c.Node, Status: masking.RecordingRunning, StartedAt: c.AnsweredAt}
 }
 
 // End writes that a recording is stored, or has failed, with its event. Call,

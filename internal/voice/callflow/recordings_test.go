@@ -48,7 +48,7 @@ func TestARecordingBeginsWithTheAnswerOfItsCallAndEndsOnce(t *testing.T) {
 	c := d.talks()
 	d.journal.Note(masking.Answered, c, time.UTC)
 	d.flush()
-	want := masking.Recording{Call: c.ID, Tenant: "acme", Allocation: "gvn_two", VirtualNumber: virtual, Status: masking.RecordingRunning,
+	want := masking.Recording{Call: c.ID, Tenant: "acme", Allocation: "gvn_two", VirtualNumber: virtual, Node: "n1", Status: masking.RecordingRunning,
 		StartedAt: c.AnsweredAt}
 	if r, there := d.tape(c.ID); !there || !sameTape(r, want) {
 		t.Errorf("begun as %+v", r)
@@ -65,7 +65,7 @@ func TestARecordingBeginsWithTheAnswerOfItsCallAndEndsOnce(t *testing.T) {
 		t.Errorf("an end after the end: %v", err)
 	}
 	want = stored(c)
-	want.Allocation, want.VirtualNumber, want.StartedAt, want.StoredAt = "gvn_two", virtual, c.AnsweredAt, start.Add(70*time.Second)
+	want.Allocation, want.VirtualNumber, want.Node, want.StartedAt, want.StoredAt = "gvn_two", virtual, "n1", c.AnsweredAt, start.Add(70*time.Second)
 	if r, _ := d.tape(c.ID); !sameTape(r, want) {
 		t.Errorf("ended as %+v", r)
 	}
@@ -170,7 +170,7 @@ func TestARecordingOfACallWhoseNodeWasLostIsMadeUpFor(t *testing.T) {
 		}
 	}
 	want := stored(c)
-	want.Allocation, want.VirtualNumber, want.StartedAt, want.StoredAt = "gvn_two", virtual, start, d.now
+	want.Allocation, want.VirtualNumber, want.Node, want.StartedAt, want.StoredAt = "gvn_two", virtual, "n1", start, d.now
 	if r, _ := d.tape(c.ID); !sameTape(r, want) {
 		t.Errorf("%+v", r)
 	}
@@ -201,7 +201,7 @@ func TestARecordingThatBeginsLaterThanTheAnswerBeginsThen(t *testing.T) {
 	if n, err := d.journal.CloseLost(t.Context(), nil, d.now); n != 1 || err != nil {
 		t.Fatalf("closed %d: %v", n, err)
 	}
-	want := masking.Recording{Call: c.ID, Tenant: "acme", Allocation: "gvn_two", VirtualNumber: virtual, Status: masking.RecordingRunning,
+	want := masking.Recording{Call: c.ID, Tenant: "acme", Allocation: "gvn_two", VirtualNumber: virtual, Node: "n1", Status: masking.RecordingRunning,
 		StartedAt: start.Add(9 * time.Second)}
 	if r, _ := d.tape(c.ID); !sameTape(r, want) {
 		t.Errorf("begun as %+v", r)
