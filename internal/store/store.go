@@ -294,6 +294,7 @@ type CallReader interface {
 	// first; 0 = all.
 	OpenCalls(ctx context.Context, node string, limit int) ([]masking.Call, error)
 	// OwnCalls are those of the given calls that the node carries and that have no end yet.
+	// Within an Update that stays so until the end of the transaction.
 	OwnCalls(ctx context.Context, node string, ids []masking.CallID) ([]masking.CallID, error)
 	// MovedCalls are those of the given calls that another node than this one carries now.
 	MovedCalls(ctx context.Context, node string, ids []masking.CallID) ([]masking.CallID, error)
@@ -337,9 +338,9 @@ type CallWriter interface {
 	// EndCall writes the end and the talk seconds, also in the use of the day if it is still that of the call, only if the call has no end
 	// yet and is c.Node's, and forgets its state; changed tells which. A call known as recorded stays so. The caller writes the terminal event if it did.
 	EndCall(ctx context.Context, c masking.Call) (changed bool, err error)
-	// WriteLadder writes the ladder of a call in place of the one its record has. A
-	// call without a record stays without.
-	WriteLadder(ctx context.Context, id masking.CallID, ladder []byte) error
+	// WriteLadder writes the ladder of a call, if it is the node's, in place of the one its
+	// record has. A call without a record stays without.
+	WriteLadder(ctx context.Context, node string, id masking.CallID, ladder []byte) error
 	// AppendEvent writes an event to the outbox, once: an event whose id is there
 	// is there already, since the commit that wrote it was durable and its answer
 	// was lost.

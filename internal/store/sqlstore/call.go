@@ -256,20 +256,23 @@ func (r *Reader) OpenCalls(ctx context.Context, node string, limit int) ([]maski
 
 // OwnCalls asks for each call by its key.
 func (r *Reader) OwnCalls(ctx context.Context, node string, ids []masking.CallID) ([]masking.CallID, error) {
-	return r.callsThat(ctx, `k.node = ? AND `+isUp, node, ids)
+	return r.callsThat(ctx, `k.node = ? AND `+isUp, node, ids, true)
 }
 
 // MovedCalls asks for each call by its key.
 func (r *Reader) MovedCalls(ctx context.Context, node string, ids []masking.CallID) ([]masking.CallID, error) {
-	return r.callsThat(ctx, `k.node <> ?`, node, ids)
+	return r.callsThat(ctx, `k.node <> ?`, node, ids, false)
 }
 
-// callsThat are those of the given calls that stand so to a node.
-func (r *Reader) callsThat(ctx context.Context, stand, node string, ids []masking.CallID) (those []masking.CallID, err error) {
+// callsThat are those of the given calls that stand so to a node; hold locks them all.
+func (r *Reader) callsThat(ctx context.Context, stand, node string, ids []masking.CallID, hold bool) (those []masking.CallID, err error) {
 	for part := range slices.Chunk(ids, idsAtOnce) {
 		args := []any{node}
 		for _, id := range part {
 			args = append(args, id)
+		}
+		if hold {
+			r.c.Lock(ForUpdate, `call WHERE id IN (`+marks(len(part))+`) ORDER BY id`, args[1:]...)
 		}
 		found, err := list(ctx, r, `SELECT k.id FROM call k WHERE `+stand+` AND k.id IN (`+marks(len(part))+`)`, args,
 			func(_ *Reader, s Scanner) (id masking.CallID, err error) { return id, s.Scan(&id) })
@@ -324,6 +327,7 @@ func (t *Tx) MoveCall(ctx context.Context, c masking.Call, to string) (moved boo
 	if err != nil || n == 0 {
 		return false, err
 	}
+	// One that the release before has begun names no node.
 	_, err = t.exec(ctx, `UPDATE recording SET node = ? WHERE call = ? AND status = 'recording' AND node = ''`, c.Node, c.ID)
 	return err == nil, err
 }
@@ -454,8 +458,8 @@ func (t *Tx) writeEnd(ctx context.Context, c masking.Call) (allocation masking.A
 }
 
 // WriteLadder writes the ladder of a call that has a record.
-func (t *Tx) WriteLadder(ctx context.Context, id masking.CallID, ladder []byte) error {
-	_, err := t.exec(ctx, `UPDATE call SET ladder = ? WHERE id = ?`, blobOf(ladder), id)
+func (t *Tx) WriteLadder(ctx context.Context, node string, id masking.CallID, ladder []byte) error {
+	_, err := t.exec(ctx, `UPDATE call SET ladder = ? WHERE id = ? AND node = ?`, blobOf(ladder), id, node)
 	return err
 }
 

@@ -86,7 +86,8 @@ func callLadder(b *bench) {
 	equal(b, b.call(ended.ID).Ladder, ended.Ladder)
 	equal(b, b.call(refused.ID).Ladder, refused.Ladder)
 	b.update(func(ctx context.Context, tx store.Tx) error {
-		return errors.Join(tx.WriteLadder(ctx, ended.ID, []byte{3}), tx.WriteLadder(ctx, CallID(3), []byte{4}))
+		return errors.Join(tx.WriteLadder(ctx, ended.Node, ended.ID, []byte{3}), tx.WriteLadder(ctx, ended.Node, CallID(3), []byte{4}),
+			tx.WriteLadder(ctx, "another", ended.ID, []byte{5}))
 	})
 	equal(b, b.call(ended.ID).Ladder, []byte{3})
 	listed := get(b, func(ctx context.Context, tx store.Reader) ([]masking.Call, error) {

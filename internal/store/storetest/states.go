@@ -2,7 +2,9 @@ package storetest
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"tandem/internal/masking"
 	"tandem/internal/store"
@@ -15,6 +17,7 @@ func stateTests() []test {
 		{"StatesAreThoseOfTheNode", statesOfNode},
 		{"ATenantTakesTheStatesOfHisCallsAlong", statesOfTenant},
 		{"ACallThatIsMovedIsTheOtherNodesToKeepAndToEnd", movedCall},
+		{"WhatIsSaidOfACallThatIsUpIsSaidBeforeItsEnd", saidBeforeEnd},
 		{"ARecordingThatRunsStaysOnTheDiskOfTheNodeThatBeganIt", movedRecording},
 	}
 }
@@ -169,6 +172,52 @@ func movedCall(b *bench) {
 	}
 	b.hand(false, here, "node-3") // it is over
 	equal(b, len(own("node-2")), 0)
+}
+
+// One node tells that a call rings, while another one ends it.
+func saidBeforeEnd(b *bench) {
+	b.acme()
+	const rounds = 25
+	for r := range rounds {
+		c := masking.Call{ID: CallID(r), Tenant: "acme", VirtualNumber: Virtual(2), Caller: Person(1), Node: "node-1", StartedAt: Start()}
+		if _, err := b.report(store.Tx.BeginCall, c); err != nil {
+			b.Fatal(err)
+		}
+		ended := c
+		ended.EndedAt, ended.Cause = Start().Add(time.Second), masking.CauseNodeLost
+		tell := func(ctx context.Context, tx store.Tx, typ masking.EventType) error {
+			return tx.AppendEvent(ctx, masking.Event{ID: masking.EventID(fmt.Sprint("evt_", r, typ)), Type: typ, Tenant: "acme", Call: c.ID,
+				At: Start(), Data: []byte("{}")})
+		}
+		errs := together(2, func(i int) error {
+			return b.Update(b.Context(), func(ctx context.Context, tx store.Tx) error {
+				if i == 0 {
+					own, err := tx.OwnCalls(ctx, c.Node, []masking.CallID{c.ID})
+					if err != nil || len(own) == 0 {
+						return err
+					}
+					return tell(ctx, tx, masking.EventCallRinging)
+				}
+				if did, err := tx.EndCall(ctx, ended); err != nil || !did {
+					return fmt.Errorf("ended %v: %w", did, err)
+				}
+				return tell(ctx, tx, masking.EventCallCompleted)
+			})
+		})
+		if err := errors.Join(errs...); err != nil {
+			b.Fatal(err)
+		}
+	}
+	over := map[masking.CallID]bool{}
+	for _, e := range get(b, func(ctx context.Context, tx store.Reader) ([]store.StoredEvent, error) {
+		return tx.Events(ctx, store.EventFilter{Tenant: "acme"})
+	}) {
+		if over[e.Call] {
+			b.Errorf("%s of %s comes after its end", e.Type, e.Call)
+		}
+		over[e.Call] = e.Type == masking.EventCallCompleted
+	}
+	equal(b, len(over), rounds)
 }
 
 func movedRecording(b *bench) {

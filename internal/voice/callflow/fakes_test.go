@@ -261,7 +261,16 @@ func (tx *memoryTx) EndCall(_ context.Context, c masking.Call) (bool, error) {
 	return true, tx.write(c.ID, "ended")
 }
 
-func (tx *memoryTx) WriteLadder(_ context.Context, id masking.CallID, ladder []byte) error {
+func (tx *memoryTx) OwnCalls(_ context.Context, node string, ids []masking.CallID) (own []masking.CallID, err error) {
+	for _, id := range ids {
+		if c, there := tx.rows.calls[id]; there && c.Node == node && c.EndedAt.IsZero() {
+			own = append(own, id)
+		}
+	}
+	return own, nil
+}
+
+func (tx *memoryTx) WriteLadder(_ context.Context, _ string, id masking.CallID, ladder []byte) error {
 	if c, there := tx.rows.calls[id]; there {
 		c.Ladder = ladder
 		tx.rows.calls[id] = c

@@ -264,7 +264,7 @@ func (j *Journal) apply(ctx context.Context, tx store.Tx, e entry) error {
 		_, err := tx.MatchCall(ctx, e.call)
 		return err
 	case masking.Rang:
-		return j.event(ctx, tx, masking.EventCallRinging, e)
+		return j.rang(ctx, tx, e)
 	case masking.Answered:
 		changed, err := tx.AnswerCall(ctx, e.call)
 		if err != nil || !changed {
@@ -288,7 +288,7 @@ func (j *Journal) apply(ctx context.Context, tx store.Tx, e entry) error {
 		return tx.BeginRecording(ctx, r)
 	case allSeen:
 		if e.ladder != nil {
-			return tx.WriteLadder(ctx, e.call.ID, e.ladder)
+			return tx.WriteLadder(ctx, j.node, e.call.ID, e.ladder)
 		}
 		return nil
 	case masking.Ended:
@@ -306,6 +306,17 @@ func (j *Journal) apply(ctx context.Context, tx store.Tx, e entry) error {
 		return j.judgeNumber(ctx, tx, e)
 	}
 	return j.applyRefusal(ctx, tx, e)
+}
+
+// rang tells that a call rings, but not of one that is over or another node's by now: what
+// comes late, as out of the spool of a node that was taken for dead, must not come after
+// the end that another one has told of.
+func (j *Journal) rang(ctx context.Context, tx store.Tx, e entry) error {
+	own, err := tx.OwnCalls(ctx, e.call.Node, []masking.CallID{e.call.ID})
+	if err != nil || len(own) == 0 {
+		return err
+	}
+	return j.event(ctx, tx, masking.EventCallRinging, e)
 }
 
 // applyRefusal writes the record of a call that was not routed, for the tenant
