@@ -37,6 +37,7 @@ type Shared struct {
 
 	mu     sync.Mutex
 	leases map[string]*lease
+	turn   []string // the keys of leases, in the order in which tidy looks at them
 	closed bool
 	wg     sync.WaitGroup // questions; added to under mu, while not closed
 }
@@ -97,10 +98,12 @@ func (s *Shared) Take(ctx context.Context, key string, l Limit, now time.Time) D
 func (s *Shared) look(key string, l Limit, now time.Time) (d Decision, known bool, asking <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.tidy(now)
 	e := s.leases[key]
 	if e == nil {
 		e = &lease{}
 		s.leases[key] = e
+		s.turn = append(s.turn, key)
 	}
 	if e.left > 0 && now.Before(e.until) {
 		e.left--
@@ -119,6 +122,37 @@ func (s *Shared) look(key string, l Limit, now time.Time) (d Decision, known boo
 		s.wg.Go(func() { s.ask(key, e, l, n, now) })
 	}
 	return Decision{}, false, e.asking
+}
+
+// tidied is how many keys a request looks at beside its own: more than one, so that they
+// become fewer however many new ones come.
+const tidied = 2
+
+// tidy forgets what is known of keys of which there is nothing to know any more, a few at
+// a time. s.mu is held.
+func (s *Shared) tidy(now time.Time) {
+	for range min(tidied, len(s.turn)) {
+		key := s.turn[0]
+		s.turn = s.turn[1:]
+		if s.leases[key].stale(now) {
+			delete(s.leases, key)
+		} else {
+			s.turn = append(s.turn, key)
+		}
+	}
+}
+
+// stale reports whether e says no more than a key that was never seen: nothing that was
+// taken ahead is good, the limit is full again, and nobody waits.
+func (e *lease) stale(now time.Time) bool {
+	return e.asking == nil && e.wait == 0 && (e.left == 0 || !now.Before(e.until)) && !e.state.Full.After(now)
+}
+
+// Len is of how many keys something is known.
+func (s *Shared) Len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.leases)
 }
 
 // told is the decision on a request that passes by what was taken ahead.

@@ -3,6 +3,7 @@ package ratelimit_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -158,5 +159,41 @@ func TestWithoutALedgerEachNodeCountsForItselfAndNobodyWaits(t *testing.T) {
 		synctest.Wait()
 		<-time.After(time.Minute)
 		expect(true, 0)
+	})
+}
+
+func TestWhatIsKnownOfKeysThatHaveRestedIsForgottenByAndBy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newLedger()
+		l := limit(t, 10, 20)
+		s := sharing(t, g, 1)[0]
+		const once = 1000
+		for i := range once {
+			s.Take(t.Context(), fmt.Sprint("tenant ", i), l, time.Now())
+		}
+		for range 20 { // and one that owes
+			s.Take(t.Context(), "busy", limit(t, 0.01, 20), time.Now())
+		}
+		if n := s.Len(); n != once+1 {
+			t.Fatalf("%d keys are known", n)
+		}
+		<-time.After(10 * time.Second)
+		for i := range once { // new ones come as fast as the old ones go
+			s.Take(t.Context(), fmt.Sprint("another ", i), l, time.Now())
+		}
+		if n := s.Len(); n > once+2 {
+			t.Errorf("%d keys are known of %d that have not rested", n, once+1)
+		}
+		<-time.After(10 * time.Second)
+		for range once {
+			s.Take(t.Context(), "acme", l, time.Now())
+		}
+		if n := s.Len(); n != 2 {
+			t.Errorf("%d keys are known of 2 that have not rested", n)
+		}
+		asked := g.asked
+		if d := s.Take(t.Context(), "busy", limit(t, 0.01, 20), time.Now()); d.Allowed || g.asked != asked {
+			t.Errorf("who owes was forgotten: %+v", d)
+		}
 	})
 }
