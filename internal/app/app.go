@@ -378,7 +378,7 @@ func (a *App) newCallID() masking.CallID {
 }
 
 func (a *App) openControl(context.Context) error {
-	key, err := a.key("tokens")
+	key, err := a.key(tokensKey)
 	if err != nil {
 		return err
 	}

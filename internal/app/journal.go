@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"tandem/internal/backlog"
+	"tandem/internal/e164"
 	"tandem/internal/masking"
 	"tandem/internal/voice/callflow"
 	"tandem/internal/voice/sipua"
@@ -25,6 +26,10 @@ func (a *App) openJournal() error {
 	if err != nil {
 		return err
 	}
+	erased, err := a.key(tokensKey)
+	if err != nil {
+		return err
+	}
 	a.spool, err = backlog.Open(backlog.Options{Dir: filepath.Join(a.o.Config.DataDir, journalFolder), Box: entries, Max: journalRoom, Log: a.log})
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
@@ -32,7 +37,7 @@ func (a *App) openJournal() error {
 	a.onStop(func(context.Context) error { return a.spool.Close() })
 	a.ladders = sipua.NewLadders(func(id masking.CallID) { a.journal.Seen(id) })
 	a.journal = callflow.NewJournal(callflow.JournalOptions{Store: a.store, Spool: a.spool, Clock: a.o.Clock, Log: a.log, Node: a.node,
-		Seal: states, Ladders: a.ladders})
+		Seal: states, Ladders: a.ladders, Digest: func(t masking.TenantID, n e164.Number) [32]byte { return masking.ErasedDigest(erased, t, n) }})
 	a.onStop(a.journal.Close)
 	return nil
 }

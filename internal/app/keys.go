@@ -39,6 +39,9 @@ const (
 	journalFolder = "journal"
 )
 
+// tokensKey is the purpose of the key of tokens, which digests of erased numbers have as well.
+const tokensKey = "tokens"
+
 // lockFolder makes the data folder and takes it for this process alone: two
 // servers on one folder would answer for each other's calls.
 func lockFolder(dir string) (*os.File, error) {

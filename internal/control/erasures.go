@@ -2,10 +2,7 @@ package control
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
 	"fmt"
-	"io"
 	"time"
 
 	"tandem/internal/e164"
@@ -63,7 +60,7 @@ func (s *Erasures) Create(ctx context.Context, t masking.Tenant, want WantedEras
 			if err != nil {
 				return masking.Erasure{}, err
 			}
-			e := masking.Erasure{ID: masking.ErasureID(id), Tenant: t.ID, Digest: s.digest(t.ID, want.Number), Part: masking.EraseAllocations,
+			e := masking.Erasure{ID: masking.ErasureID(id), Tenant: t.ID, Digest: masking.ErasedDigest(s.key, t.ID, want.Number), Part: masking.EraseAllocations,
 				Number: s.box.Seal([]byte(want.Number.E164()), sealedFor(masking.ErasureID(id))), CreatedAt: now, DueAt: now}
 			return e, tx.InsertErasure(ctx, e)
 		})
@@ -135,14 +132,6 @@ func textsOf[T ~string](ids []T) []string {
 	return out
 }
 
-// digest tells erased numbers of a tenant apart without telling them.
-func (s *Erasures) digest(t masking.TenantID, n e164.Number) (sum [32]byte) {
-	m := hmac.New(sha256.New, s.key)
-	_, _ = io.WriteString(m, "tandem: erased number\x00"+string(t)+"\x00"+n.E164())
-	m.Sum(sum[:0])
-	return sum
-}
-
 // sealedFor binds the number to its erasure.
 func sealedFor(id masking.ErasureID) []byte { return []byte("erasure\x00" + id) }
 
@@ -166,7 +155,7 @@ type ErasureQuery struct {
 func (s *Erasures) List(ctx context.Context, t masking.TenantID, q ErasureQuery) (page []masking.Erasure, more bool, err error) {
 	f := store.ErasureFilter{Tenant: t, Before: q.After, Limit: q.Limit + 1}
 	if !q.Number.IsZero() {
-		f.Digest = s.digest(t, q.Number)
+		f.Digest = masking.ErasedDigest(s.key, t, q.Number)
 	}
 	err = s.view(ctx, "list erasures", func(ctx context.Context, tx store.Reader) error {
 		page, err = tx.Erasures(ctx, f)

@@ -2,7 +2,11 @@ package masking
 
 import (
 	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/json"
+	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,6 +32,52 @@ type Erasure struct {
 	CreatedAt  time.Time
 	DueAt      time.Time // when there is something to do again
 	FinishedAt time.Time
+}
+
+// ErasedDigest is the digest of a tenant's number under a key, which tells erased numbers
+// apart without telling them.
+func ErasedDigest(key []byte, t TenantID, n e164.Number) (sum [32]byte) {
+	m := hmac.New(sha256.New, key)
+	_, _ = io.WriteString(m, "tandem: erased number\x00"+string(t)+"\x00"+n.E164())
+	m.Sum(sum[:0])
+	return sum
+}
+
+// People are the numbers of all who called or were rung, each once.
+func (c Call) People() (list []e164.Number) {
+	all := []e164.Number{c.Caller, c.Callee}
+	for _, a := range c.Attempts {
+		all = append(all, a.Target)
+	}
+	for _, n := range all {
+		if !n.IsZero() && !slices.Contains(list, n) {
+			list = append(list, n)
+		}
+	}
+	return list
+}
+
+// Erased reports whether the number of somebody who called or was rung was erased.
+func (c Call) Erased() bool { return slices.Contains(c.People(), e164.Erased()) }
+
+// Erase gives the call without a number: e164.Erased stands in its place, and texts lose
+// it. With the number of one who called or was rung the ladder goes.
+func (c Call) Erase(n e164.Number) Call {
+	if slices.Contains(c.People(), n) {
+		c.Ladder = nil
+	}
+	instead := func(m e164.Number) e164.Number {
+		if m == n {
+			return e164.Erased()
+		}
+		return m
+	}
+	c.Caller, c.Callee, c.Attempts = instead(c.Caller), instead(c.Callee), slices.Clone(c.Attempts)
+	for i := range c.Attempts {
+		c.Attempts[i].Target = instead(c.Attempts[i].Target)
+	}
+	c.CustomField = n.EraseFrom(c.CustomField)
+	return c
 }
 
 // Removed counts what an erasure has removed.

@@ -34,6 +34,9 @@ type ErasureReader interface {
 	Erasures(ctx context.Context, f ErasureFilter) ([]masking.Erasure, error)
 	// DueErasures are at most limit that are not finished and due at now, oldest first.
 	DueErasures(ctx context.Context, now time.Time, limit int) ([]masking.Erasure, error)
+	// ErasedSince tells whether an erasure of the tenant's number with the digest was asked
+	// for at the given time or later. Within an Update none is until its end.
+	ErasedSince(ctx context.Context, tenant masking.TenantID, digest [32]byte, since time.Time) (bool, error)
 	// HeldOf are at most limit calls of the tenant in which the number stands and
 	// whose recordings are under legal hold.
 	HeldOf(ctx context.Context, tenant masking.TenantID, n e164.Number, limit int) ([]masking.CallID, error)
@@ -47,6 +50,8 @@ type ErasureReader interface {
 
 // ErasureWriter writes erasures and erases.
 type ErasureWriter interface {
+	// InsertErasure waits for those who have asked ErasedSince, within an Update, of its
+	// tenant.
 	InsertErasure(ctx context.Context, e masking.Erasure) error
 	UpdateErasure(ctx context.Context, e masking.Erasure) error
 	// EraseTraces takes the number out of the rows that FindTraces found, as they

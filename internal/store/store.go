@@ -339,7 +339,7 @@ type CallWriter interface {
 	// yet and is c.Node's, and forgets its state; changed tells which. A call known as recorded stays so. The caller writes the terminal event if it did.
 	EndCall(ctx context.Context, c masking.Call) (changed bool, err error)
 	// WriteLadder writes the ladder of a call, if it is the node's, in place of the one its
-	// record has. A call without a record stays without.
+	// record has. A call without a record stays without, and so does one of masking.Call.Erased.
 	WriteLadder(ctx context.Context, node string, id masking.CallID, ladder []byte) error
 	// AppendEvent writes an event to the outbox, once: an event whose id is there
 	// is there already, since the commit that wrote it was durable and its answer

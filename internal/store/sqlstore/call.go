@@ -457,9 +457,11 @@ func (t *Tx) writeEnd(ctx context.Context, c masking.Call) (allocation masking.A
 	return allocation, err
 }
 
-// WriteLadder writes the ladder of a call that has a record.
+// WriteLadder writes the ladder of a call that has a record, unless it went with the
+// number of one of its people.
 func (t *Tx) WriteLadder(ctx context.Context, node string, id masking.CallID, ladder []byte) error {
-	_, err := t.exec(ctx, `UPDATE call SET ladder = ? WHERE id = ? AND node = ?`, blobOf(ladder), id, node)
+	_, err := t.exec(ctx, `UPDATE call SET ladder = ? WHERE id = ? AND node = ?
+		AND NOT (caller = 'erased' OR callee = 'erased' OR attempts LIKE '%"erased"%')`, blobOf(ladder), id, node)
 	return err
 }
 

@@ -66,9 +66,11 @@ var (
 // Strength is how rows are locked.
 type Strength string
 
-// The locks of rows: against everybody, and against those who lock ForUpdate.
+// The locks of rows: against everybody, against those who write, and against those who
+// lock ForUpdate.
 const (
 	ForUpdate   Strength = "FOR UPDATE"
+	ForShare    Strength = "FOR SHARE"
 	ForKeyShare Strength = "FOR KEY SHARE"
 )
 

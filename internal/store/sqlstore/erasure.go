@@ -71,8 +71,18 @@ func (r *Reader) DueErasures(ctx context.Context, now time.Time, limit int) ([]m
 		[]any{millis(now), most(limit)}, scanErasure)
 }
 
+// ErasedSince reads an index of the tenant's erasures by number.
+func (r *Reader) ErasedSince(ctx context.Context, tenant masking.TenantID, digest [32]byte, since time.Time) (bool, error) {
+	r.c.Lock(ForShare, `tenant WHERE id = ?`, tenant)
+	return r.found(ctx, `SELECT 1 FROM erasure WHERE tenant = ? AND digest = ? AND created_at >= ? LIMIT 1`, tenant, digest[:], millis(since))
+}
+
 // InsertErasure writes a new erasure.
 func (t *Tx) InsertErasure(ctx context.Context, e masking.Erasure) error {
+	// Written, not locked alone: whoever reads an older state is turned back then.
+	if _, err := t.exec(ctx, `UPDATE tenant SET name = name WHERE id = ?`, e.Tenant); err != nil {
+		return err
+	}
 	return t.insert(ctx, "an erasure with this id", `INSERT INTO erasure (`+erasureColumns+`) VALUES (`+marks(12)+`)`,
 		e.ID, e.Tenant, e.Digest[:], blob(e.Number), e.Part, e.Place, e.Waiting, removedText(e.Removed),
 		millis(e.CreatedAt), millis(e.DueAt), millis(e.FinishedAt), e.Blocked)
@@ -233,14 +243,9 @@ func (e *eraser) call(ctx context.Context, key string) error {
 	if err != nil {
 		return err
 	}
-	party := c.Caller == e.Number || c.Callee == e.Number
-	for i, a := range c.Attempts {
-		party = party || a.Target == e.Number
-		c.Attempts[i].Target = e.instead(a.Target)
-	}
-	custom := e.Number.EraseFrom(c.CustomField)
+	party, erased := slices.Contains(c.People(), e.Number), c.Erase(e.Number)
 	switch {
-	case !party && custom == c.CustomField:
+	case !party && erased.CustomField == c.CustomField:
 		return nil
 	case c.EndedAt.IsZero() || c.EndedAt.Add(settles).After(e.now):
 		e.waiting++
@@ -250,17 +255,16 @@ func (e *eraser) call(ctx context.Context, key string) error {
 			return err
 		}
 		if c.Ladder != nil {
-			c.Ladder = nil
 			e.done.Ladders++
 		}
 	}
-	attempts, err := attemptsText(c.Attempts)
+	attempts, err := attemptsText(erased.Attempts)
 	if err != nil {
 		return err
 	}
 	e.done.Calls++
 	return exactlyOne(e.exec(ctx, `UPDATE call SET caller = ?, callee = ?, attempts = ?, custom_field = ?, ladder = ? WHERE id = ?`,
-		e.instead(c.Caller).E164(), e.instead(c.Callee).E164(), attempts, custom, blobOf(c.Ladder), key))
+		erased.Caller.E164(), erased.Callee.E164(), attempts, erased.CustomField, blobOf(erased.Ladder), key))
 }
 
 // recording deletes what there is of a call's recording; waits tells that it cannot.

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -13,6 +14,8 @@ import (
 func erasureTests() []test {
 	return []test{
 		{"AnErasureIsReadListedAndDueAsWritten", erasureRoundTrip},
+		{"WhetherANumberWasErasedSinceIsAskedByItsDigest", erasedSince},
+		{"ACallIsWrittenBeforeTheErasureThatItDoesNotSee", erasedBeside},
 		{"TracesOfANumberAreFoundInSlicesAndErased", tracesErased},
 		{"WhatHasToWaitIsLeftAsItIs", tracesWait},
 		{"AnActiveAllocationKeepsItsParties", tracesActive},
@@ -65,6 +68,58 @@ func erasureRoundTrip(b *bench) {
 	equal(b, due(second.DueAt), []masking.Erasure{second})
 	b.update(func(ctx context.Context, tx store.Tx) error { return tx.DeleteTenant(ctx, "acme") })
 	b.code(masking.CodeNotFound, getErr(b, one("acme")))
+}
+
+func erasedSince(b *bench) {
+	b.tenant("acme")
+	b.tenant("other")
+	b.update(func(ctx context.Context, tx store.Tx) error { return tx.InsertErasure(ctx, erasure(1, Start())) })
+	since := func(tenant masking.TenantID, digest byte, at time.Time) bool {
+		return get(b, func(ctx context.Context, tx store.Reader) (bool, error) {
+			return tx.ErasedSince(ctx, tenant, [32]byte{digest}, at)
+		})
+	}
+	equal(b, []bool{since("acme", 1, Start().Add(-time.Hour)), since("acme", 1, Start())}, []bool{true, true})
+	equal(b, []bool{since("acme", 1, Start().Add(time.Millisecond)), since("acme", 2, Start()), since("other", 1, Start())}, make([]bool, 3))
+}
+
+// Whoever writes a call down late, and sees no erasure of its number, has written it by the
+// time that one is asked for.
+func erasedBeside(b *bench) {
+	b.acme()
+	const rounds = 25
+	for r := range rounds {
+		e := erasure(r, Start())
+		c := masking.Call{ID: CallID(r), Tenant: "acme", VirtualNumber: Virtual(2), Caller: Person(r), Node: "node-1", StartedAt: Start()}
+		erased, written := false, false
+		errs := together(2, func(i int) error {
+			if i == 0 {
+				return b.Update(b.Context(), func(ctx context.Context, tx store.Tx) (err error) {
+					if erased, err = tx.ErasedSince(ctx, "acme", e.Digest, Start()); err != nil || erased {
+						return err
+					}
+					_, err = tx.BeginCall(ctx, c)
+					return err
+				})
+			}
+			if err := b.Update(b.Context(), func(ctx context.Context, tx store.Tx) error { return tx.InsertErasure(ctx, e) }); err != nil {
+				return err
+			}
+			return b.View(b.Context(), func(ctx context.Context, tx store.Reader) error {
+				_, err := tx.Call(ctx, "acme", c.ID)
+				if written = err == nil; masking.KindOf(err) == masking.NotFound {
+					return nil
+				}
+				return err
+			})
+		})
+		if err := errors.Join(errs...); err != nil {
+			b.Fatal(err)
+		}
+		if !erased && !written {
+			b.Errorf("round %d: the call was written behind the erasure that it did not see", r)
+		}
+	}
 }
 
 // erase goes through a part in slices of two rows.
@@ -155,6 +210,15 @@ func tracesErased(b *bench) {
 		})
 	}
 	equal(b, []any{call(1).Caller, call(1).Callee, call(1).CustomField, len(call(1).Ladder)}, []any{e164.Erased(), another, "for erased", 0})
+	b.update(func(ctx context.Context, tx store.Tx) error {
+		for i := range 2 {
+			if err := tx.WriteLadder(ctx, "n", CallID(i+1), []byte("late")); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	equal(b, []int{len(call(1).Ladder), len(call(2).Ladder)}, []int{0, 0})
 	equal(b, []any{call(2).Callee, call(2).Attempts[0].Target}, []any{e164.Erased(), e164.Erased()})
 	equal(b, call(3).Callee, untouched.Callee)
 	equal(b, string(call(3).Ladder), "ladder")

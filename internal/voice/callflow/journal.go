@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"tandem/internal/e164"
 	"tandem/internal/masking"
 	"tandem/internal/seal"
 	"tandem/internal/store"
@@ -86,6 +87,7 @@ type Journal struct {
 	log       *slog.Logger
 	node      string
 	box       *seal.Box
+	digest    func(masking.TenantID, e164.Number) [32]byte
 	mu        sync.Mutex
 	queue     []entry                       // newer than all of the spool
 	states    map[masking.CallID]*keptState // of the calls with an entry of kept in the queue, the newest each
@@ -120,8 +122,8 @@ type refusal struct {
 	at   time.Time
 }
 
-// JournalOptions are what a Journal works with; all but Ladders and Spool are required,
-// Seal only for Keep and Left.
+// JournalOptions are what a Journal works with; all but Ladders, Spool and Digest are
+// required, Seal only for Keep and Left.
 type JournalOptions struct {
 	Store   store.Store
 	Spool   Spool // nil = what waits is lost with the process
@@ -130,6 +132,8 @@ type JournalOptions struct {
 	Node    string
 	Seal    *seal.Box
 	Ladders Ladders // nil = records without
+	// Digest is by what erasures are told apart (masking.ErasedDigest); nil = none is looked for.
+	Digest func(masking.TenantID, e164.Number) [32]byte
 }
 
 // NewJournal makes a Journal and starts its writer; Close ends it.
@@ -138,7 +142,7 @@ func NewJournal(o JournalOptions) *Journal {
 		o.Ladders = noLadders{}
 	}
 	ctx, abort := context.WithCancel(context.Background())
-	j := &Journal{store: o.Store, spool: o.Spool, ladders: o.Ladders, clock: o.Clock, log: o.Log, node: o.Node, box: o.Seal,
+	j := &Journal{store: o.Store, spool: o.Spool, ladders: o.Ladders, clock: o.Clock, log: o.Log, node: o.Node, box: o.Seal, digest: o.Digest,
 		states: map[masking.CallID]*keptState{}, wake: make(chan struct{}, 1), stops: make(chan struct{}), abort: abort, done: make(chan struct{}),
 		caught: make(chan struct{})}
 	j.stop = sync.OnceFunc(func() { close(j.stops) })
@@ -271,7 +275,7 @@ func (j *Journal) apply(ctx context.Context, tx store.Tx, e entry) error {
 			return err
 		}
 		if e.call.Recorded {
-			if err := tx.BeginRecording(ctx, runningRecording(e.call)); err != nil {
+			if err := tx.BeginRecording(ctx, begunRecording(e.call, j.clock())); err != nil {
 				return err
 			}
 		}
@@ -283,7 +287,7 @@ func (j *Journal) apply(ctx context.Context, tx store.Tx, e entry) error {
 		_, err := tx.KeepCallState(ctx, e.call, e.state.sealed)
 		return err
 	case masking.Taped:
-		r := runningRecording(e.call)
+		r := begunRecording(e.call, j.clock())
 		r.StartedAt = e.at
 		return tx.BeginRecording(ctx, r)
 	case allSeen:
@@ -339,6 +343,9 @@ func (j *Journal) applyRefusal(ctx context.Context, tx store.Tx, e entry) error 
 		VirtualNumber: r.ask.Called, Caller: r.ask.Caller, CustomField: r.plan.Allocation.CustomField, Node: j.node,
 		StartedAt: r.ask.Received, EndedAt: r.at, Cause: masking.CauseRejected, Refusal: why, Ladder: e.ladder}
 	e.zone = route.Tenant.Settings.Zone
+	if e, err = j.forget(ctx, tx, e); err != nil {
+		return err
+	}
 	fresh, err := tx.BeginCall(ctx, e.call)
 	if err != nil || !fresh {
 		return err

@@ -19,7 +19,7 @@ func (d *desk) comesBack(left ...entry) {
 			d.t.Fatal(err)
 		}
 	}
-	j := NewJournal(JournalOptions{Store: d.store, Spool: s, Clock: d.clockNow, Log: d.Director.log, Node: "n1", Seal: d.journal.box})
+	j := NewJournal(JournalOptions{Store: d.store, Spool: s, Clock: d.clockNow, Log: d.Director.log, Node: "n1", Seal: d.journal.box, Digest: digest})
 	if err := j.Close(d.t.Context()); err != nil || s.Len() > 0 {
 		d.t.Fatalf("%d entries are left: %v", s.Len(), err)
 	}

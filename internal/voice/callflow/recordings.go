@@ -20,10 +20,16 @@ type Recordings struct {
 // yet.
 var errEarly = errors.New("the record of the call is not written yet")
 
-// runningRecording is the recording of a call that has been answered.
-func runningRecording(c masking.Call) masking.Recording {
-	return masking.Recording{Call: c.ID, Tenant: c.Tenant, Allocation: c.Allocation, VirtualNumber: c.VirtualNumber,
+// begunRecording is the recording of a call that has been answered. One whose call is
+// written after somebody's number in it was erased is deleted already: its sound goes as
+// soon as it is stored.
+func begunRecording(c masking.Call, now time.Time) masking.Recording {
+	r := masking.Recording{Call: c.ID, Tenant: c.Tenant, Allocation: c.Allocation, VirtualNumber: c.VirtualNumber,
 		Node: c.Node, Status: masking.RecordingRunning, StartedAt: c.AnsweredAt}
+	if c.Erased() {
+		r.Status, r.DeletedAt = masking.RecordingDeleted, now
+	}
+	return r
 }
 
 // End writes that a recording is stored, or has failed, with its event. Call,
@@ -105,6 +111,6 @@ func (k *Recordings) begun(ctx context.Context, tx store.Tx, r masking.Recording
 	if c.AnsweredAt.IsZero() {
 		c.AnsweredAt = c.StartedAt
 	}
-	found = runningRecording(c)
+	found = begunRecording(c, k.Clock())
 	return found, tx.BeginRecording(ctx, found)
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"tandem/internal/e164"
 	"tandem/internal/masking"
 	"tandem/internal/store"
 )
@@ -19,6 +20,7 @@ type progress struct {
 	flushed time.Time // when an attempt to write was begun last
 	spilled time.Time // when the queue was put into the spool last
 	spills  int       // how often it was
+	drained time.Time // when something was taken out of the spool last, by the journal's clock
 }
 
 // write is the writer's goroutine; it ends with ctx, or after stop with the last
@@ -112,6 +114,7 @@ func (j *Journal) next() (batch []entry, spooled int, err error) {
 		j.catchUp()
 		return j.peek(), 0, nil
 	}
+	j.w.drained = j.clock()
 	records, err := j.spool.Peek(batchSize)
 	for _, r := range records {
 		e, err := decode(r)
@@ -272,12 +275,49 @@ func (j *Journal) drop(batch []entry) {
 func (j *Journal) save(ctx context.Context, batch []entry) error {
 	return j.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
 		for _, e := range batch {
-			if err := j.apply(ctx, tx, e); err != nil {
+			e, err := j.forget(ctx, tx, e)
+			if err == nil {
+				err = j.apply(ctx, tx, e)
+			}
+			if err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+// forget takes numbers out of an entry that were erased since its call began, and that
+// its record does not name: no erasure would find them any more. Those that the record
+// names are found in it, once the call is over. Only calls are looked at of which
+// something may have lain in the spool: whatever else there is, is written at once.
+func (j *Journal) forget(ctx context.Context, tx store.Tx, e entry) (entry, error) {
+	if j.digest == nil || e.call.StartedAt.After(j.w.drained) || e.call.Tenant == "" {
+		return e, nil
+	}
+	var erased []e164.Number
+	for _, n := range e.call.People() {
+		was, err := tx.ErasedSince(ctx, e.call.Tenant, j.digest(e.call.Tenant, n), e.call.StartedAt)
+		if err != nil {
+			return e, err
+		}
+		if was {
+			erased = append(erased, n)
+		}
+	}
+	if len(erased) == 0 {
+		return e, nil
+	}
+	known, err := tx.Call(ctx, e.call.Tenant, e.call.ID)
+	if err != nil && masking.KindOf(err) != masking.NotFound {
+		return e, err
+	}
+	for _, n := range erased {
+		if !slices.Contains(known.People(), n) {
+			e.call, e.ladder = e.call.Erase(n), nil
+		}
+	}
+	return e, nil
 }
 
 // flush writes a batch and notes what of it is written.
