@@ -171,6 +171,36 @@ func TestBoundsOfATenantAndOfACallerHoldOnAllNodes(t *testing.T) {
 	route(apps[1], masking.RefusedCallerRate)
 }
 
+func TestTalksThatWereTakenUpCountOnAllNodes(t *testing.T) {
+	apps := startAll(t, 2)
+	for _, a := range apps {
+		t.Cleanup(func() { stop(t, a) })
+	}
+	ask := pooled(t, apps[0], func(s *masking.Settings) { s.MaxCalls = 1 })
+	ask.Call = apps[0].newCallID()
+	r, release, err := apps[0].director.Route(t.Context(), ask)
+	if err != nil || r.Refusal != "" {
+		t.Fatalf("refused: %q, %v", r.Refusal, err)
+	}
+	release()
+	takenBack(t, apps[0])
+	release = apps[0].director.Resumed(r.Plan)
+	defer release()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for held(t, apps[1], "calls of tenant acme") == 0 {
+		select {
+		case <-tick.C:
+		case <-t.Context().Done():
+			t.Fatal("the others hear nothing of it")
+		}
+	}
+	ask.Call = apps[1].newCallID()
+	if r, _, err = apps[1].director.Route(t.Context(), ask); err != nil || r.Refusal != masking.RefusedTenantLimit {
+		t.Errorf("refused: %q, %v", r.Refusal, err)
+	}
+}
+
 // takenBack waits until a node holds nothing.
 func takenBack(t *testing.T, a *App) {
 	t.Helper()

@@ -213,6 +213,7 @@ func (q *Quota) ask(name string, a *asking, used, more, most int) {
 	b.asking = nil
 	if a.err = err; err == nil {
 		b.held, b.others = held, others
+		q.count(b) // what was added meanwhile
 	} else {
 		q.owes = true
 	}
@@ -228,11 +229,30 @@ func (q *Quota) Room(name string, most int) bool {
 	return most == 0 || b == nil || b.used+b.others < most
 }
 
-// Add takes a place whatever the bound: for what is there already.
-func (q *Quota) Add(name string) {
+// Add takes a place whatever the bound, for what is there already; most is the bound,
+// 0 if there is none. The other nodes are told at once.
+func (q *Quota) Add(name string, most int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.bound(name).used++
+	b := q.bound(name)
+	b.most = most
+	b.used++
+	q.count(b)
+}
+
+// count sees to it that the others know what is in use beyond the share. q.mu is held.
+func (q *Quota) count(b *bound) {
+	if b.most > 0 && b.used > b.held {
+		q.settleNow()
+	}
+}
+
+// settleNow wakes who settles.
+func (q *Quota) settleNow() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
 }
 
 // Give gives a place back that Take or Add has taken.
@@ -242,10 +262,7 @@ func (q *Quota) Give(name string) {
 	b := q.bounds[name]
 	b.used--
 	if b.most > 0 && b.most <= small && b.used < b.held {
-		select {
-		case q.wake <- struct{}{}:
-		default:
-		}
+		q.settleNow()
 	}
 	q.forget(name, b)
 }

@@ -141,7 +141,7 @@ func TestANodeAloneCountsForItself(t *testing.T) {
 	q.Give("calls")
 	took(t, q, 2, true)
 	took(t, q, 0, true)
-	q.Add("calls")
+	q.Add("calls", 2)
 	for range 4 {
 		q.Give("calls")
 	}
@@ -320,13 +320,39 @@ func TestWhatIsThereAlreadyCountsWhateverTheBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBook()
 		list := nodes(t, b, 2)
-		list[0].Add("calls")
-		list[0].Add("calls")
+		list[0].Add("calls", 1)
+		list[0].Add("calls", 1)
 		took(t, list[0], 1, false)
 		<-time.After(2 * settles)
 		took(t, list[1], 2, false)
 		list[0].Give("calls")
 		<-time.After(2 * settles)
 		took(t, list[1], 2, true)
+	})
+}
+
+func TestWhatWasTakenUpIsCountedAtOnceByAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBook()
+		list := nodes(t, b, 2)
+		const most = 50
+		for range most {
+			list[0].Add("calls", most)
+		}
+		synctest.Wait()
+		took(t, list[1], most, false)
+		for range most / 2 {
+			list[0].Give("calls")
+		}
+		<-time.After(2 * settles)
+		for range most / 2 {
+			took(t, list[1], most, true)
+		}
+		took(t, list[1], most, false)
+		list[0].Add("others", 0)
+		list[0].Give("others")
+		if b.total("others") != 0 {
+			t.Error("what has no bound is written down")
+		}
 	})
 }

@@ -83,9 +83,9 @@ func (p *places) enter(ctx context.Context, call masking.CallID, plan masking.Pl
 
 // resume gives a call its place whatever the bounds.
 func (p *places) resume(plan masking.Plan) {
-	p.quota.Add(callsOf(plan.Tenant.ID))
+	p.quota.Add(callsOf(plan.Tenant.ID), plan.Tenant.Settings.MaxCalls)
 	if id := plan.Allocation.ID; id != "" {
-		p.quota.Add(callsThrough(id))
+		p.quota.Add(callsThrough(id), plan.Tenant.Settings.MaxAllocationCalls)
 	}
 }
 

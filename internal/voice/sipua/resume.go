@@ -102,7 +102,7 @@ func (ua *Agent) Resume(call masking.CallID, said, state []byte) (b2bua.Leg, err
 	l.mu.Unlock()
 	if !st.Incoming {
 		state := ua.trunks.state(st.Trunk)
-		state.add()
+		state.add(l.trunk.Trunk)
 		l.done = state.give
 	}
 	ua.remember(l)

@@ -74,6 +74,40 @@ func (h holder) Put(_ context.Context, held map[string]int) error {
 	return nil
 }
 
+// rig is one of them, the i-th.
+func (of *shares) rig(t *testing.T, i int) *rig {
+	q := quota.New(holder{of, i}, nil)
+	t.Cleanup(q.Close)
+	return newRig(t, func(o *Options) { o.Quota = q })
+}
+
+// all is what everybody holds of a bound.
+func (of *shares) all(bound string) int {
+	of.mu.Lock()
+	defer of.mu.Unlock()
+	return holder{of, -1}.others(bound)
+}
+
+func TestACallThatIsTakenUpCountsOnATrunkForAllNodes(t *testing.T) {
+	r, p := pair(t)
+	state := stateOf(t, scenes["outgoing talking"](r, p).leg)
+	of := &shares{held: map[string]map[int]int{}}
+	one := trunk("one", p)
+	one.MaxCalls = 1
+	here, there := of.rig(t, 0), of.rig(t, 1)
+	here.ua.SetTrunks([]masking.Trunk{one})
+	there.ua.SetTrunks([]masking.Trunk{one})
+	leg, err := here.ua.Resume("call_1", []byte(ourOffer), state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	here.until("the others know of it", func() bool { return of.all("calls on trunk one") == 1 })
+	if refused, _ := there.dial(); phaseOf(refused) != gone {
+		t.Error("two calls are on a trunk that takes one")
+	}
+	leg.Abandon()
+}
+
 func TestATrunksLimitsAreThoseOfAllNodesTogether(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -86,9 +120,7 @@ func TestATrunksLimitsAreThoseOfAllNodesTogether(t *testing.T) {
 			of := &shares{held: map[string]map[int]int{}}
 			var list []*rig
 			for i := range 3 {
-				q := quota.New(holder{of, i}, nil)
-				t.Cleanup(q.Close)
-				list = append(list, newRig(t, func(o *Options) { o.Quota = q }))
+				list = append(list, of.rig(t, i))
 			}
 			p := list[0].peer("127.0.0.2")
 			few := trunk("few", p)

@@ -263,9 +263,9 @@ func (s *trunkState) full(t masking.Trunk) bool {
 	return !s.quota.Room(s.channels(), t.MaxCalls) || !s.quota.Room(s.starts(), t.MaxCPS)
 }
 
-// add counts a call that is up already.
-func (s *trunkState) add() {
-	s.quota.Add(s.channels())
+// add counts a call that is up already, whatever the trunk's limits.
+func (s *trunkState) add(t masking.Trunk) {
+	s.quota.Add(s.channels(), t.MaxCalls)
 	s.count(1)
 }
 

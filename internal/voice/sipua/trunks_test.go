@@ -178,7 +178,7 @@ func TestTheWaysOutAreToldAsTheyWouldBeTriedAndNoneIsUsed(t *testing.T) {
 			}
 		}
 	}
-	r.ua.trunks.state("main").add()
+	r.ua.trunks.state("main").add(r.ua.trunks.named("main").Trunk)
 	told := r.ua.WaysOut(e164.MustParse(virtual))
 	want := []masking.WayOut{
 		{Trunk: "main", Priority: 1, Weight: 1, State: masking.WayFull, Tried: true}, {Trunk: "main", Priority: 1, Weight: 1, State: masking.WayFull, Tried: true},
