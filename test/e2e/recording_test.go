@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -213,17 +214,16 @@ func TestNoToneOfAPINIsRecorded(t *testing.T) {
 			st.must(<-pressed)
 			a.Say(phone.Sine(440, 4000))
 			st.must(b.HearsTone(st.ctx, 440))
-			st.must(a.Press(st.ctx, "7", phone.Press{How: phone.Inband})) // that one is part of the talk
+			st.must(a.Press(st.ctx, "*", phone.Press{How: phone.Inband, On: 400 * time.Millisecond})) // that one is part of the talk
 			st.must(b.HearsTone(st.ctx, 440))
 			heard := keys(b.Heard())
 			st.must(b.Hangup(st.ctx))
 			st.over(a, b)
 			_, sound := st.desk("acme").stored(st.onlyCall())
-			if got := keys(sound[0]); got != "7" {
-				t.Errorf("%d keys are heard in the recording, of which the PIN has %d", len(got), len(p.PIN))
-			}
-			if heard != "7" {
-				t.Errorf("the callee heard %d keys", len(heard))
+			for who, got := range map[string]string{"in the recording": keys(sound[0]), "by the callee": heard} {
+				if got == "" || strings.Trim(got, "*") != "" { // more than once where a busy machine has torn the tone
+					t.Errorf("%d keys are heard %s, of which the PIN has %d", len(got), who, len(p.PIN))
+				}
 			}
 			st.secret(p.PIN, b)
 		})
