@@ -7,7 +7,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"tandem/internal/config"
@@ -208,5 +210,88 @@ func TestABackupIsThereOnceItIsCompleteAndOverwritesNothing(t *testing.T) {
 	}
 	if beside, err := fs.Glob(os.DirFS(readOnly), "*"); err != nil || len(beside) != 1 {
 		t.Errorf("beside it: %q, %v", beside, err)
+	}
+}
+
+// writers make allocations, each its own, until stopped; acknowledged gives what is
+// durable by now.
+func writers(t *testing.T, s store.Store) (acknowledged func() []masking.AllocationID, stop func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var (
+		wg   sync.WaitGroup
+		mu   sync.Mutex
+		made []masking.AllocationID
+	)
+	for w := range 4 {
+		wg.Go(func() {
+			for i := 1000 * (w + 1); ctx.Err() == nil; i++ {
+				a := storetest.Allocation("acme", storetest.AllocationID(i), storetest.Virtual(1), storetest.People(2*i), storetest.People(2*i+1))
+				if err := storetest.Create(t.Context(), s, a, storetest.Start()); err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				made = append(made, a.ID)
+				mu.Unlock()
+			}
+		})
+	}
+	return func() []masking.AllocationID {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(made)
+	}, func() { cancel(); wg.Wait() }
+}
+
+func TestABackupOfAPostgreSQLThatIsWrittenToHasAllThatWasAcknowledgedBefore(t *testing.T) {
+	server := postgres.Start(t)
+	c, restored := place(t, server.URL(server.Database(t, ""))), place(t, server.URL(server.Database(t, "")))
+	file := func(i int) string { return filepath.Join(filepath.Dir(c.DataDir), fmt.Sprintf("backup-%d.db", i)) }
+	const backups = 5
+	var before []masking.AllocationID
+	with(t, c, func(s store.Store) {
+		storetest.Fill(t, s, 1)
+		acknowledged, stop := writers(t, s)
+		defer stop()
+		for i := range backups {
+			before = acknowledged()
+			if _, err := Backup(t.Context(), c, file(i), quietly()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	if _, _, err := Restore(t.Context(), restored, file(backups-1), quietly()); err != nil {
+		t.Fatal(err)
+	}
+	told := map[masking.AllocationID]bool{}
+	with(t, restored, func(s store.Store) {
+		err := s.View(t.Context(), func(ctx context.Context, tx store.Reader) error {
+			for after := int64(0); ; {
+				page, err := tx.Events(ctx, store.EventFilter{Tenant: "acme", After: after, Limit: 1000})
+				if err != nil || len(page) == 0 {
+					return err
+				}
+				for _, e := range page {
+					if told[e.Allocation] || e.Cursor != after+1 {
+						t.Errorf("event %d, after %d, tells of %s again or has another's place", e.Cursor, after, e.Allocation)
+					}
+					told[e.Allocation], after = true, e.Cursor
+					if _, err := tx.Allocation(ctx, "acme", e.Allocation); err != nil {
+						t.Errorf("allocation %s, which an event tells of: %v", e.Allocation, err)
+					}
+				}
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+	for _, id := range before {
+		if !told[id] {
+			t.Errorf("allocation %s was acknowledged before the backup and is not in it", id)
+		}
+	}
+	if len(before) < backups {
+		t.Errorf("only %d allocations were made", len(before))
 	}
 }

@@ -34,17 +34,16 @@ type TransferReader interface {
 	// SchemaVersion is the number of the last migration.
 	SchemaVersion(ctx context.Context) (int64, error)
 	// Tables are all tables that have something to copy, none before one that it
-	// refers to. In a View it is the first that is asked for: else events that have
-	// just been written may have no place yet, and are missing.
+	// refers to.
 	Tables(ctx context.Context) ([]Table, error)
 	CountRows(ctx context.Context, t Table) (int64, error)
 	// Rows are at most limit rows in the order of the key, behind the given one; from
-	// the first with nil.
+	// the first with nil. Events that have just been written and have no place yet are
+	// there in the places behind the last.
 	Rows(ctx context.Context, t Table, after []any, limit int) ([]Row, error)
 	// LastKey is the key of the last row, nil if there is none.
 	LastKey(ctx context.Context, t Table) ([]any, error)
-	// EventHead is the last place in the order of events that was given, though its
-	// event may be gone.
+	// EventHead is the last place in the order of events, though its event may be gone.
 	EventHead(ctx context.Context) (int64, error)
 	// Sound looks through the whole database for damage, as far as the engine can.
 	Sound(ctx context.Context) error

@@ -87,7 +87,7 @@ func Serves(ctx context.Context, s store.Store) error {
 	})
 }
 
-// contentOf counts everything. It is the first to read.
+// contentOf counts everything. It is the first to read, so that few events wait for a place.
 func contentOf(ctx context.Context, tx store.Reader) (tables []store.Table, c content, err error) {
 	if tables, err = tx.Tables(ctx); err != nil {
 		return nil, c, err

@@ -25,16 +25,5 @@ func (t *transaction) Shapes(ctx context.Context) (map[string]*sqlstore.Shape, e
 	return sqlstore.ReadShapes(ctx, t, allColumns, allKeys, allRefers)
 }
 
-// EventHead reads the last cursor that was given.
-func (t *transaction) EventHead(ctx context.Context) (cursor int64, err error) {
-	return cursor, t.Row(ctx, `SELECT cursor FROM event_head WHERE id = 1`, nil, &cursor)
-}
-
-// SetEventHead writes it.
-func (t *transaction) SetEventHead(ctx context.Context, cursor int64) error {
-	_, err := t.Exec(ctx, `UPDATE event_head SET cursor = ? WHERE id = 1`, []any{cursor})
-	return err
-}
-
 // Sound has nothing to do: the server checks its pages itself (data_checksums).
 func (t *transaction) Sound(context.Context) error { return nil }

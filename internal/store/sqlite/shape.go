@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"tandem/internal/store"
 	"tandem/internal/store/sqlstore"
 )
 
@@ -20,6 +21,9 @@ const (
 func (t *transaction) Shapes(ctx context.Context) (map[string]*sqlstore.Shape, error) {
 	return sqlstore.ReadShapes(ctx, t, allColumns, allKeys, allRefers)
 }
+
+// Stretches are the table: every event has its cursor.
+func (t *transaction) Stretches(table store.Table) []string { return []string{table.Name} }
 
 // EventHead is where AUTOINCREMENT is.
 func (t *transaction) EventHead(ctx context.Context) (cursor int64, err error) {

@@ -50,7 +50,11 @@ type Conn interface {
 	Zones() *Zones
 	// Shapes are all tables of the schema, by name.
 	Shapes(ctx context.Context) (map[string]*Shape, error)
-	// EventHead is the last cursor that was given, SetEventHead says which it was.
+	// Stretches are what a table's rows are read from, one stretch behind the other in the
+	// order of the key: the table, or queries that go by its name, each with all columns of t.
+	Stretches(t store.Table) []string
+	// EventHead is the last cursor that events have in their stretches, or had before they
+	// were removed; SetEventHead says which it was.
 	EventHead(ctx context.Context) (int64, error)
 	SetEventHead(ctx context.Context, cursor int64) error
 	// Sound looks for damage.

@@ -150,27 +150,42 @@ func (r *Reader) CountRows(ctx context.Context, t store.Table) (n int64, err err
 func columns(names []string) string { return strings.Join(names, ", ") }
 
 // Rows goes along the key.
-func (r *Reader) Rows(ctx context.Context, t store.Table, after []any, limit int) ([]store.Row, error) {
-	text, args := whole+`SELECT `+columns(t.Columns)+` FROM `+t.Name, []any(nil)
-	if after != nil {
-		text += ` WHERE (` + columns(t.Key) + `) > (` + marks(len(t.Key)) + `)`
-		args = append(args, after...)
+func (r *Reader) Rows(ctx context.Context, t store.Table, after []any, limit int) (rows []store.Row, err error) {
+	for _, from := range r.c.Stretches(t) {
+		if len(rows) == limit {
+			break
+		}
+		text, args := whole+`SELECT `+columns(t.Columns)+` FROM `+from, []any(nil)
+		if after != nil {
+			text += ` WHERE (` + columns(t.Key) + `) > (` + marks(len(t.Key)) + `)`
+			args = append(args, after...)
+		}
+		more, err := list(ctx, r, text+` ORDER BY `+columns(t.Key)+` LIMIT ?`, append(args, limit-len(rows)), func(_ *Reader, row Scanner) (store.Row, error) {
+			return scanRow(row, len(t.Columns))
+		})
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, more...)
 	}
-	return list(ctx, r, text+` ORDER BY `+columns(t.Key)+` LIMIT ?`, append(args, limit), func(_ *Reader, row Scanner) (store.Row, error) {
-		return scanRow(row, len(t.Columns))
-	})
+	return rows, nil
 }
 
 // LastKey reads the last key.
 func (r *Reader) LastKey(ctx context.Context, t store.Table) ([]any, error) {
 	falling := strings.Join(t.Key, " DESC, ") + " DESC"
-	found, err := list(ctx, r, whole+`SELECT `+columns(t.Key)+` FROM `+t.Name+` ORDER BY `+falling+` LIMIT 1`, nil, func(_ *Reader, row Scanner) (store.Row, error) {
-		return scanRow(row, len(t.Key))
-	})
-	if err != nil || len(found) == 0 {
-		return nil, err
+	for _, from := range slices.Backward(r.c.Stretches(t)) {
+		found, err := list(ctx, r, whole+`SELECT `+columns(t.Key)+` FROM `+from+` ORDER BY `+falling+` LIMIT 1`, nil, func(_ *Reader, row Scanner) (store.Row, error) {
+			return scanRow(row, len(t.Key))
+		})
+		if err != nil {
+			return nil, err
+		}
+		if len(found) > 0 {
+			return found[0], nil
+		}
 	}
-	return found[0], nil
+	return nil, nil
 }
 
 func scanRow(row Scanner, n int) (store.Row, error) {
@@ -186,7 +201,7 @@ func scanRow(row Scanner, n int) (store.Row, error) {
 		case int64, string:
 		case []byte:
 			values[i] = blob(v)
-		case nil: // no column of ours is NULL: a driver's empty blob
+		case nil: // a driver's empty blob: the one column of ours that may be NULL, an event's cursor, is never read as NULL (Stretches)
 			values[i] = []byte{}
 		default:
 			return nil, corrupt("value")

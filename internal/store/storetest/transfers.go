@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"tandem/internal/masking"
 	"tandem/internal/store"
@@ -19,6 +20,7 @@ func transferTests() []test {
 		{"RowsAreReadPageByPageInTheOrderOfKeys", rowPages},
 		{"RowsPutIntoAnEmptyTableAreTheSame", rowsMoved},
 		{"TheNextEventComesAfterTheHead", eventHead},
+		{"EventsThatWereJustWrittenAreReadInThePlacesThatTheyGet", eventsInPlace},
 		{"AWholeDatabaseIsSound", wholeIsSound},
 	}
 }
@@ -203,6 +205,57 @@ func eventHead(b *bench) {
 	last := get(b, func(ctx context.Context, tx store.Reader) (int64, error) { return tx.LastEvent(ctx) })
 	equal(b, last, 701)
 	equal(b, head(), 701)
+}
+
+// eventsInPlace looks at events that nobody has read yet: what a snapshot has of them
+// when others write while it is taken.
+func eventsInPlace(b *bench) {
+	Fill(b, b, 3)
+	events := b.table("event")                                     // read, so these have their places
+	for i, at := range []time.Duration{-time.Hour, 0, time.Hour} { // the first is told late
+		b.created(Allocation("acme", AllocationID(10+i), Virtual(1), People(90+2*i), People(91+2*i)), Start().Add(at))
+	}
+	var fresh, settled, paged []store.Row
+	b.view(func(ctx context.Context, tx store.Reader) error {
+		if _, err := tx.Fact(ctx, store.FactState); err != nil { // the snapshot is taken
+			return err
+		}
+		if _, err := tx.Tables(ctx); err != nil {
+			return err
+		}
+		head, err := tx.EventHead(ctx)
+		if err != nil {
+			return err
+		}
+		n, err := tx.CountRows(ctx, events)
+		if err != nil {
+			return err
+		}
+		equal(b, []int64{n, head}, []int64{6, 6})
+		last, err := tx.LastKey(ctx, events)
+		if err != nil {
+			return err
+		}
+		equal(b, last, []any{int64(6)})
+		if fresh, err = tx.Rows(ctx, events, nil, 100); err != nil {
+			return err
+		}
+		for after := []any(nil); ; {
+			page, err := tx.Rows(ctx, events, after, 2)
+			if err != nil || len(page) == 0 {
+				return err
+			}
+			paged = append(paged, page...)
+			after = []any{page[len(page)-1][slices.Index(events.Columns, "cursor")]}
+		}
+	})
+	equal(b, get(b, func(ctx context.Context, tx store.Reader) (int64, error) { return tx.LastEvent(ctx) }), 6)
+	b.view(func(ctx context.Context, tx store.Reader) (err error) {
+		settled, err = tx.Rows(ctx, events, nil, 100)
+		return err
+	})
+	equal(b, fresh, settled)
+	equal(b, paged, settled)
 }
 
 func wholeIsSound(b *bench) {
