@@ -20,7 +20,7 @@ type Options struct {
 	// Backup makes a backup of To, of a database that may be in use. A copy of any other
 	// kind is of a database that nobody uses, or of a backup.
 	Backup bool
-	// Replace removes what To has.
+	// Replace removes what To has, and what an earlier run has copied.
 	Replace bool
 	// Progress is told how far a table is, with each batch; nil = nobody.
 	Progress func(Progress)
@@ -73,7 +73,8 @@ func suited(rows []store.Row) int {
 // Copy copies a database whole: rows, the places of events, the chain of the audit log.
 //
 // What is read is one moment's. Whenever it ends before its time, another run goes on
-// where it was, as long as the source is as it was; else it begins anew. Until it is
+// where it was, as long as the source is as it was; else it begins anew, as it does where
+// the target had come to something else than the source. Until it is
 // finished no server starts on the target. It refuses a target that has something,
 // unless that comes from an earlier run or is to be replaced, and one in use.
 //
@@ -157,7 +158,7 @@ func (c *copier) prepare(ctx context.Context) error {
 		if err := c.fits(ctx, tx, is); err != nil {
 			return err
 		}
-		if is.Kind == copying && is.Source == c.source {
+		if is.Kind == copying && is.Source == c.source && !c.Replace {
 			return nil
 		}
 		is = state{Kind: copying, Source: c.source}
@@ -301,28 +302,40 @@ func (c *copier) finish(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("target: %w", err)
 	}
+	wrong, err := c.difference(ctx)
+	if err != nil {
+		return fmt.Errorf("target: %w", err)
+	}
+	err = c.To.Update(ctx, func(ctx context.Context, tx store.Tx) error {
+		if wrong != nil {
+			return state{Kind: copying}.write(ctx, tx) // of no source: going on would come to the same
+		}
+		if err := tx.SetFact(ctx, store.FactMasterKey, c.key); err != nil {
+			return err
+		}
+		return is.write(ctx, tx)
+	})
+	if err = errors.Join(wrong, err); err != nil {
+		return fmt.Errorf("target: %w", err)
+	}
+	return nil
+}
+
+// difference is what makes the target something else than what was to be copied; nil if
+// nothing does.
+func (c *copier) difference(ctx context.Context) (wrong, err error) {
 	err = c.To.View(ctx, func(ctx context.Context, tx store.Reader) error {
 		tables, found, err := contentOf(ctx, tx)
 		if err != nil {
 			return err
 		}
-		if err := c.all.same(tables, found); err != nil {
-			return err
+		if wrong = c.all.same(tables, found); wrong != nil {
+			wrong = fmt.Errorf("%w: something else wrote to it; the next run begins anew", wrong)
+			return nil
 		}
 		return soundAudit(ctx, tx)
 	})
-	if err == nil {
-		err = c.To.Update(ctx, func(ctx context.Context, tx store.Tx) error {
-			if err := tx.SetFact(ctx, store.FactMasterKey, c.key); err != nil {
-				return err
-			}
-			return is.write(ctx, tx)
-		})
-	}
-	if err != nil {
-		return fmt.Errorf("target: %w", err)
-	}
-	return nil
+	return wrong, err
 }
 
 // unchanged refuses a source that somebody has used while it was copied: what was

@@ -192,6 +192,56 @@ func TestACopyBeginsAnewIfItsSourceWasUsedMeanwhile(t *testing.T) {
 	sameContent(t, from, to)
 }
 
+// intrude lets something else write to the target while it is filled, once.
+func intrude(t *testing.T, o transfer.Options) transfer.Options {
+	once := false
+	o.Progress = func(p transfer.Progress) {
+		if p.Table == "trunk" && !once {
+			once = true
+			change(t, o.To, func(ctx context.Context, tx store.Tx) error {
+				return tx.InsertTrunk(ctx, masking.Trunk{Name: "stranger", Transport: masking.UDP, NumberFormat: masking.FormatE164,
+					CreatedAt: storetest.Start(), UpdatedAt: storetest.Start()})
+			})
+		}
+	}
+	return o
+}
+
+func TestACopyThatCameToSomethingElseBeginsAnew(t *testing.T) {
+	from, to := databases(t)
+	_, err := transfer.Copy(t.Context(), intrude(t, options(from, to)))
+	refused(t, err, "target: table trunk has 1 rows, not 0: something else wrote to it; the next run begins anew")
+	refused(t, transfer.Serves(t.Context(), to), "not complete")
+	r, err := transfer.Copy(t.Context(), options(from, to))
+	if err != nil || r.Resumed {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	sameContent(t, from, to)
+}
+
+func TestACopyThatReplacesBeginsAnewThoughAnEarlierRunWasStopped(t *testing.T) {
+	from, to := databases(t)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	o := intrude(t, options(from, to)) // of which nobody learns
+	wrote := o.Progress
+	o.Progress = func(p transfer.Progress) {
+		if wrote(p); p.Table == "webhook" {
+			stop()
+		}
+	}
+	if _, err := transfer.Copy(ctx, o); err == nil {
+		t.Fatal("finished though it was stopped")
+	}
+	again := options(from, to)
+	again.Replace = true
+	r, err := transfer.Copy(t.Context(), again)
+	if err != nil || r.Resumed {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	sameContent(t, from, to)
+}
+
 func alive(id string, at time.Time) masking.Node {
 	return masking.Node{ID: id, StartedAt: at, SeenAt: at}
 }
