@@ -29,7 +29,7 @@ func (o TransferOptions) from(from, to store.Store) transfer.Options {
 }
 
 // Copy copies the database of one configuration into that of another, of whichever
-// engines; see [transfer.Copy].
+// engines; see [transfer.Copy]. A backup is found whole first, as Restore does.
 func Copy(ctx context.Context, from, to config.Config, o TransferOptions) (r transfer.Report, err error) {
 	if sameDatabase(from, to) {
 		return r, errors.New("source and target are the same database")
@@ -39,6 +39,9 @@ func Copy(ctx context.Context, from, to config.Config, o TransferOptions) (r tra
 		return r, fmt.Errorf("source: %w", err)
 	}
 	defer func() { err = errors.Join(err, source.Close()) }()
+	if _, err := transfer.Verify(ctx, source); err != nil && !errors.Is(err, transfer.ErrNoBackup) {
+		return r, fmt.Errorf("source: %w", err)
+	}
 	return o.into(ctx, source, to)
 }
 

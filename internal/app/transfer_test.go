@@ -295,3 +295,35 @@ func TestABackupOfAPostgreSQLThatIsWrittenToHasAllThatWasAcknowledgedBefore(t *t
 		t.Errorf("only %d allocations were made", len(before))
 	}
 }
+
+func TestACopyOfABackupThatIsNotWhatWasWrittenIsRefused(t *testing.T) {
+	c := place(t, "")
+	with(t, c, func(s store.Store) { storetest.Fill(t, s, 20) })
+	file := filepath.Join(t.TempDir(), "backup.db")
+	if _, err := Backup(t.Context(), c, file, quietly()); err != nil {
+		t.Fatal(err)
+	}
+	backup, err := config.Load(config.Sources{Flags: map[string]string{"database-url": "sqlite:" + file}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Copy(t.Context(), backup, place(t, ""), quietly()); err != nil {
+		t.Fatal(err)
+	}
+	with(t, backup, func(s store.Store) {
+		err := s.Update(t.Context(), func(ctx context.Context, tx store.Tx) error {
+			tables, err := tx.Tables(ctx)
+			if err != nil {
+				return err
+			}
+			_, err = tx.RemoveRows(ctx, tables[slices.IndexFunc(tables, func(t store.Table) bool { return t.Name == "claim" })], 1)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+	if _, err := Copy(t.Context(), backup, place(t, ""), quietly()); err == nil || !strings.Contains(err.Error(), "source: it is not what was backed up: table claim") {
+		t.Errorf("copied what is not whole: %v", err)
+	}
+}

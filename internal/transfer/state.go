@@ -195,23 +195,27 @@ func soundAudit(ctx context.Context, tx store.Reader) error {
 	return nil
 }
 
-// Verify refuses what is not a whole backup: damage of its file, rows that are not as
-// many as were written, an audit log whose chain is broken. It gives of which moment it is.
+// ErrNoBackup says that a database is none.
+var ErrNoBackup = errors.New("it is no finished backup")
+
+// Verify refuses what is not a whole backup: what is none (ErrNoBackup), damage of its
+// file, rows that are not as many as were written, an audit log whose chain is broken. It
+// gives of which moment it is.
 func Verify(ctx context.Context, s store.Store) (taken time.Time, err error) {
 	err = s.View(ctx, func(ctx context.Context, tx store.Reader) error {
-		tables, found, err := contentOf(ctx, tx)
-		if err != nil {
-			return err
-		}
 		is, err := readState(ctx, tx)
 		if err != nil {
 			return err
 		}
 		if is.Kind != backup || is.Content == nil {
-			return errors.New("it is no finished backup")
+			return ErrNoBackup
 		}
 		taken = is.TakenAt
 		if err := tx.Sound(ctx); err != nil {
+			return err
+		}
+		tables, found, err := contentOf(ctx, tx)
+		if err != nil {
 			return err
 		}
 		if err := is.Content.same(tables, found); err != nil {
