@@ -85,11 +85,12 @@ func schemaVersion(ctx context.Context, s store.Store) (version int64, err error
 }
 
 // Backup writes the whole database of a server, which may be running, to a file that
-// is not there yet: of one moment, complete, and only there once it is. What it does not
-// have are the master key and the sound of recordings.
+// is not there yet: of one moment, complete, and only there once it is. Until then it is
+// beside it, in a file of its own that a run which is killed leaves behind. What it does
+// not have are the master key and the sound of recordings.
 func Backup(ctx context.Context, c config.Config, file string, o TransferOptions) (r transfer.Report, err error) {
-	if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) {
-		return r, fmt.Errorf("%s is there already: a backup overwrites nothing", file)
+	if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
+		return r, thereAlready(file)
 	}
 	source, err := openEngine(ctx, c, o.Log, sqlstore.Opening{Purpose: sqlstore.ToRead})
 	if err != nil {
@@ -100,26 +101,49 @@ func Backup(ctx context.Context, c config.Config, file string, o TransferOptions
 	if err != nil {
 		return r, fmt.Errorf("database: %w", err)
 	}
-	partial := file + ".partial"
-	clean := func() error {
-		var errs []error
-		for _, end := range []string{"", "-wal", "-shm"} {
-			if err := os.Remove(partial + end); !errors.Is(err, fs.ErrNotExist) {
-				errs = append(errs, err)
-			}
-		}
-		return errors.Join(errs...)
-	}
-	if err := clean(); err != nil { // of a run that was killed
+	partial, err := beside(file)
+	if err != nil {
 		return r, err
 	}
+	defer func() {
+		for _, end := range []string{"", "-wal", "-shm"} {
+			if e := os.Remove(partial + end); !errors.Is(e, fs.ErrNotExist) {
+				err = errors.Join(err, e)
+			}
+		}
+	}()
 	if r, err = o.backup(ctx, source, version, partial); err != nil {
-		return r, errors.Join(err, clean())
+		return r, err
 	}
-	if err := os.Rename(partial, file); err != nil {
+	if err := os.Link(partial, file); err != nil { // unlike a new name, which would take another file's place
+		if errors.Is(err, fs.ErrExist) {
+			err = thereAlready(file)
+		}
 		return r, err
 	}
 	return r, syncFolder(filepath.Dir(file))
+}
+
+func thereAlready(file string) error {
+	return fmt.Errorf("%s is there already: a backup overwrites nothing", file)
+}
+
+// beside makes an empty file for what will be called file, which is nobody else's, and
+// links to it: what cannot be linked in that folder is found out before hours of work.
+func beside(file string) (partial string, err error) {
+	f, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*.partial") // which only its owner may read
+	if err != nil {
+		return "", err
+	}
+	partial = f.Name()
+	err = errors.Join(f.Close(), os.Link(partial, partial+".link"))
+	if err == nil {
+		err = os.Remove(partial + ".link")
+	}
+	if err != nil {
+		return "", errors.Join(fmt.Errorf("a backup needs a folder whose files can have two names: %w", err), os.Remove(partial))
+	}
+	return partial, nil
 }
 
 // backup writes a backup and reads it again.

@@ -174,9 +174,6 @@ func TestABackupIsThereOnceItIsCompleteAndOverwritesNothing(t *testing.T) {
 	if err != nil || len(left) > 0 {
 		t.Errorf("left: %q, %v", left, err)
 	}
-	if err := os.WriteFile(file+".partial", []byte("of a run that was killed"), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	if _, err := Backup(t.Context(), c, file, quietly()); err != nil {
 		t.Fatal(err)
 	}
@@ -325,5 +322,30 @@ func TestACopyOfABackupThatIsNotWhatWasWrittenIsRefused(t *testing.T) {
 	})
 	if _, err := Copy(t.Context(), backup, place(t, ""), quietly()); err == nil || !strings.Contains(err.Error(), "source: it is not what was backed up: table claim") {
 		t.Errorf("copied what is not whole: %v", err)
+	}
+}
+
+func TestOfBackupsThatAreMadeAtOnceNoneTakesAnothersPlace(t *testing.T) {
+	c := place(t, "")
+	with(t, c, func(s store.Store) { storetest.Fill(t, s, 50) })
+	file := filepath.Join(t.TempDir(), "backup.db")
+	o := quietly()
+	var second error
+	once := false
+	o.Progress = func(transfer.Progress) { // while the first one is made
+		if !once {
+			once = true
+			_, second = Backup(t.Context(), c, file, quietly())
+		}
+	}
+	_, first := Backup(t.Context(), c, file, o)
+	if second != nil || first == nil || !strings.Contains(first.Error(), "there already") {
+		t.Errorf("the one that was finished first: %v, the other: %v", second, first)
+	}
+	if left, err := filepath.Glob(file + "*"); err != nil || len(left) != 1 {
+		t.Errorf("left: %q, %v", left, err)
+	}
+	if _, _, err := Restore(t.Context(), place(t, ""), file, quietly()); err != nil {
+		t.Errorf("what is there is no backup: %v", err)
 	}
 }
