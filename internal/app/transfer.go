@@ -84,6 +84,26 @@ func schemaVersion(ctx context.Context, s store.Store) (version int64, err error
 	return version, err
 }
 
+// Journal is the folder where a node keeps call records while it cannot write them to
+// its database.
+func Journal(c config.Config) string { return filepath.Join(c.DataDir, journalFolder) }
+
+// Unwritten is the folder with call records that a database in a data folder does not
+// have, since its server could not write them before it stopped; "" if there are none, or
+// if nobody can tell where they would be, as with PostgreSQL.
+func Unwritten(c config.Config) (folder string, err error) {
+	path := c.SQLitePath()
+	if path == "" {
+		return "", nil
+	}
+	folder = filepath.Join(filepath.Dir(path), journalFolder)
+	entries, err := os.ReadDir(folder)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0 {
+		return "", nil
+	}
+	return folder, err
+}
+
 // Backup writes the whole database of a server, which may be running, to a file that
 // is not there yet: of one moment, complete, and only there once it is. Until then it is
 // beside it, in a file of its own that a run which is killed leaves behind. What it does

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -42,9 +41,18 @@ func (p *program) copyCommand() *cobra.Command {
 		if err != nil {
 			return fmt.Errorf("the copy is not finished: %w", err)
 		}
-		return p.reportTransfer(r, "copied", "NOT in the database, and needed where it is served from now:\n"+
-			"  master.key of the data folder (without it no token is known and no password, key or call state can be read)\n"+
-			"  recordings, if blob_url was a folder; and what still waits in the folder spool")
+		missing := "NOT in the database, and needed where it is served from now:\n" +
+			"  master.key of the data folder (without it no token is known and no password, key or call state can be read)\n" +
+			"  recordings, if blob_url was a folder; and what still waits in the folder spool\n" +
+			"  call records that wait in the folder journal: a server on the same data folder writes them when it starts"
+		folder, err := app.Unwritten(source)
+		if err != nil {
+			return err
+		}
+		if folder != "" {
+			missing += "\nWARNING: call records wait in " + folder + "; they are lost if the server starts on another data folder"
+		}
+		return p.reportTransfer(r, "copied", missing)
 	}
 	return cmd
 }
@@ -54,7 +62,8 @@ func (p *program) backupCommand() *cobra.Command {
 		Use: "backup FILE", Short: "Write the whole database to a file, while servers run", Args: exactly("FILE"), GroupID: groupRun,
 		Long: "Write the whole database, of one moment, to a file that is not there yet. Servers go on meanwhile. The file\n" +
 			"is there once it is complete and was read again. It has telephone numbers in it; only its owner may read it.\n\n" +
-			"It has NO master.key and NO recordings.",
+			"It has NO master.key, NO recordings, and no call records that still wait in a node's data folder. A run that\n" +
+			"is killed leaves FILE.….partial: remove it.",
 	}
 	settings := settingsOn(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -68,7 +77,8 @@ func (p *program) backupCommand() *cobra.Command {
 		}
 		return p.reportTransfer(r, "written to "+args[0], "NOT in it, and to be kept too:\n"+
 			"  "+filepath.Join(c.DataDir, "master.key")+" (without it no token is known and no password, key or call state can be read)\n"+
-			"  recordings: "+recordingsOf(c)+", and what waits in "+filepath.Join(c.DataDir, "spool"))
+			"  recordings: "+recordingsOf(c)+", and what waits in "+filepath.Join(c.DataDir, "spool")+"\n"+
+			"  call records that are not in the database yet: "+app.Journal(c)+" of each node")
 	}
 	return cmd
 }
@@ -86,7 +96,8 @@ func (p *program) restoreCommand() *cobra.Command {
 		Use: "restore FILE", Short: "Put a backup into the database of the settings", Args: exactly("FILE"), GroupID: groupRun,
 		Long: "Read a backup through first (its pages, its rows, the chain of its audit log), and then put it into the\n" +
 			"database that the settings name. That must be empty, or --replace be given, and no server may run on it. If it\n" +
-			"is interrupted, the same command goes on; until it is finished no server starts on the database.",
+			"is interrupted, the same command goes on (with --replace it begins anew); until it is finished no server\n" +
+			"starts on the database.",
 	}
 	settings := settingsOn(cmd)
 	replace := cmd.Flags().Bool("replace", false, "remove what the database has now")
@@ -114,9 +125,7 @@ func (p *program) database(cmd *cobra.Command, flag, url string) (config.Config,
 	}
 	c, err := config.Load(config.Sources{Flags: map[string]string{"database-url": url}})
 	if err != nil {
-		var faults config.Faults
-		errors.As(err, &faults)
-		return c, misusef(cmd, "--%s: %w", flag, faults)
+		return c, misusef(cmd, "--%s: %w", flag, err)
 	}
 	return c, nil
 }
