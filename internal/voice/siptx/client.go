@@ -228,6 +228,25 @@ func (tx *ClientTx) sendCancel(headers []sip.Header) error {
 	return err
 }
 
+// GiveUp ends a request other than INVITE whose answer nobody waits for any more: it is
+// not sent again, and nothing is left of it. One that is answered ends as it would. on may
+// still be told what has come, and is told of nothing else.
+func (tx *ClientTx) GiveUp() {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	if !tx.invite() && (tx.state == stateTrying || tx.state == stateProceeding) {
+		tx.terminate()
+	}
+}
+
+// terminate ends the transaction now. The caller holds tx.mu.
+func (tx *ClientTx) terminate() {
+	tx.state = stateTerminated
+	tx.repeat.stop()
+	tx.end.stop()
+	tx.forget()
+}
+
 // derive makes the CANCEL (§9.1) or the ACK for a 3xx-6xx (§17.1.1.3): they share
 // with the INVITE everything but the method, and the ACK its To.
 func (tx *ClientTx) derive(method sip.RequestMethod, to *sip.ToHeader) *sip.Request {
@@ -364,9 +383,7 @@ func (tx *ClientTx) apply(e event, o Outcome) effect {
 		tx.apply(eventTransport, Outcome{Err: err})
 	}
 	if tx.state == stateTerminated {
-		tx.repeat.stop()
-		tx.end.stop()
-		tx.forget()
+		tx.terminate()
 	}
 	return do
 }
@@ -445,10 +462,7 @@ func (tx *ClientTx) abort(err error) {
 	tx.mu.Lock()
 	answered := tx.state == stateCompleted || tx.state == stateAccepted
 	if tx.state != stateTerminated {
-		tx.state = stateTerminated
-		tx.repeat.stop()
-		tx.end.stop()
-		tx.forget()
+		tx.terminate()
 		if !answered {
 			tx.pending = append(tx.pending, Outcome{Err: err})
 		}

@@ -39,6 +39,28 @@ func TestAnInviteIsRetransmittedOnTimerAUntilTimerB(t *testing.T) {
 	})
 }
 
+func TestNothingIsLeftOfARequestThatIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		defer r.close(t)
+		unanswered := r.start(t, request(sip.OPTIONS))
+		r.peer.read(t)
+		r.peer.read(t)
+		unanswered.GiveUp()
+		unanswered.GiveUp()
+		if n := r.l.Stats().ClientTx; n != 0 {
+			t.Errorf("%d transactions are left", n)
+		}
+		r.peer.quiet(t, time.Minute)
+		none(t, r.out)
+		call := r.start(t, request(sip.INVITE)) // is cancelled, not given up
+		call.GiveUp()
+		if n := r.l.Stats().ClientTx; n != 1 {
+			t.Errorf("%d transactions of an INVITE", n)
+		}
+	})
+}
+
 func TestAnotherRequestIsRetransmittedOnTimerEUntilTimerF(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
