@@ -35,6 +35,7 @@ type Options struct {
 	NewCallID func() masking.CallID
 	OnInvite  func(b2bua.Invite) // takes an incoming call; must not block
 	Draining  func() bool        // while true OPTIONS gets 503; nil = never
+	Node      string             // what other nodes ask for; "" = none do
 	Advertise []netip.Addr       // what Via and Contact say, one of a family; else the listening address
 	Timers    siptx.Timers
 	Ladders   *Ladders           // nil = of its own, for nobody
@@ -266,8 +267,11 @@ func (ua *Agent) left() []*leg {
 // whose trunk may have been changed or removed meanwhile.
 func (ua *Agent) admits(addr netip.Addr) bool {
 	addr = addr.Unmap()
-	return ua.trunks.knows(addr) || ua.guests.admits(addr) || ua.fellows.knows(addr)
+	return ua.isPeer(addr) || ua.fellows.knows(addr)
 }
+
+// isPeer reports whether an address is one that calls may come from or go to.
+func (ua *Agent) isPeer(addr netip.Addr) bool { return ua.trunks.knows(addr) || ua.guests.admits(addr) }
 
 func (ua *Agent) remember(l *leg) {
 	ua.guests.change(l, 1)

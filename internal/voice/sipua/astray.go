@@ -1,10 +1,7 @@
 package sipua
 
 import (
-	"net/netip"
-	"slices"
 	"sync"
-	"sync/atomic"
 
 	"github.com/emiago/sipgo/sip"
 
@@ -14,29 +11,6 @@ import (
 // This file is what becomes of a request within a dialog that is none of ours: a
 // balancer, or a name with several addresses, has brought it to the wrong node. All
 // other nodes are asked; the one that has the dialog answers, through us.
-
-// fellows are the other nodes, where they are reached.
-type fellows struct {
-	list atomic.Pointer[[]siptx.Target]
-}
-
-// SetFellows says where the other nodes on our database are reached. They may send us
-// requests within dialogs.
-func (ua *Agent) SetFellows(list []siptx.Target) { ua.fellows.list.Store(&list) }
-
-// Fellows are those that SetFellows was told of.
-func (ua *Agent) Fellows() []siptx.Target { return ua.fellows.all() }
-
-func (f *fellows) all() []siptx.Target {
-	if p := f.list.Load(); p != nil {
-		return *p
-	}
-	return nil
-}
-
-func (f *fellows) knows(addr netip.Addr) bool {
-	return slices.ContainsFunc(f.all(), func(t siptx.Target) bool { return t.Addr.Addr() == addr })
-}
 
 // mayPass reports whether a request may be passed on. One that another node has passed
 // on has no hops left: it goes round no circle.

@@ -142,7 +142,7 @@ func (ua *Agent) pingOne(ctx context.Context, l line, p place) {
 	silence, cancel := context.WithTimeout(ctx, ua.o.Silence)
 	defer cancel()
 	to := p.target()
-	req := outgoingOptions{place: p, callID: newTag() + newTag(), tag: newTag(), contact: ua.contact(to)}.build()
+	req := outgoingOptions{peer: p.uri(), callID: newTag() + newTag(), tag: newTag(), contact: ua.contact(to)}.build()
 	res, err := ua.await(silence, req, to, &question{ua: ua, wallet: ua.walletOf(line{}), next: func() uint32 { return 2 }})
 	if ctx.Err() != nil {
 		return

@@ -170,17 +170,16 @@ func (o outgoingRegister) build() *sip.Request {
 	return req
 }
 
-// outgoingOptions asks an address of a trunk whether it is there.
+// outgoingOptions asks an address of a trunk, or another node, whether it is there.
 type outgoingOptions struct {
-	place       place
+	peer        sip.Uri
 	callID, tag string
 	contact     *sip.ContactHeader
 }
 
 func (o outgoingOptions) build() *sip.Request {
-	peer := o.place.uri()
 	self := sip.Uri{Scheme: "sip", Host: o.contact.Address.Host, Port: o.contact.Address.Port}
-	req := ownRequest(sip.OPTIONS, peer, self, peer, o.callID, o.tag, 1)
+	req := ownRequest(sip.OPTIONS, o.peer, self, o.peer, o.callID, o.tag, 1)
 	req.AppendHeader(o.contact)
 	req.AppendHeader(sip.NewHeader("Accept", string(sdpType)))
 	return req

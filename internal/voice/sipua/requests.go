@@ -25,11 +25,7 @@ func (ua *Agent) OnRequest(tx *siptx.ServerTx, req *sip.Request) {
 	case sip.INVITE:
 		ua.incoming(tx, req)
 	case sip.OPTIONS:
-		if ua.o.Draining != nil && ua.o.Draining() {
-			ua.refuse(tx, 503)
-			return
-		}
-		ua.capable(tx, newTag())
+		ua.asked(tx, req)
 	case sip.BYE, sip.UPDATE, sip.PRACK:
 		ua.refuse(tx, 481)
 	default:
@@ -99,10 +95,28 @@ func (ua *Agent) decline(tx *siptx.ServerTx) {
 	ua.refuse(tx, 405)
 }
 
+// asked answers OPTIONS outside of any dialog: another node that it is there, see AskNode,
+// and everybody else whether it takes calls.
+func (ua *Agent) asked(tx *siptx.ServerTx, req *sip.Request) {
+	switch from := tx.Source().Addr().Unmap(); {
+	case ua.isAskedFor(req, from):
+		ua.capable(tx, newTag(), ua.named(siptx.Target{Network: tx.Network(), Addr: tx.Source()}))
+	case !ua.isPeer(from):
+		ua.refuse(tx, 404)
+	case ua.o.Draining != nil && ua.o.Draining():
+		ua.refuse(tx, 503)
+	default:
+		ua.capable(tx, newTag())
+	}
+}
+
 // capable answers OPTIONS (RFC 3261 §11.2).
-func (ua *Agent) capable(tx *siptx.ServerTx, tag string) {
+func (ua *Agent) capable(tx *siptx.ServerTx, tag string, more ...sip.Header) {
 	res := response(tx.Request(), 200, tag, nil, nil)
 	res.AppendHeader(sip.NewHeader("Accept", string(sdpType)))
+	for _, h := range more {
+		res.AppendHeader(h)
+	}
 	_ = ua.respond(tx, res) // logged there; the peer asks again
 }
 
