@@ -1687,7 +1687,7 @@ export interface components {
             node_id: string;
             /**
              * Format: date-time
-             * @description its last sign of life, by its own clock
+             * @description its last sign of life; of one that cannot reach the database and answers the others by SIP, when it did so
              */
             seen_at: string;
             /** Format: date-time */

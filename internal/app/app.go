@@ -101,6 +101,7 @@ type App struct {
 	folder   *os.File                  // its lock
 	presence *upkeep.Presence          // among the nodes of the database
 	starting *upkeep.Keeper            // gives signs of life until keeper does
+	roll     *rollCall                 // of silent nodes; owned by mindLost
 	unsure   map[masking.CallID]unsure // owned by mindLost
 	missed   bool                      // the others had heard nothing of this node, and what that means is not known yet; owned by beat
 	keeper   *upkeep.Keeper
@@ -288,13 +289,14 @@ func (a *App) openVoice(ctx context.Context) error {
 		return err
 	}
 	a.agent, err = sipua.New(sipua.Options{Log: a.log, Clock: a.o.Clock, NewCallID: a.newCallID, OnInvite: a.exchange.Incoming,
-		Draining: a.exchange.Draining, Advertise: a.o.Config.SIPAdvertise, Timers: a.o.SIPTimers, Second: a.o.SIPSecond, Trace: a.o.Trace, Ladders: a.ladders,
+		Draining: a.exchange.Draining, Node: node, Advertise: a.o.Config.SIPAdvertise, Timers: a.o.SIPTimers, Second: a.o.SIPSecond, Trace: a.o.Trace, Ladders: a.ladders,
 		Credentials: a.certs.credentials(), Password: a.trunks.password, Export: a.exporting(),
 		Find: locate.NewResolver(a.o.Config.DNSServers).Find, Lookups: a.o.Lookups, Quota: a.quota})
 	if err != nil {
 		return err
 	}
 	a.onStop(a.agent.Close)
+	a.roll = newRollCall(a.agent)
 	a.register(registry)
 	if err := a.ReloadTrunks(ctx); err != nil {
 		return fmt.Errorf("trunks: %w", err)
@@ -304,6 +306,9 @@ func (a *App) openVoice(ctx context.Context) error {
 	}
 	if err := a.closeLostRecordings(ctx, node); err != nil {
 		return err
+	}
+	if _, err := a.meet(ctx, 1); err != nil { // so that no request of theirs meets a stranger
+		return fmt.Errorf("other nodes: %w", err)
 	}
 	if err := a.listen(); err != nil {
 		return err
@@ -448,7 +453,7 @@ func (a *App) openUpkeep(ctx context.Context) error {
 		}},
 		upkeep.Job{Name: "sign of life", Every: time.Second, Batch: 1, Run: a.showLife},
 		upkeep.Job{Name: "heartbeat", Every: masking.Heartbeat, Batch: 1, Run: a.beat},
-		upkeep.Job{Name: "silent nodes", Every: lookEvery, Batch: lostAtOnce, Run: a.mindLost},
+		upkeep.Job{Name: "silent nodes", Every: lookEvery, Batch: lostAtOnce, Wake: a.roll.answers, Run: a.mindLost},
 		upkeep.Job{Name: "other nodes", Every: time.Second, Batch: 1, Run: a.meet},
 		upkeep.Job{Name: "nodes of long ago", Every: time.Minute, Batch: 100, Run: a.forgetNodes},
 		upkeep.Job{Name: "expired allocations", Every: time.Second, Batch: 200, Run: a.plane.Allocations.Sweep},

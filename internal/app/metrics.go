@@ -28,6 +28,7 @@ type metrics struct {
 	answers  prometheus.Histogram
 	dead     prometheus.Counter
 	lost     *prometheus.CounterVec
+	heard    prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -58,8 +59,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Help: "Events that an endpoint was not brought, and that were given up."}),
 		lost: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "tandem_lost_node_calls_total",
 			Help: "Calls of nodes found silent, by what this node did with them: taken_over or closed."}, []string{"outcome"}),
+		heard: prometheus.NewCounter(prometheus.CounterOpts{Name: "tandem_silent_nodes_heard_total",
+			Help: "Signs of life that this node gave the database for another one, which could not and answered it by SIP."}),
 	}
-	r.MustRegister(m.ended, m.refused, m.talk, m.attempts, m.delay, m.ring, m.length, m.requests, m.latency, m.webhooks, m.answers, m.dead, m.lost)
+	r.MustRegister(m.ended, m.refused, m.talk, m.attempts, m.delay, m.ring, m.length, m.requests, m.latency, m.webhooks, m.answers, m.dead, m.lost, m.heard)
 	return m
 }
 

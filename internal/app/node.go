@@ -64,7 +64,9 @@ func (a *App) beat(ctx context.Context, _ int) (int, error) {
 }
 
 // meet finds where the other nodes take SIP: requests within dialogs that are not of this
-// node are passed on to them.
+// node are passed on to them. One that is silent is among them until it is gone: it may
+// have the dialog, and its answers are to be let in. While the database is away from
+// here the list stays as it was, for the others ask then.
 func (a *App) meet(ctx context.Context, _ int) (int, error) {
 	return 0, a.store.View(ctx, func(ctx context.Context, tx store.Reader) error {
 		nodes, err := tx.Nodes(ctx)
@@ -73,7 +75,7 @@ func (a *App) meet(ctx context.Context, _ int) (int, error) {
 		}
 		var others []siptx.Target
 		for _, n := range nodes {
-			if t, ok := takesSIP(n); ok && n.ID != a.node && n.Alive(a.o.Clock()) {
+			if t, ok := takesSIP(n); ok && n.ID != a.node && n.GoneAt.IsZero() {
 				others = append(others, t)
 			}
 		}
@@ -115,17 +117,21 @@ func (a *App) letGo(ctx context.Context) error {
 	return nil
 }
 
-// mindLost looks for nodes that are silent, and goes on with their talks; the records
-// of their other calls are closed, so that each gets its one terminal event whether or
-// not the node comes back.
+// mindLost looks for nodes that are silent, and asks them whether they live. With the
+// talks of those that are lost it goes on; the records of their other calls are
+// closed, so that each gets its one terminal event whether or not the node comes back.
 func (a *App) mindLost(ctx context.Context, batch int) (int, error) {
 	if err := a.goOnUnsure(ctx); err != nil {
 		return 0, err
 	}
-	lost, err := a.presence.Lost(ctx)
+	if err := a.hear(ctx); err != nil {
+		return 0, err
+	}
+	silent, lost, err := a.presence.Look(ctx)
 	if err != nil {
 		return 0, err
 	}
+	a.roll.call(silent, time.Now())
 	for _, n := range lost {
 		if a.exchange.Draining() && a.o.Clock().Sub(n.SeenAt) < 2*masking.Lease {
 			continue // a node that stays goes on with the talks, if there is one

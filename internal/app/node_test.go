@@ -99,8 +99,19 @@ func TestANodeThatStopsIsGoneAndStartsAgainAtOnce(t *testing.T) {
 }
 
 // die ends an App as kill -9 does, as far as the others can see: it gives no more
-// signs of life, and says nothing of its calls. What it had open is closed afterwards.
+// signs of life, answers nobody, and says nothing of its calls. What else it had open is
+// closed afterwards.
 func die(t *testing.T, a *App) {
+	t.Helper()
+	fallSilent(t, a)
+	if err := a.agent.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// fallSilent ends what an App does with the database from time to time, its signs of
+// life too. It takes and carries calls as ever.
+func fallSilent(t *testing.T, a *App) {
 	t.Helper()
 	a.keeper.Stop()
 	t.Cleanup(func() { stop(t, a) })
@@ -138,28 +149,53 @@ func ends(t *testing.T, a *App, c masking.Call) (n int) {
 	return n
 }
 
-// closedBy waits until the call has an end.
-func closedBy(t *testing.T, a *App, c masking.Call) (r masking.Call) {
+// until waits for what no event tells of.
+func until(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	for {
-		err := a.store.View(t.Context(), func(ctx context.Context, tx store.Reader) (err error) {
-			r, err = tx.Call(ctx, c.Tenant, c.ID)
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !r.EndedAt.IsZero() {
-			return r
-		}
+	for !holds() {
 		select {
 		case <-tick.C:
 		case <-t.Context().Done():
-			t.Fatal("nobody closes the call")
+			t.Fatalf("waited in vain for %s", what)
 		}
 	}
+}
+
+// recordOf is what is written of a call.
+func recordOf(t *testing.T, a *App, c masking.Call) (r masking.Call) {
+	t.Helper()
+	err := a.store.View(t.Context(), func(ctx context.Context, tx store.Reader) (err error) {
+		r, err = tx.Call(ctx, c.Tenant, c.ID)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// sight is a node as all see it.
+func sight(t *testing.T, a *App, id string) masking.Node {
+	t.Helper()
+	for _, n := range nodesOf(t, a) {
+		if n.ID == id {
+			return n
+		}
+	}
+	t.Fatalf("%s is not known", id)
+	return masking.Node{}
+}
+
+// closedBy waits until the call has an end.
+func closedBy(t *testing.T, a *App, c masking.Call) (r masking.Call) {
+	t.Helper()
+	until(t, "the end of the call", func() bool {
+		r = recordOf(t, a, c)
+		return !r.EndedAt.IsZero()
+	})
+	return r
 }
 
 func TestTheCallsOfADeadNodeAreClosedOnceByTheOthers(t *testing.T) {
@@ -245,5 +281,61 @@ func TestNodesKnowWhereTheOthersTakeSIP(t *testing.T) {
 		if got != c.want {
 			t.Errorf("%s: %q, want %q", c.addresses, got, c.want)
 		}
+	}
+}
+
+func TestANodeOfWhichTheDatabaseHearsNothingIsAskedBeforeItsCallsAreTaken(t *testing.T) {
+	t.Parallel() // it waits for more than a lease
+	apps := startAll(t, 3)
+	silent, others := apps[0], apps[1:]
+	for _, a := range others {
+		t.Cleanup(func() { stop(t, a) })
+	}
+	for _, a := range apps { // a node that has just started knows nobody yet
+		if _, err := a.meet(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := talking(t, silent, silent.node)
+	own := sight(t, others[0], silent.node)
+	fallSilent(t, silent)
+	until(t, "the others to have heard it for longer than two leases", func() bool {
+		return sight(t, others[0], silent.node).SeenAt.Sub(own.SeenAt) > 2*masking.Lease
+	})
+	n := sight(t, others[1], silent.node)
+	if !n.GoneAt.IsZero() || !n.Alive(time.Now()) || len(n.Addresses) != len(own.Addresses) {
+		t.Errorf("the others take it for %+v", n)
+	}
+	if r := recordOf(t, others[0], c); !r.EndedAt.IsZero() || r.Node != silent.node {
+		t.Errorf("its call has ended with %s, or is %s's", r.Cause, r.Node)
+	}
+	for _, a := range others { // all know where its dialogs are
+		if len(a.agent.Fellows()) != 2 {
+			t.Errorf("a node knows %d others", len(a.agent.Fellows()))
+		}
+	}
+	last := n.SeenAt
+	if err := silent.agent.Close(t.Context()); err != nil { // it dies
+		t.Fatal(err)
+	}
+	if r := closedBy(t, others[0], c); r.Cause != masking.CauseNodeLost || r.AnsweredAt.Add(r.TalkTime).Before(last) {
+		t.Errorf("the record says %s, talked for %v from %v on; it was last heard at %v", r.Cause, r.TalkTime, r.AnsweredAt, last)
+	}
+	if n := ends(t, others[0], c); n != 1 {
+		t.Errorf("%d events tell of the end", n)
+	}
+}
+
+func TestANodeIsGoneWhenItHasStoppedThoughAnotherHasHeardIt(t *testing.T) {
+	apps := startAll(t, 2)
+	a, other := apps[0], apps[1]
+	t.Cleanup(func() { stop(t, other) })
+	a.keeper.Stop()
+	if heard, err := other.presence.Hear(t.Context(), sight(t, other, a.node)); err != nil || !heard {
+		t.Fatal(heard, err)
+	}
+	stop(t, a)
+	if n := sight(t, other, a.node); n.GoneAt.IsZero() {
+		t.Errorf("it is there: %+v", n)
 	}
 }

@@ -28,8 +28,9 @@ func TestOnlyTheFolderItselfTellsThatARunIsOver(t *testing.T) {
 // watch is a node that looks at one other, once a second.
 type watch struct {
 	Lookout
-	now   time.Time
-	other Node
+	now    time.Time
+	other  Node
+	silent []Node // at the last look
 }
 
 func newWatch() *watch {
@@ -41,7 +42,7 @@ func newWatch() *watch {
 func (w *watch) look(after time.Duration) bool {
 	var lost []Node
 	w.now = w.now.Add(after)
-	w.Lookout, lost = w.Look("a", []Node{{ID: "a"}, w.other}, w.now)
+	w.Lookout, w.silent, lost = w.Look("a", []Node{{ID: "a"}, w.other}, w.now)
 	return len(lost) == 1 && lost[0].ID == "b"
 }
 
@@ -118,6 +119,43 @@ func TestOneWhoIsGoneIsLookedAfterOnceALease(t *testing.T) {
 		}
 		if n := w.lostAfter(t); n != want {
 			t.Errorf("given after %d looks", n)
+		}
+	}
+}
+
+func TestASilentNodeIsAskedBeforeItIsLostAndOneThatIsGoneIsNot(t *testing.T) {
+	const step = 500 * time.Millisecond
+	w := newWatch()
+	w.look(0)
+	w.other.SeenAt = w.other.SeenAt.Add(time.Second)
+	lost := false
+	for at := time.Duration(0); !lost; at += step {
+		if at > 0 {
+			lost = w.look(step)
+		} else {
+			w.look(step) // sees the sign
+		}
+		if want := at >= askAfter; (len(w.silent) == 1) != want {
+			t.Errorf("asked %v after a sign of life: %v", at, !want)
+		}
+	}
+	if len(w.silent) != 1 {
+		t.Error("one whose calls nobody has dealt with yet is asked no more")
+	}
+	w.look(lookWithin + step) // whoever was away himself asks as soon
+	for at := step; at <= askAfter; at += step {
+		if w.look(step); (len(w.silent) == 1) != (at == askAfter) {
+			t.Errorf("asked %v after an outage: %v", at, at != askAfter)
+		}
+	}
+	w.other.SeenAt = w.other.SeenAt.Add(time.Second)
+	if w.look(step) || len(w.silent) != 0 {
+		t.Error("one that has given a sign of life is asked or lost")
+	}
+	w.other.GoneAt = w.now
+	for range 2 * leaseLooks {
+		if w.look(time.Second); len(w.silent) != 0 {
+			t.Fatal("one that is gone is asked")
 		}
 	}
 }

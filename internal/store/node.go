@@ -23,6 +23,10 @@ type NodeWriter interface {
 	// ours is false if the node has another run by now, back is true if others had
 	// found it silent since the last sign.
 	BeatNode(ctx context.Context, n masking.Node) (ours, back bool, err error)
+	// HearNode writes a sign of life of a node that cannot write one itself and has told
+	// another one that it lives. heard is false if there was another sign since n was
+	// read, or the node is gone.
+	HearNode(ctx context.Context, n masking.Node, at time.Time) (heard bool, err error)
 	// LoseNode writes since when a node is not there, unless it is gone already. lost is
 	// false if there was a sign of life since n was read.
 	LoseNode(ctx context.Context, n masking.Node, at time.Time) (lost bool, err error)

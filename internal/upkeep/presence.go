@@ -10,7 +10,7 @@ import (
 )
 
 // Presence is a node's part in knowing which nodes there are: it tells the others that
-// it is there, and sees which of them are not. After Join, Beat and Lost may be called by
+// it is there, and sees which of them are not. After Join, Beat and Look may be called by
 // a goroutine each; Leave is the last.
 type Presence struct {
 	store store.Store
@@ -133,18 +133,43 @@ func (p *Presence) Leave(ctx context.Context) error {
 		if err != nil || len(open) > 0 {
 			return err
 		}
-		_, err = tx.LoseNode(ctx, p.node, p.now())
+		nodes, err := tx.Nodes(ctx)
+		if err != nil {
+			return err
+		}
+		last := p.node
+		for _, n := range nodes {
+			if n.ID == last.ID {
+				last.SeenAt = n.SeenAt // which others may have written: see Hear
+			}
+		}
+		_, err = tx.LoseNode(ctx, last, p.now())
 		return err
 	})
 }
 
-// Lost looks at all nodes and gives those that are silent: see masking.Lookout.
-func (p *Presence) Lost(ctx context.Context) ([]masking.Node, error) {
+// Look looks at all nodes and gives those that are silent, and those that are lost: see
+// masking.Lookout.
+func (p *Presence) Look(ctx context.Context) (silent, lost []masking.Node, err error) {
 	nodes, err := p.nodes(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var lost []masking.Node
-	p.looks, lost = p.looks.Look(p.node.ID, nodes, time.Now())
-	return lost, nil
+	p.looks, silent, lost = p.looks.Look(p.node.ID, nodes, time.Now())
+	return silent, lost, nil
+}
+
+// Hear gives a sign of life in the name of another node, which was silent as n says and
+// has answered since. heard is false if it had given one itself, another node was
+// first, or the others have gone on without it.
+func (p *Presence) Hear(ctx context.Context, n masking.Node) (heard bool, err error) {
+	at := p.now()
+	if !at.After(n.SeenAt) { // by the clock of who wrote that
+		at = n.SeenAt.Add(time.Millisecond)
+	}
+	err = p.store.Update(store.Urgent(ctx), func(ctx context.Context, tx store.Tx) (err error) {
+		heard, err = tx.HearNode(ctx, n, at)
+		return err
+	})
+	return heard && err == nil, err
 }

@@ -16,6 +16,7 @@ type cutter struct {
 	all      sync.WaitGroup
 
 	mu    sync.Mutex
+	shut  bool                  // nobody gets through
 	pairs map[net.Conn]net.Conn // who came in → the way on
 }
 
@@ -51,8 +52,15 @@ func (c *cutter) accept() {
 			continue
 		}
 		c.mu.Lock()
-		c.pairs[in] = on
+		shut := c.shut
+		if !shut {
+			c.pairs[in] = on
+		}
 		c.mu.Unlock()
+		if shut {
+			_, _ = in.Close(), on.Close()
+			continue
+		}
 		c.all.Go(func() { c.carry(in, on) })
 	}
 }
@@ -70,6 +78,21 @@ func (c *cutter) carry(in, on net.Conn) {
 	c.mu.Lock()
 	delete(c.pairs, in)
 	c.mu.Unlock()
+}
+
+// close lets nobody through any more, until it is opened.
+func (c *cutter) close() {
+	c.mu.Lock()
+	c.shut = true
+	c.mu.Unlock()
+	c.cut(1)
+}
+
+// open lets everybody through again.
+func (c *cutter) open() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.shut = false
 }
 
 // cut resets a share of the connections there are, and tells how many.

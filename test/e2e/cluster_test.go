@@ -30,22 +30,27 @@ type node struct {
 // nobody else's, with what more of the environment they get.
 func newCluster(t *testing.T, binary, database string, n int, environ ...string) *cluster {
 	t.Helper()
-	first := newSite(t, binary)
-	c := &cluster{site: first}
-	for i := range n {
-		s := first
-		if i > 0 {
-			s = &site{t: t, ctx: first.ctx, binary: binary, dir: t.TempDir(), web: first.web, tenant: first.tenant}
-		}
-		s.must(os.WriteFile(filepath.Join(s.dir, "master.key"), []byte(strings.Repeat("ab", 32)+"\n"), 0o600))
-		at := fmt.Sprintf("127.0.1.%d:0", i+1)
-		s.environ = append([]string{"TANDEM_DATABASE_URL=" + database, "TANDEM_LOG_LEVEL=info", "TANDEM_SIP_LISTEN=udp://" + at + ",tcp://" + at}, environ...)
-		one := &node{site: s}
-		c.nodes = append(c.nodes, one)
-		one.start()
-		s.stay(one.p)
+	c := &cluster{site: newSite(t, binary)}
+	for range n {
+		c.add(database, environ...)
 	}
 	return c
+}
+
+// add starts one more node.
+func (c *cluster) add(database string, environ ...string) {
+	c.t.Helper()
+	s := c.site
+	if len(c.nodes) > 0 {
+		s = &site{t: c.t, ctx: c.ctx, binary: c.binary, dir: c.t.TempDir(), web: c.web, tenant: c.tenant}
+	}
+	s.must(os.WriteFile(filepath.Join(s.dir, "master.key"), []byte(strings.Repeat("ab", 32)+"\n"), 0o600))
+	at := fmt.Sprintf("127.0.1.%d:0", len(c.nodes)+1)
+	s.environ = append([]string{"TANDEM_DATABASE_URL=" + database, "TANDEM_LOG_LEVEL=info", "TANDEM_SIP_LISTEN=udp://" + at + ",tcp://" + at}, environ...)
+	one := &node{site: s}
+	c.nodes = append(c.nodes, one)
+	one.start()
+	s.stay(one.p)
 }
 
 // threeNodes are nodes on a PostgreSQL with room for the connections of all.

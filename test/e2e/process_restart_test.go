@@ -123,17 +123,22 @@ func (s *site) hangUp(calls []*talk, side func(i int) int) {
 		if side(k.hz[0]) == 1 {
 			by, other = k.b, k.a
 		}
-		k.least = time.Since(k.answered[1])
-		err := by.Hangup(s.ctx)
-		end, err2 := other.Ended(s.ctx)
-		if err != nil || err2 != nil || end.ByUs || end.Err != nil {
-			s.t.Errorf("hung up: %v; the other side: %+v, %v", err, end, err2)
-		}
-		k.most = time.Since(k.answered[0])
+		s.hangUpOne(k, by, other)
 	})
 	s.wait("the end of all records", func() bool {
 		return !slices.ContainsFunc(s.calls(), func(c client.CallRecord) bool { return c.Status != "ended" })
 	})
+}
+
+// hangUpOne lets one side end a call.
+func (s *site) hangUpOne(k *talk, by, other *phone.Call) {
+	k.least = time.Since(k.answered[1])
+	err := by.Hangup(s.ctx)
+	end, err2 := other.Ended(s.ctx)
+	if err != nil || err2 != nil || end.ByUs || end.Err != nil {
+		s.t.Errorf("hung up: %v; the other side: %+v, %v", err, end, err2)
+	}
+	k.most = time.Since(k.answered[0])
 }
 
 // again is how long after a moment the first packet of each side has come.

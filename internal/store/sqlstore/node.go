@@ -49,6 +49,13 @@ func (t *Tx) BeatNode(ctx context.Context, n masking.Node) (ours, back bool, err
 	return back, back, err
 }
 
+// HearNode writes when another node has heard this one.
+func (t *Tx) HearNode(ctx context.Context, n masking.Node, at time.Time) (heard bool, err error) {
+	rows, err := t.exec(ctx, `UPDATE node SET seen_at = ? WHERE id = ? AND started_at = ? AND seen_at = ? AND gone_at = 0`,
+		millis(at), n.ID, millis(n.StartedAt), millis(n.SeenAt))
+	return rows > 0, err
+}
+
 // LoseNode writes that a silent node is gone.
 func (t *Tx) LoseNode(ctx context.Context, n masking.Node, at time.Time) (lost bool, err error) {
 	rows, err := t.exec(ctx, `UPDATE node SET gone_at = CASE WHEN gone_at = 0 THEN ? ELSE gone_at END, calls = 0

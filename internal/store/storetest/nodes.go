@@ -13,6 +13,7 @@ func nodeTests() []test {
 		{"ANodeIsReadAsWritten", nodeRoundTrip},
 		{"ANodeThatStartsTakesThePlaceOfTheRunItFoundAndOfNoOther", nodeJoins},
 		{"ASignOfLifeIsThatOfItsOwnRun", nodeBeats},
+		{"ANodeIsHeardForAsLongAsItIsNeitherGoneNorBack", nodeHeard},
 		{"OnlyASilentNodeIsLost", nodeLost},
 		{"OfTheCallsOfANodeThatAreUpThoseThatBeganFirstAreGivenFirst", openCallsInOrder},
 		{"NodesOfLongAgoAreForgottenOnceTheirCallsAreClosed", nodesForgotten},
@@ -108,6 +109,29 @@ func nodeBeats(b *bench) {
 	other.StartedAt = Start().Add(time.Millisecond)
 	b.beat(false, other)
 	equal(b, b.nodes(), []masking.Node{n})
+}
+
+func nodeHeard(b *bench) {
+	hear := func(want bool, n masking.Node, at time.Time) {
+		b.Helper()
+		b.whether(want, func(ctx context.Context, tx store.Tx) (bool, error) { return tx.HearNode(ctx, n, at) })
+	}
+	n := node("a")
+	hear(false, n, Start())
+	b.join(true, n, masking.Node{})
+	b.join(true, node("b"), masking.Node{})
+	found, at := n, n.SeenAt.Add(2*time.Second)
+	hear(true, n, at)
+	hear(false, found, at.Add(time.Second)) // another one was first
+	n.SeenAt = at
+	equal(b, b.nodes(), []masking.Node{n, node("b")})
+	next := n
+	next.StartedAt = n.StartedAt.Add(time.Second)
+	hear(false, next, at.Add(time.Second)) // of another run
+	b.lose(false, found, at)
+	b.beat(true, n) // as if nothing had been
+	b.lose(true, n, at)
+	hear(false, n, at.Add(time.Second))
 }
 
 func nodeLost(b *bench) {

@@ -14,7 +14,7 @@ type Node struct {
 	ID        string   `json:"node_id" doc:"as node in records of calls"`
 	Alive     bool     `json:"alive" doc:"it gave a sign of life within the last four seconds, and has not stopped"`
 	StartedAt string   `json:"started_at" format:"date-time"`
-	SeenAt    string   `json:"seen_at" format:"date-time" doc:"its last sign of life, by its own clock"`
+	SeenAt    string   `json:"seen_at" format:"date-time" doc:"its last sign of life; of one that cannot reach the database and answers the others by SIP, when it did so"`
 	GoneAt    string   `json:"gone_at,omitempty" format:"date-time" doc:"since when it is not there: it has stopped, or others have found it silent and closed its calls"`
 	Version   string   `json:"version"`
 	Addresses []string `json:"addresses" doc:"where it listens" example:"[\"http://127.0.0.1:8080\",\"udp://127.0.0.1:5060\"]"`

@@ -76,7 +76,7 @@ func (w watching) play(n int) cost {
 			queries++
 			rows += len(nodes)
 			var lost []masking.Node
-			looks[self], lost = looks[self].Look(strconv.Itoa(self), nodes, now)
+			looks[self], _, lost = looks[self].Look(strconv.Itoa(self), nodes, now)
 			for _, l := range lost {
 				if l.ID == strconv.Itoa(dead) && seen == 0 {
 					seen = now.Sub(last[dead])
