@@ -24,6 +24,8 @@ type book struct {
 	held  map[string]map[string]int // by bound and node
 	away  bool
 	hangs chan struct{} // nil: it does not
+	lost  bool          // what Hold answers is lost on its way
+	read  func()        // runs while the next answer of Shares is on its way; nil: nothing does
 	asked int
 	most  int // the largest sum there ever was
 }
@@ -67,22 +69,34 @@ func (p page) Hold(ctx context.Context, bound string, decide func(int) int) (int
 	others := p.others(bound)
 	held := decide(others)
 	p.put(bound, held)
+	if p.lost {
+		return 0, 0, errAway
+	}
 	return held, others, nil
 }
 
 func (p page) Shares(context.Context) (map[string]Share, error) {
+	shares, read, err := p.shares()
+	if read != nil {
+		read()
+	}
+	return shares, err
+}
+
+func (p page) shares() (shares map[string]Share, read func(), err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.away {
-		return nil, errAway
+		return nil, nil, errAway
 	}
-	shares := map[string]Share{}
+	shares = map[string]Share{}
 	for bound, nodes := range p.held {
 		if held, ok := nodes[p.node]; ok {
 			shares[bound] = Share{held, p.others(bound)}
 		}
 	}
-	return shares, nil
+	read, p.read = p.read, nil
+	return shares, read, nil
 }
 
 func (p page) Put(_ context.Context, held map[string]int) error {
@@ -353,6 +367,27 @@ func TestWhatWasTakenUpIsCountedAtOnceByAll(t *testing.T) {
 		list[0].Give("others")
 		if b.total("others") != 0 {
 			t.Error("what has no bound is written down")
+		}
+	})
+}
+
+func TestWhatTheLedgerGotWhileItWasLookedAtIsGivenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBook()
+		q := nodes(t, b, 1)[0]
+		took(t, q, 1, true)
+		b.mu.Lock()
+		b.lost = true
+		b.read = func() {
+			if _, err := q.Take(t.Context(), "others", 1); !errors.Is(err, ErrUnknown) {
+				t.Errorf("error %v", err)
+			}
+			q.Give("calls")
+		}
+		b.mu.Unlock()
+		<-time.After(4 * settles)
+		if n := b.total("others"); n != 0 || b.total("calls") != 0 || q.Len() != 0 {
+			t.Errorf("%d are held that nobody knows of", n)
 		}
 	})
 }

@@ -29,14 +29,14 @@ func (q *Quota) run(ctx context.Context) {
 // passed: bounds of which no place was wanted meanwhile keep nothing to spare.
 func (q *Quota) settle(ctx context.Context, idle bool) error {
 	began := time.Now()
-	if q.holdsNothing() {
-		q.mu.Lock()
-		q.looked = began
-		q.mu.Unlock()
+	if !q.due(began) {
 		return nil
 	}
 	shares, err := q.ledger.Shares(ctx)
 	if err != nil {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.owes = true
 		return err
 	}
 	put, a := q.plan(shares, began, idle)
@@ -57,19 +57,22 @@ func (q *Quota) settle(ctx context.Context, idle bool) error {
 	return err
 }
 
-// holdsNothing reports whether there is nothing to compare.
-func (q *Quota) holdsNothing() bool {
+// due reports whether there is anything to compare. What the ledger may have got without
+// our knowing of it from now on, as by a Hold that fails, is for the next look.
+func (q *Quota) due(now time.Time) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.owes {
-		return false
+		q.owes = false
+		return true
 	}
 	for _, b := range q.bounds {
 		if b.held > 0 || (b.most > 0 && b.used > 0) {
-			return false
+			return true
 		}
 	}
-	return true
+	q.looked = now
+	return false
 }
 
 // plan says which shares are to be put otherwise than they stand in the ledger, and
@@ -77,7 +80,7 @@ func (q *Quota) holdsNothing() bool {
 func (q *Quota) plan(shares map[string]Share, began time.Time, idle bool) (put map[string]int, a *asking) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.looked, q.owes = began, false
+	q.looked = began
 	put, a = map[string]int{}, &asking{done: make(chan struct{}), quiet: true}
 	for name := range shares {
 		q.bound(name) // one that is not known here is given back
