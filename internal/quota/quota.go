@@ -81,13 +81,17 @@ type Quota struct {
 // bound is what is known of one. Quota.mu guards it.
 type bound struct {
 	used   int // places in use on this node
-	held   int // its share; used may be more, of calls that were let in before there was a bound
+	held   int // its share, as far as it is relied on; used may be more, of what was there before it was bounded
 	others int // what others held when the ledger was last seen
 	most   int // the bound; 0 = none
 	busy   bool
 	asking *asking // nil = nobody asks the ledger now
 	wait   int     // how many wait for an answer, or have one and have not looked yet
 }
+
+// room is how many places this node may use. While there are more than the bound in all,
+// as after it was lowered, its share is no leave to let new ones in.
+func (b *bound) room() int { return min(b.held, b.most-b.others) }
 
 // asking is one question to the ledger.
 type asking struct {
@@ -156,14 +160,14 @@ func (q *Quota) try(name string, most int, answer *asking, mine uint64) (took bo
 	b := q.bound(name)
 	b.most, b.busy = most, true
 	switch {
-	case most == 0, q.ledger == nil && b.used < most, b.used < min(b.held, most) && q.relies(b):
+	case most == 0, q.ledger == nil && b.used < most, b.used < b.room() && q.relies(b):
 		b.used++
 		return true, nil
 	case q.ledger == nil, q.closed, b.used >= most:
 		q.forget(name, b)
 		return false, nil
 	case answer != nil && answer.upTo >= mine && !answer.quiet:
-		if b.used < min(b.held, most) { // just now, so it is fresh enough
+		if b.used < b.room() { // just now, so it is fresh enough
 			b.used++
 			return true, nil
 		}

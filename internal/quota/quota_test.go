@@ -24,6 +24,7 @@ type book struct {
 	held  map[string]map[string]int // by bound and node
 	away  bool
 	hangs chan struct{} // nil: it does not
+	full  bool          // it can be read alone
 	lost  bool          // what Hold answers is lost on its way
 	read  func()        // runs while the next answer of Shares is on its way; nil: nothing does
 	asked int
@@ -63,7 +64,7 @@ func (p page) Hold(ctx context.Context, bound string, decide func(int) int) (int
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.asked++; p.away {
+	if p.asked++; p.away || p.full {
 		return 0, 0, errAway
 	}
 	others := p.others(bound)
@@ -102,7 +103,7 @@ func (p page) shares() (shares map[string]Share, read func(), err error) {
 func (p page) Put(_ context.Context, held map[string]int) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.away {
+	if p.away || p.full {
 		return errAway
 	}
 	for bound, n := range held {
@@ -388,6 +389,106 @@ func TestWhatTheLedgerGotWhileItWasLookedAtIsGivenBack(t *testing.T) {
 		<-time.After(4 * settles)
 		if n := b.total("others"); n != 0 || b.total("calls") != 0 || q.Len() != 0 {
 			t.Errorf("%d are held that nobody knows of", n)
+		}
+	})
+}
+
+// drops takes what a node holds of the bound out of the ledger, as when it is found lost.
+func (b *book) drops(node string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.held["calls"], node)
+}
+
+// draining lets one of a node's calls after the other end and a new one come, and fails
+// if it is let in.
+func draining(t *testing.T, q *Quota, calls, most int) {
+	t.Helper()
+	for range calls {
+		q.Give("calls")
+		took(t, q, most, false)
+		<-time.After(settles)
+	}
+}
+
+func TestAsLongAsThereAreMoreThanTheBoundNobodyIsLetIn(t *testing.T) {
+	t.Run("since a node was taken for dead and lives", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBook()
+			list := nodes(t, b, 2)
+			const most = 100
+			for range most / 2 {
+				took(t, list[0], most, true)
+			}
+			<-time.After(3 * settles)
+			b.drops("n0")
+			for range most {
+				took(t, list[1], most, true)
+			}
+			<-time.After(settles * 3 / 2) // it has found out, but not what others hold
+			draining(t, list[0], most/2, most)
+			list[1].Give("calls")
+			<-time.After(2 * settles)
+			took(t, list[0], most, true)
+		})
+	})
+	t.Run("since it was lowered", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			list := nodes(t, newBook(), 2)
+			for _, q := range list {
+				for range 50 {
+					took(t, q, 200, true)
+				}
+			}
+			<-time.After(3 * settles)
+			draining(t, list[0], 40, 60) // 60 are left: 10 and 50
+			took(t, list[0], 60, false)
+			list[0].Give("calls")
+			took(t, list[0], 60, true)
+		})
+	})
+	t.Run("since talks were taken up", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			list := nodes(t, newBook(), 2)
+			for range 5 {
+				took(t, list[0], 5, true)
+				list[1].Add("calls", 5)
+			}
+			<-time.After(2 * settles)
+			draining(t, list[1], 5, 5)
+			list[0].Give("calls")
+			took(t, list[0], 5, true)
+		})
+	})
+}
+
+func TestAShareThatCannotBeWrittenIsNotReliedOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBook()
+		list := nodes(t, b, 2)
+		for range 30 {
+			took(t, list[0], 30, true)
+		}
+		b.drops("n0")
+		b.mu.Lock()
+		b.full = true
+		b.mu.Unlock()
+		<-time.After(2 * fresh)
+		list[0].Give("calls")
+		if _, err := list[0].Take(t.Context(), "calls", 30); !errors.Is(err, ErrUnknown) {
+			t.Errorf("error %v: others may have its places", err)
+		}
+		b.mu.Lock()
+		b.full = false
+		b.mu.Unlock()
+		<-time.After(2 * settles)
+		took(t, list[0], 30, true)
+		for range 30 {
+			list[0].Give("calls")
+		}
+		<-time.After(3 * settles)
+		if b.total("calls") != 0 || list[0].Len() != 0 {
+			t.Errorf("%d are held", b.total("calls"))
 		}
 	})
 }

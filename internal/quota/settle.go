@@ -51,7 +51,7 @@ func (q *Quota) settle(ctx context.Context, idle bool) error {
 		q.forget(name, b)
 	}
 	close(a.done)
-	if err != nil {
+	if len(put) > 0 {
 		q.owes = true // whether it stands there now, the next look tells
 	}
 	return err
@@ -76,7 +76,9 @@ func (q *Quota) due(now time.Time) bool {
 }
 
 // plan says which shares are to be put otherwise than they stand in the ledger, and
-// takes at once what is given back. Nobody asks for these bounds before a is done.
+// takes at once what is given back. What is put beyond what stands there is relied on
+// once a look has found it, with what others hold: they may have taken these places.
+// Nobody asks for these bounds before a is done.
 func (q *Quota) plan(shares map[string]Share, began time.Time, idle bool) (put map[string]int, a *asking) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -103,11 +105,12 @@ func (q *Quota) plan(shares map[string]Share, began time.Time, idle bool) (put m
 		if idle {
 			b.busy = false
 		}
-		if keep == stands.Held && keep == b.held {
+		if keep == stands.Held && keep >= b.held {
+			b.held = keep
 			q.forget(name, b)
 			continue
 		}
-		b.held, b.asking = keep, a
+		b.held, b.asking = min(keep, stands.Held), a
 		put[name] = keep
 	}
 	return put, a
