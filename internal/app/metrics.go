@@ -80,7 +80,7 @@ func (a *App) register(r prometheus.Registerer) {
 	counter := func(name, help string, read func() float64) {
 		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, read))
 	}
-	gauge("tandem_calls_live", "Calls that are up.", func() float64 { return float64(a.exchange.Live()) })
+	gauge("tandem_calls_live", "Calls that are up, and up to 32 s longer those one side of which has not confirmed the end.", func() float64 { return float64(a.exchange.Live()) })
 	gauge("tandem_journal_waiting", "Call record entries that are not in the database yet.", func() float64 { return float64(a.journal.Waiting()) })
 	gauge("tandem_journal_spooled", "Call record entries that wait in the data folder for the database.",
 		func() float64 { return float64(a.journal.Spooled()) })

@@ -119,7 +119,7 @@ func storage() []setting {
 		},
 		{
 			Field: Field{Key: "database_url", Default: sqliteScheme,
-				Doc: "`sqlite:PATH`, without a path `tandem.db` in the data folder, for one node; or `postgres://USER@HOST:PORT/DATABASE?sslmode=verify-full` for one node or several, with the parameters of libpq (with several hosts, `HOST1:PORT,HOST2:PORT`, `target_session_attrs=read-write` finds the one that takes writes) and, for other than 16 connections beside the four of routing, `pool_max_conns`."},
+				Doc: "`sqlite:PATH`, without a path `tandem.db` in the data folder, for one node; or `postgres://USER@HOST:PORT/DATABASE?sslmode=verify-full` for one node or several, with the parameters of libpq (with several hosts, `HOST1:PORT,HOST2:PORT`, `target_session_attrs=read-write` finds the one that takes writes) and, for other than 16 connections beside the four for routing and signs of life, `pool_max_conns`."},
 			set: setDatabaseURL,
 			get: func(c Config) string { return c.DatabaseURL },
 		},
