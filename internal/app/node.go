@@ -204,15 +204,22 @@ func (a *App) goOn(ctx context.Context, taken []callflow.Left, until time.Time) 
 		return nil
 	}
 	goOn := a.resumeCalls(taken, until, a.media.Move)
+	if a.exchange.Draining() { // since they were taken
+		a.exchange.LetGo(slices.Collect(maps.Keys(goOn)))
+		return nil
+	}
 	gone, err := a.journal.Settle(ctx, until, taken, goOn)
-	for err != nil && ctx.Err() == nil && !a.exchange.Draining() {
+	for told := false; err != nil && masking.KindOf(err) == "" && ctx.Err() == nil && !a.exchange.Draining(); told = true {
+		if !told {
+			a.log.Warn("talks of a silent node wait for the database, to go on here", "talks", len(goOn), "error", err.Error())
+		}
 		select {
 		case <-time.After(lookEvery):
 		case <-ctx.Done():
 		}
 		gone, err = a.journal.Settle(ctx, until, taken, goOn)
 	}
-	if err != nil {
+	if err != nil { // told by who called
 		gone = slices.Collect(maps.Keys(goOn))
 	}
 	a.exchange.LetGo(gone) // before they are told to ask anybody

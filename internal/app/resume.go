@@ -80,7 +80,11 @@ func (a *App) resumeCall(l callflow.Left, until time.Time, open func([]byte) (b2
 	r := b2bua.Resumed{Call: l.Call, Plan: l.Plan, State: st, Until: until}
 	undo := func() {
 		for _, leg := range r.Legs {
-			if leg != nil { // at a start nothing can be sent yet, and it is just gone; of another node it is hung up
+			switch {
+			case leg == nil:
+			case a.exchange.Draining(): // another node may take it
+				leg.Abandon()
+			default: // at a start nothing can be sent yet, and it is just gone; of another node it is hung up
 				leg.End(b2bua.Reason{Cause: masking.CauseNodeLost})
 			}
 		}
