@@ -64,8 +64,9 @@ func (a *App) beat(ctx context.Context, _ int) (int, error) {
 }
 
 // meet finds where the other nodes take SIP: requests within dialogs that are not of this
-// node are passed on to them. One that is silent is among them until it is gone: it may
-// have the dialog, and its answers are to be let in. While the database is away from
+// node are passed on to them. One that is silent is among them, and for a while one that is
+// gone: as long as it may have the dialog nobody else says that there is none, which would end
+// it; and its answers are to be let in. While the database is away from
 // here the list stays as it was, for the others ask then.
 func (a *App) meet(ctx context.Context, _ int) (int, error) {
 	return 0, a.store.View(ctx, func(ctx context.Context, tx store.Reader) error {
@@ -75,7 +76,7 @@ func (a *App) meet(ctx context.Context, _ int) (int, error) {
 		}
 		var others []siptx.Target
 		for _, n := range nodes {
-			if t, ok := takesSIP(n); ok && n.ID != a.node && n.GoneAt.IsZero() {
+			if t, ok := takesSIP(n); ok && n.ID != a.node && n.MayHaveDialogs(a.o.Clock()) {
 				others = append(others, t)
 			}
 		}

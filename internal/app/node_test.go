@@ -254,9 +254,7 @@ func TestTheCallsOfADeadNodeAreClosedOnceByTheOthers(t *testing.T) {
 
 func TestNodesKnowWhereTheOthersTakeSIP(t *testing.T) {
 	apps := startAll(t, 2)
-	for _, a := range apps {
-		t.Cleanup(func() { stop(t, a) })
-	}
+	t.Cleanup(func() { stop(t, apps[1]) })
 	for i, a := range apps {
 		if _, err := a.meet(t.Context(), 1); err != nil {
 			t.Fatal(err)
@@ -265,6 +263,14 @@ func TestNodesKnowWhereTheOthersTakeSIP(t *testing.T) {
 		if len(list) != 1 || "udp://"+list[0].Addr.String() != other.addrs.SIP[0] {
 			t.Errorf("knows %+v, want %v", list, other.addrs.SIP)
 		}
+	}
+	gone := apps[0].Addrs().SIP[0]
+	stop(t, apps[0])
+	if _, err := apps[1].meet(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	if list := apps[1].agent.Fellows(); len(list) != 1 || "udp://"+list[0].Addr.String() != gone {
+		t.Errorf("knows %+v when the other has just gone", list)
 	}
 	for _, c := range []struct {
 		addresses string

@@ -42,6 +42,12 @@ func (n Node) Alive(now time.Time) bool {
 	return n.GoneAt.IsZero() && now.Sub(n.SeenAt) < Lease
 }
 
+// MayHaveDialogs reports whether a request within a dialog may be one for n: also for a
+// lease after it was found gone, in which its talks are taken over one after the other.
+func (n Node) MayHaveDialogs(now time.Time) bool {
+	return n.GoneAt.IsZero() || now.Sub(n.GoneAt) < Lease
+}
+
 // LastRunOf reports whether n, as it was found, is the last run of a node that starts
 // on the given folder, which nobody else holds: then that run is over.
 func (n Node) LastRunOf(folder string) bool { return folder != "" && n.Folder == folder }

@@ -18,6 +18,16 @@ func TestANodeIsAliveForALeaseAfterItsLastSignOfLife(t *testing.T) {
 	}
 }
 
+func TestASilentNodeAndForALeaseOneThatIsGoneMayHaveDialogs(t *testing.T) {
+	at := time.Date(2024, 6, 15, 9, 30, 0, 0, time.UTC)
+	silent := Node{ID: "a", SeenAt: at.Add(-time.Hour)}
+	gone := silent
+	gone.GoneAt = at
+	if !silent.MayHaveDialogs(at) || !gone.MayHaveDialogs(at.Add(Lease-time.Millisecond)) || gone.MayHaveDialogs(at.Add(Lease)) {
+		t.Error("not as long as its talks may be taken over")
+	}
+}
+
 func TestOnlyTheFolderItselfTellsThatARunIsOver(t *testing.T) {
 	n := Node{ID: "a", Folder: "boot:1:2"}
 	if !n.LastRunOf("boot:1:2") || n.LastRunOf("boot:1:3") || n.LastRunOf("") || (Node{}).LastRunOf("") {
