@@ -76,12 +76,15 @@ func suited(rows []store.Row) int {
 // where it was, as long as the source is as it was; else it begins anew, as it does where
 // the target had come to something else than the source. Until it is
 // finished no server starts on the target. It refuses a target that has something,
-// unless that comes from an earlier run or is to be replaced, and one in use.
+// unless that comes from an earlier run or is to be replaced, and databases in use (Idle).
 //
 // The target knows the source's nodes: whoever serves from it closes the calls of those
 // that do not come back.
 func Copy(ctx context.Context, o Options) (Report, error) {
 	c := &copier{Options: o}
+	if err := c.watch(ctx); err != nil {
+		return c.report, err
+	}
 	if err := o.From.View(ctx, c.copyAll); err != nil {
 		return c.report, err
 	}
@@ -98,6 +101,21 @@ type copier struct {
 	taken  time.Time
 	still  bool // the source is one that nobody uses
 	report Report
+	// nodes of source and target, as they were when neither gave a sign of life
+	here, there []masking.Node
+}
+
+// watch refuses databases that somebody uses, but for one that is backed up.
+func (c *copier) watch(ctx context.Context) (err error) {
+	if !c.Backup {
+		if c.here, err = idle(ctx, c.From, c.Clock()); err != nil {
+			return fmt.Errorf("source: %w", err)
+		}
+	}
+	if c.there, err = idle(ctx, c.To, c.Clock()); err != nil {
+		return fmt.Errorf("target: %w", err)
+	}
+	return nil
 }
 
 // copyAll copies what a snapshot of the source has.
@@ -136,7 +154,7 @@ func (c *copier) look(ctx context.Context, from store.Reader) (err error) {
 		return errors.New("it is itself a backup: copy the file")
 	case is.Kind == "" && !c.Backup:
 		c.still = true
-		if err := inUse(ctx, from, c.Clock()); err != nil {
+		if err := still(ctx, from, c.here); err != nil {
 			return err
 		}
 	}
@@ -150,15 +168,15 @@ func (c *copier) look(ctx context.Context, from store.Reader) (err error) {
 // prepare makes the target one that is being filled from this source: empty, or as an
 // earlier run has left it.
 func (c *copier) prepare(ctx context.Context) error {
-	var is state
+	var was, is state
 	err := c.To.Update(ctx, func(ctx context.Context, tx store.Tx) (err error) {
-		if is, err = readState(ctx, tx); err != nil {
+		if was, err = readState(ctx, tx); err != nil {
 			return err
 		}
-		if err := c.fits(ctx, tx, is); err != nil {
+		if err := c.fits(ctx, tx, was); err != nil {
 			return err
 		}
-		if is.Kind == copying && is.Source == c.source && !c.Replace {
+		if is = was; is.Kind == copying && is.Source == c.source && !c.Replace {
 			return nil
 		}
 		is = state{Kind: copying, Source: c.source}
@@ -166,6 +184,12 @@ func (c *copier) prepare(ctx context.Context) error {
 	})
 	if err != nil {
 		return err
+	}
+	// A server that joined while that was written has not seen it, and is seen now; one
+	// that joins later sees it.
+	err = c.To.View(ctx, func(ctx context.Context, tx store.Reader) error { return still(ctx, tx, c.there) })
+	if err != nil {
+		return errors.Join(err, c.To.Update(ctx, func(ctx context.Context, tx store.Tx) error { return was.write(ctx, tx) }))
 	}
 	if c.report.Resumed = is.Emptied; is.Emptied {
 		return nil
@@ -197,7 +221,7 @@ func (c *copier) fits(ctx context.Context, tx store.Tx, is state) error {
 	case backup:
 		return errors.New("it is a backup, which nothing is written to")
 	}
-	if err := inUse(ctx, tx, c.Clock()); err != nil || c.Replace {
+	if err := still(ctx, tx, c.there); err != nil || c.Replace {
 		return err
 	}
 	for _, t := range tables {

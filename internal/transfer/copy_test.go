@@ -271,6 +271,80 @@ func TestACopyRefusesDatabasesThatAreInUse(t *testing.T) {
 	}
 }
 
+// lives gives signs of life of a node whose clock is an hour behind, all the time.
+func lives(t *testing.T, s store.Store, id string) (stop func()) {
+	t.Helper()
+	n := alive(id, storetest.Start().Add(-time.Hour))
+	change(t, s, join(n))
+	ctx, cancel := context.WithCancel(t.Context())
+	over := make(chan error, 1)
+	go func() {
+		var err error
+		for ctx.Err() == nil && err == nil {
+			n.SeenAt = n.SeenAt.Add(time.Millisecond)
+			err = s.Update(t.Context(), func(ctx context.Context, tx store.Tx) error {
+				_, _, err := tx.BeatNode(ctx, n)
+				return err
+			})
+		}
+		over <- err
+	}()
+	return func() {
+		t.Helper()
+		cancel()
+		if err := <-over; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestAServerWhoseClockIsBehindIsSeenToBeAlive(t *testing.T) {
+	from, to := databases(t)
+	for name, s := range map[string]store.Store{"source": from, "target": to} {
+		stop := lives(t, s, "late")
+		_, err := transfer.Copy(t.Context(), options(from, to))
+		refused(t, err, name+": it is in use: late")
+		refused(t, transfer.Idle(t.Context(), s, storetest.Start()), "it is in use: late")
+		stop()
+		if err := transfer.Idle(t.Context(), s, storetest.Start()); err != nil { // it is dead now
+			t.Error(err)
+		}
+	}
+	if err := transfer.Serves(t.Context(), to); err != nil {
+		t.Errorf("the server could not go on: %v", err)
+	}
+}
+
+// A latecomer joins when something has been written.
+type latecomer struct {
+	store.Store
+	t *testing.T
+}
+
+func (l *latecomer) Update(ctx context.Context, fn func(context.Context, store.Tx) error) error {
+	err := l.Store.Update(ctx, fn)
+	if t := l.t; t != nil {
+		l.t = nil
+		change(t, l.Store, join(alive("late", storetest.Start().Add(-time.Hour))))
+	}
+	return err
+}
+
+func TestAServerThatStartsWhenTheTargetSaysThatItIsBeingFilledIsSeen(t *testing.T) {
+	from, to := databases(t)
+	storetest.Fill(t, to, 3)
+	o := options(from, &latecomer{to, t})
+	o.Replace = true
+	_, err := transfer.Copy(t.Context(), o)
+	refused(t, err, "target: it is in use: late")
+	if err := transfer.Serves(t.Context(), to); err != nil {
+		t.Errorf("the server could not go on: %v", err)
+	}
+	if !strings.Contains(content(t, to), "acme") {
+		t.Error("what was there is gone")
+	}
+}
+
 func TestACopyNoticesThatItsSourceWasUsed(t *testing.T) {
 	from, to := databases(t)
 	o := options(from, to)

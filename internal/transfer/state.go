@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"tandem/internal/masking"
@@ -145,21 +146,60 @@ func fingerprint(ctx context.Context, tx store.Reader, c content) (string, error
 	return hex.EncodeToString(sum[:]), nil
 }
 
-// Idle refuses a database that a server is using.
+// watchFor is how long signs of life are watched for: who lives gives one each heartbeat.
+const watchFor = masking.Heartbeat + masking.Heartbeat/2
+
+// Idle refuses a database that a server is using: one whose lease runs, and, since clocks
+// of machines may be further apart than a lease, one that gives a sign of life while it
+// is watched, for a second and a half. It does not see one that the database has not
+// heard of for so long; such a one finds out himself at his next sign of life (see
+// package upkeep).
 func Idle(ctx context.Context, s store.Store, now time.Time) error {
-	return s.View(ctx, func(ctx context.Context, tx store.Reader) error { return inUse(ctx, tx, now) })
+	_, err := idle(ctx, s, now)
+	return err
 }
 
-// inUse refuses a database that a server is using.
-func inUse(ctx context.Context, tx store.Reader, now time.Time) error {
-	nodes, err := tx.Nodes(ctx)
+// idle gives the nodes as they are, too.
+func idle(ctx context.Context, s store.Store, now time.Time) (nodes []masking.Node, err error) {
+	var is state
+	err = s.View(ctx, func(ctx context.Context, tx store.Reader) (err error) {
+		if is, err = readState(ctx, tx); err != nil {
+			return err
+		}
+		nodes, err = tx.Nodes(ctx)
+		return err
+	})
+	if err != nil || is.Kind != "" { // nobody serves from what is none to serve from
+		return nodes, err
+	}
+	gone := true
+	for _, n := range nodes {
+		if n.Alive(now) {
+			return nil, fmt.Errorf("it is in use: %s gave a sign of life %v ago; stop it first (one that was killed counts for %v)",
+				n.ID, max(0, now.Sub(n.SeenAt).Round(time.Second)), masking.Lease)
+		}
+		gone = gone && !n.GoneAt.IsZero()
+	}
+	if gone {
+		return nodes, nil
+	}
+	select {
+	case <-time.After(watchFor):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return nodes, s.View(ctx, func(ctx context.Context, tx store.Reader) error { return still(ctx, tx, nodes) })
+}
+
+// still refuses a database with a sign of life since nodes were read.
+func still(ctx context.Context, tx store.Reader, nodes []masking.Node) error {
+	now, err := tx.Nodes(ctx)
 	if err != nil {
 		return err
 	}
-	for _, n := range nodes {
-		if n.Alive(now) {
-			return fmt.Errorf("it is in use: %s gave a sign of life %v ago; stop it first (one that was killed counts for %v)",
-				n.ID, max(0, now.Sub(n.SeenAt).Round(time.Second)), masking.Lease)
+	for _, n := range now {
+		if !slices.ContainsFunc(nodes, func(m masking.Node) bool { return m.ID == n.ID && m.SameLife(n) }) {
+			return fmt.Errorf("it is in use: %s gave a sign of life just now; stop it first", n.ID)
 		}
 	}
 	return nil
