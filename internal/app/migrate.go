@@ -35,11 +35,19 @@ func MigrateUp(ctx context.Context, c config.Config) (sqlstore.Schema, error) {
 }
 
 // MigrateDown takes back all migrations behind a version, and what was written where
-// they had made room for it. It refuses while a server uses the database.
+// they had made room for it. It refuses while a server uses the database, and with
+// SQLite keeps others from the data folder meanwhile.
 func MigrateDown(ctx context.Context, c config.Config, version int64) (_ sqlstore.Schema, err error) {
 	s, err := openEngine(ctx, c, slog.New(slog.DiscardHandler), sqlstore.Opening{Purpose: sqlstore.ToRead})
 	if err != nil {
 		return sqlstore.Schema{}, fmt.Errorf("database: %w", err)
+	}
+	if c.SQLitePath() != "" {
+		lock, err := lockFolder(c.DataDir)
+		if err != nil {
+			return sqlstore.Schema{}, errors.Join(err, s.Close())
+		}
+		defer func() { _ = lock.Close() }()
 	}
 	if err := errors.Join(transfer.Idle(ctx, s, time.Now()), s.Close()); err != nil {
 		return sqlstore.Schema{}, fmt.Errorf("database: %w", err)

@@ -29,7 +29,8 @@ func (o TransferOptions) from(from, to store.Store) transfer.Options {
 }
 
 // Copy copies the database of one configuration into that of another, of whichever
-// engines; see [transfer.Copy]. A backup is found whole first, as Restore does.
+// engines; see [transfer.Copy]. A backup is found whole first, as Restore does. With
+// SQLite the target's folder is that of a server to come: it is kept from others meanwhile.
 func Copy(ctx context.Context, from, to config.Config, o TransferOptions) (r transfer.Report, err error) {
 	if sameDatabase(from, to) {
 		return r, errors.New("source and target are the same database")
@@ -39,6 +40,13 @@ func Copy(ctx context.Context, from, to config.Config, o TransferOptions) (r tra
 		return r, fmt.Errorf("source: %w", err)
 	}
 	defer func() { err = errors.Join(err, source.Close()) }()
+	if path := to.SQLitePath(); path != "" {
+		lock, err := lockFolder(filepath.Dir(path))
+		if err != nil {
+			return r, fmt.Errorf("target: %w", err)
+		}
+		defer func() { _ = lock.Close() }()
+	}
 	if _, err := transfer.Verify(ctx, source); err != nil && !errors.Is(err, transfer.ErrNoBackup) {
 		return r, fmt.Errorf("source: %w", err)
 	}

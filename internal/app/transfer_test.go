@@ -349,3 +349,25 @@ func TestOfBackupsThatAreMadeAtOnceNoneTakesAnothersPlace(t *testing.T) {
 		t.Errorf("what is there is no backup: %v", err)
 	}
 }
+
+func TestAFolderThatAServerHoldsIsNotCopiedIntoNorMigratedDown(t *testing.T) {
+	from, to := place(t, ""), place(t, "")
+	with(t, from, func(s store.Store) { storetest.Fill(t, s, 1) })
+	with(t, to, func(store.Store) {})
+	held, err := lockFolder(to.DataDir) // as a server does whose first sign of life is still to come
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Copy(t.Context(), from, to, quietly()); err == nil || !strings.Contains(err.Error(), "in use by another tandem") {
+		t.Errorf("copied: %v", err)
+	}
+	if _, err := MigrateDown(t.Context(), to, 23); err == nil || !strings.Contains(err.Error(), "in use by another tandem") {
+		t.Errorf("migrated down: %v", err)
+	}
+	if err := held.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Copy(t.Context(), from, to, quietly()); err != nil {
+		t.Error(err)
+	}
+}
