@@ -80,6 +80,7 @@ type App struct {
 	leave    func()
 
 	store    store.Store
+	gate     *sentry.Gate   // the same
 	spool    *backlog.Queue // of the journal
 	journal  *callflow.Journal
 	known    *callflow.LastKnown // nil = none
@@ -227,7 +228,8 @@ func (a *App) openStore(ctx context.Context) error {
 	if a.o.Config.SQLitePath() == "" {
 		s = sentry.New(sentry.Options{Store: s, Log: a.log})
 	}
-	a.store = s
+	a.gate = sentry.NewGate(s)
+	a.store = a.gate
 	a.onStop(func(context.Context) error { return s.Close() })
 	if err := transfer.Serves(ctx, s); err != nil {
 		return fmt.Errorf("database: %w", err)

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net/netip"
 	"os"
@@ -48,14 +49,25 @@ func (a *App) join(ctx context.Context) error {
 
 // beatEarly is beat while the node starts: taking up a thousand calls takes its time.
 func (a *App) beatEarly(ctx context.Context, _ int) (int, error) {
-	back, err := a.presence.Beat(ctx, nil, 0, false)
+	back, err := a.signOfLife(ctx, nil, 0, false)
 	a.missed = a.missed || back || err != nil
 	return 0, err
 }
 
+// signOfLife shuts the database for this process if that is not its any more: requests and
+// new calls are refused from then on, talks go on, and what becomes of them stays in the
+// data folder.
+func (a *App) signOfLife(ctx context.Context, addresses []string, calls int, draining bool) (back bool, err error) {
+	back, err = a.presence.Beat(ctx, addresses, calls, draining)
+	if errors.Is(err, upkeep.ErrOver) && a.gate.Shut() {
+		a.log.Error("no request and no new call is taken any more: start this server again once the database is complete", "error", err.Error())
+	}
+	return back, err
+}
+
 // beat tells the others that this node lives.
 func (a *App) beat(ctx context.Context, _ int) (int, error) {
-	back, err := a.presence.Beat(ctx, append([]string{"http://" + a.addrs.HTTP}, a.agent.Reached()...), a.exchange.Live(), a.exchange.Draining())
+	back, err := a.signOfLife(ctx, append([]string{"http://" + a.addrs.HTTP}, a.agent.Reached()...), a.exchange.Live(), a.exchange.Draining())
 	a.missed = a.missed || back || err != nil // with an error it may have been written, and the next does not tell
 	if err == nil && a.missed {
 		err = a.letGo(ctx)

@@ -2,6 +2,8 @@ package app
 
 import (
 	"context"
+	"errors"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,7 +12,9 @@ import (
 
 	"tandem/internal/masking"
 	"tandem/internal/store"
+	"tandem/internal/store/storetest"
 	"tandem/internal/testkit/postgres"
+	"tandem/internal/upkeep"
 )
 
 // cluster gives the folders of nodes on one PostgreSQL, with one master key, and the
@@ -343,5 +347,43 @@ func TestANodeIsGoneWhenItHasStoppedThoughAnotherHasHeardIt(t *testing.T) {
 	stop(t, a)
 	if n := sight(t, other, a.node); n.GoneAt.IsZero() {
 		t.Errorf("it is there: %+v", n)
+	}
+}
+
+func TestAServerWhoseDatabaseIsBeingFilledTakesNoRequestAndNoCallAnyMore(t *testing.T) {
+	a := start(t, options(t, t.TempDir()))
+	ask := func(url string) int {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		token, _ := a.AdminToken()
+		req.Header.Set("Authorization", "Bearer "+token)
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		return res.StatusCode
+	}
+	tenants, ready := "http://"+a.Addrs().HTTP+"/v1/admin/tenants", "http://"+a.Addrs().Ops+"/readyz"
+	if one, other := ask(tenants), ask(ready); one != http.StatusOK || other != http.StatusOK {
+		t.Fatalf("before: %d, %d", one, other)
+	}
+	err := a.store.Update(t.Context(), func(ctx context.Context, tx store.Tx) error {
+		return tx.SetFact(ctx, store.FactState, `{"kind":"copying"}`) // as a restoration does that has not seen this server
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.beat(t.Context(), 1); !errors.Is(err, upkeep.ErrOver) && !errors.Is(err, store.ErrShut) { // the heartbeat was first
+		t.Errorf("a sign of life: %v", err)
+	}
+	if one, other := ask(tenants), ask(ready); one != http.StatusServiceUnavailable || other != http.StatusServiceUnavailable {
+		t.Errorf("the API answers %d, readyz %d", one, other)
+	}
+	if _, _, err := a.director.Route(t.Context(), masking.Ask{Called: storetest.Virtual(1), Caller: storetest.Person(1)}); !errors.Is(err, store.ErrShut) {
+		t.Errorf("a call: %v", err)
 	}
 }

@@ -20,6 +20,9 @@ import (
 // have been written.
 var ErrAway = errors.New("the database is away")
 
+// ErrShut says that this process is done with its database: nobody was asked.
+var ErrShut = errors.New("this process does not use its database any more")
+
 // Store runs transactions. Its methods may be called at any time by any
 // goroutine.
 //

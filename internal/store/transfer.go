@@ -23,6 +23,8 @@ const (
 	FactOldest Fact = "oldest_program"
 	// FactState says that the database is not one to serve from (see package transfer).
 	FactState Fact = "state"
+	// FactFilled tells what a copy has put into the database from what was there before.
+	FactFilled Fact = "filled"
 	// FactMasterKey tells the master key of the database's nodes from others.
 	FactMasterKey Fact = "master_key"
 )

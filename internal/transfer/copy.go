@@ -337,6 +337,9 @@ func (c *copier) finish(ctx context.Context) error {
 		if err := tx.SetFact(ctx, store.FactMasterKey, c.key); err != nil {
 			return err
 		}
+		if err := tx.SetFact(ctx, store.FactFilled, c.source+" "+c.Clock().UTC().Format(time.RFC3339Nano)); err != nil {
+			return err
+		}
 		return is.write(ctx, tx)
 	})
 	if err = errors.Join(wrong, err); err != nil {

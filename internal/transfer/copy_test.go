@@ -70,6 +70,18 @@ func content(t *testing.T, s store.Store) string {
 	return text.String()
 }
 
+func fact(t *testing.T, s store.Store, name store.Fact) (value string) {
+	t.Helper()
+	err := s.View(t.Context(), func(ctx context.Context, tx store.Reader) (err error) {
+		value, err = tx.Fact(ctx, name)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return value
+}
+
 // withoutStates is the same without what a backup does not have.
 func withoutStates(text string) string {
 	return regexp.MustCompile(`(?m)^call_state .*\n`).ReplaceAllString(text, "")
@@ -114,6 +126,9 @@ func TestACopyHasEverythingAndGoesOnWhereTheSourceWas(t *testing.T) {
 		t.Errorf("report %+v", r)
 	}
 	sameContent(t, from, to)
+	if was, is := fact(t, from, store.FactFilled), fact(t, to, store.FactFilled); was == is || fact(t, to, store.FactMasterKey) != "abc" {
+		t.Errorf("the target says that it was filled by %q, the source by %q", is, was)
+	}
 	for _, s := range []store.Store{from, to} { // both go on the same way
 		if err := storetest.Create(t.Context(), s, storetest.Allocation("acme", storetest.AllocationID(999), storetest.Virtual(1), storetest.People(901), storetest.People(902)), storetest.Start()); err != nil {
 			t.Fatal(err)

@@ -2,6 +2,7 @@ package upkeep
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -13,11 +14,17 @@ import (
 // it is there, and sees which of them are not. After Join, Beat and Look may be called by
 // a goroutine each; Leave is the last.
 type Presence struct {
-	store store.Store
-	clock func() time.Time
-	node  masking.Node // its run; SeenAt is owned by Beat once it has joined
-	looks masking.Lookout
+	store  store.Store
+	clock  func() time.Time
+	node   masking.Node // its run; SeenAt is owned by Beat once it has joined
+	looks  masking.Lookout
+	filled string // store.FactFilled when it joined
 }
+
+// ErrOver says that a run is none of its database's: that is being filled with another
+// content, or does not know the run. What the run goes on writing would be written into
+// something else than what it has read.
+var ErrOver = errors.New("the database is not this run's any more")
 
 // pollEvery is how often a node that starts looks whether another has its id.
 const pollEvery = masking.Heartbeat / 4
@@ -28,7 +35,9 @@ func NewPresence(s store.Store, clock func() time.Time, n masking.Node) *Presenc
 	return &Presence{store: s, clock: clock, node: n}
 }
 
-// Join makes the node known. It refuses if another process with its id is alive.
+// Join makes the node known. It refuses if another process with its id is alive, and if
+// the database is being filled, or is a backup (ErrOver): whoever fills it looks for nodes
+// once that is written, and Join looks for that once the node is, so one of them sees it.
 //
 // A run on the same folder is over, since this process holds the folder. Any other
 // with a lease that runs is waited for: one that lives gives a sign of it within a
@@ -47,13 +56,41 @@ func (p *Presence) Join(ctx context.Context) error {
 	p.node.SeenAt = p.node.StartedAt
 	joined := false
 	err = p.store.Update(ctx, func(ctx context.Context, tx store.Tx) (err error) {
+		if p.filled, err = tx.Fact(ctx, store.FactFilled); err != nil {
+			return err
+		}
+		if err := p.served(ctx, tx); err != nil {
+			return err
+		}
 		joined, err = tx.JoinNode(ctx, p.node, last)
 		return err
 	})
 	if err == nil && !joined {
 		return p.taken()
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return p.store.View(ctx, p.served)
+}
+
+// served refuses a database that says that it is none to serve from, or another one than
+// the node has joined.
+func (p *Presence) served(ctx context.Context, tx store.Reader) error {
+	state, err := tx.Fact(ctx, store.FactState)
+	if err != nil {
+		return err
+	}
+	filled, err := tx.Fact(ctx, store.FactFilled)
+	switch {
+	case err != nil:
+		return err
+	case state != "":
+		return fmt.Errorf("%w: it is being filled by a copy or a restoration, or is a backup", ErrOver)
+	case filled != p.filled:
+		return fmt.Errorf("%w: a copy or a restoration has filled it anew", ErrOver)
+	}
+	return nil
 }
 
 // now has no more than what a store keeps.
@@ -106,12 +143,16 @@ func (p *Presence) nodes(ctx context.Context) (nodes []masking.Node, err error) 
 }
 
 // Beat gives a sign of life, with what the node does now. back tells that others had
-// found it silent since the last one: they may have taken calls of its.
+// found it silent since the last one: they may have taken calls of its. ErrOver tells that
+// the run is over.
 func (p *Presence) Beat(ctx context.Context, addresses []string, calls int, draining bool) (back bool, err error) {
 	n := p.node
 	n.SeenAt, n.Addresses, n.Calls, n.Draining = p.now(), addresses, calls, draining
 	ours := false
 	err = p.store.Update(store.Urgent(ctx), func(ctx context.Context, tx store.Tx) (err error) {
+		if err := p.served(ctx, tx); err != nil {
+			return err
+		}
 		ours, back, err = tx.BeatNode(ctx, n)
 		return err
 	})
@@ -119,7 +160,7 @@ func (p *Presence) Beat(ctx context.Context, addresses []string, calls int, drai
 	case err != nil:
 		return false, err
 	case !ours:
-		return false, p.taken()
+		return false, fmt.Errorf("%w: another process is running as %s, or its row is gone", ErrOver, p.node.ID)
 	}
 	p.node.SeenAt = n.SeenAt
 	return back, nil

@@ -95,6 +95,31 @@ func watched(t *testing.T) (*Sentry, *engine, *strings.Builder) {
 
 var errRefused = errors.New("connection refused")
 
+func TestBehindAGateThatIsShutNobodyIsAsked(t *testing.T) {
+	e := &engine{}
+	g := NewGate(e)
+	for name, open := range doors {
+		if err := open(t.Context(), g); err != nil {
+			t.Errorf("%s while it is open: %v", name, err)
+		}
+	}
+	asked := e.times()
+	if !g.Shut() || g.Shut() {
+		t.Error("it was not open, or is not shut")
+	}
+	for name, open := range doors {
+		if err := open(t.Context(), g); !errors.Is(err, store.ErrShut) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if e.times() != asked || asked != len(doors) {
+		t.Errorf("the engine was asked %d times, %d of them before", e.times(), asked)
+	}
+	if err := g.Close(); err != nil || !e.closed {
+		t.Errorf("closed: %v, %v", e.closed, err)
+	}
+}
+
 func TestADatabaseThatIsAwayIsToldOfAtOnceAndUsedAgainWhenItIsBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, e, log := watched(t)
