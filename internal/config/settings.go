@@ -113,7 +113,7 @@ func storage() []setting {
 	return []setting{
 		{
 			Field: Field{Key: "data_dir", Default: "./data",
-				Doc: "Folder of the database, the keys and `addresses.json`; made if missing."},
+				Doc: "Folder of the database, the keys, `addresses.json`, and of what waits for the database (`journal`) and for the blob store (`spool`); made if missing."},
 			set: func(c *Config, v string) error { return setPath(&c.DataDir, v) },
 			get: func(c Config) string { return c.DataDir },
 		},
@@ -158,7 +158,7 @@ func network() []setting {
 		},
 		{
 			Field: Field{Key: "ops_listen", Default: "127.0.0.1:9090",
-				Doc: "`HOST:PORT` of `/healthz`, `/readyz`, `/metrics` and profiles. It has no password: keep it off public networks."},
+				Doc: "`HOST:PORT` of `/healthz`, `/readyz`, `/metrics` and profiles. It has no password: let in only who watches the server and balances its API, and keep it off public networks."},
 			set: func(c *Config, v string) error { return setHostPort(&c.OpsListen, v) },
 			get: func(c Config) string { return c.OpsListen },
 		},
@@ -238,13 +238,13 @@ func conduct() []setting {
 	return []setting{
 		{
 			Field: Field{Key: "admin_token", Secret: true,
-				Doc: "Bearer token of the admin API. If not set, one is made at the first start and printed once."},
+				Doc: "Bearer token of the admin API. If not set, one is made at the first start and printed once. Several nodes need the same one, so set it."},
 			set: func(c *Config, v string) (err error) { c.AdminToken, err = parseToken(v); return err },
 			get: func(c Config) string { return c.AdminToken.String() },
 		},
 		{
 			Field: Field{Key: "drain_seconds", Default: "3600",
-				Doc: "How long calls may go on after the first SIGTERM or SIGINT; a second one ends them at once."},
+				Doc: "How long calls may go on after the first SIGTERM or SIGINT; a second one ends them at once. A supervisor must wait longer before it kills (`TimeoutStopSec` of systemd)."},
 			set: setDrain,
 			get: func(c Config) string { return strconv.Itoa(int(c.Drain / time.Second)) },
 		},
