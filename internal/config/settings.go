@@ -134,7 +134,7 @@ func storage() []setting {
 		},
 		{
 			Field: Field{Key: "database_notify", Default: "true",
-				Doc: "Whether nodes on PostgreSQL tell each other by NOTIFY that there is something new to look at; without it they find out at their next look, within a second. Off behind a pooler that shares connections between transactions, or on a database that has no LISTEN."},
+				Doc: "Whether nodes on PostgreSQL tell each other by NOTIFY that there is something new to look at; without it they find out at their next look, within a second. Off behind a pooler that shares connections between transactions (which wants `default_query_exec_mode=cache_describe` in `database_url` as well), or on a database that has no LISTEN."},
 			set: func(c *Config, v string) (err error) { c.DatabaseNotify, err = parseBool(v); return err },
 			get: func(c Config) string { return strconv.FormatBool(c.DatabaseNotify) },
 		},
