@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 )
@@ -66,12 +67,10 @@ type Quota struct {
 	ledger Ledger // nil: there are no other nodes
 	log    *slog.Logger
 
-	mu      sync.Mutex
-	bounds  map[string]*bound
-	arrived uint64    // how many have wanted a place
-	looked  time.Time // when the shares were last seen in the ledger
-	owes    bool      // the ledger may have more than what is known of here
-	closed  bool
+	mu     sync.Mutex
+	bounds map[string]*bound
+	owes   bool // the ledger may have more than what is known of here
+	closed bool
 
 	wake chan struct{}
 	stop context.CancelFunc
@@ -80,25 +79,29 @@ type Quota struct {
 
 // bound is what is known of one. Quota.mu guards it.
 type bound struct {
-	used   int // places in use on this node
-	held   int // its share, as far as it is relied on; used may be more, of what was there before it was bounded
-	others int // what others held when the ledger was last seen
-	most   int // the bound; 0 = none
-	busy   bool
-	asking *asking // nil = nobody asks the ledger now
-	wait   int     // how many wait for an answer, or have one and have not looked yet
+	used    int       // places in use on this node
+	held    int       // its share, as far as it is relied on; used may be more, of what was there before it was bounded
+	others  int       // what others held when the ledger was last seen
+	most    int       // the bound; 0 = none
+	busy    bool      // somebody has wanted a place since the last second began
+	seen    time.Time // the share surely stood in the ledger then
+	changes time.Time // since when the ledger is writing the share; zero = it is not
+	waiting []*waiter // for the next question, since this node does not know
 }
 
 // room is how many places this node may use. While there are more than the bound in all,
 // as after it was lowered, its share is no leave to let new ones in.
 func (b *bound) room() int { return min(b.held, b.most-b.others) }
 
-// asking is one question to the ledger.
-type asking struct {
-	done  chan struct{}
-	upTo  uint64 // whoever had arrived when it began is answered by it
-	err   error
-	quiet bool // it asks for nobody
+// waiter is one who wants a place.
+type waiter struct {
+	answer chan answer // room for one
+	gone   bool        // he waits no more; Quota.mu guards it
+}
+
+type answer struct {
+	took bool
+	err  error
 }
 
 // New makes a Quota. Without a ledger this node is alone, and no bound is shared.
@@ -107,7 +110,7 @@ func New(ledger Ledger, log *slog.Logger) *Quota {
 		log = slog.New(slog.DiscardHandler)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	q := &Quota{ledger: ledger, log: log, bounds: map[string]*bound{}, looked: time.Now(), wake: make(chan struct{}, 1), stop: stop}
+	q := &Quota{ledger: ledger, log: log, bounds: map[string]*bound{}, wake: make(chan struct{}, 1), stop: stop}
 	if ledger != nil {
 		q.wg.Go(func() { q.run(ctx) })
 	}
@@ -124,105 +127,122 @@ func (q *Quota) Close() {
 	q.wg.Wait()
 }
 
+// Waiting gives the context of one who wants several places and has waited for so long
+// for some of them. It ends, with ErrUnknown, when that has been half a second.
+func Waiting(ctx context.Context, waited time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, patience-waited, ErrUnknown)
+}
+
 // Take takes a place if there is one below most; with 0 there always is one. An error
-// says that nobody knows. Give gives it back.
+// says that nobody knows: within half a second, and before ctx ends. Give gives it back.
 func (q *Quota) Take(ctx context.Context, name string, most int) (bool, error) {
-	q.mu.Lock()
-	q.arrived++
-	mine := q.arrived
-	q.mu.Unlock()
-	var answer *asking
-	for {
-		q.mu.Lock()
-		if answer != nil {
-			q.bounds[name].wait--
-		}
-		took, ask := q.try(name, most, answer, mine)
-		q.mu.Unlock()
-		if took || ask == nil {
-			return took, nil
-		}
-		if err := await(ctx, ask); err != nil {
-			q.mu.Lock()
-			defer q.mu.Unlock()
-			b := q.bounds[name]
-			b.wait--
-			q.forget(name, b)
-			return false, err
-		}
-		answer = ask
+	w, took, err := q.want(ctx, name, most)
+	if w == nil {
+		return took, err
 	}
-}
-
-// try takes a place, or gives a question whose answer is to be waited for; neither
-// means that there is no place. q.mu is held.
-func (q *Quota) try(name string, most int, answer *asking, mine uint64) (took bool, ask *asking) {
-	b := q.bound(name)
-	b.most, b.busy = most, true
-	switch {
-	case most == 0, q.ledger == nil && b.used < most, b.used < b.room() && q.relies(b):
-		b.used++
-		return true, nil
-	case q.ledger == nil, q.closed, b.used >= most:
-		q.forget(name, b)
-		return false, nil
-	case answer != nil && answer.upTo >= mine && !answer.quiet:
-		if b.used < b.room() { // just now, so it is fresh enough
-			b.used++
-			return true, nil
-		}
-		q.forget(name, b)
-		return false, nil
-	}
-	b.wait++
-	if b.asking == nil {
-		b.asking = &asking{done: make(chan struct{}), upTo: q.arrived}
-		used, more := b.used, b.wait
-		a := b.asking
-		q.wg.Go(func() { q.ask(name, a, used, more, most) })
-	}
-	return false, b.asking
-}
-
-// relies reports whether the share is surely still this node's, and nobody is about to
-// write it by what was in use a moment ago.
-func (q *Quota) relies(b *bound) bool {
-	return (b.asking == nil || b.asking.quiet) && time.Since(q.looked) < fresh
-}
-
-// await waits for the answer to a question.
-func await(ctx context.Context, ask *asking) error {
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
+	ctx, cancel := Waiting(ctx, 0)
+	defer cancel()
 	select {
-	case <-ask.done:
-		if ask.err != nil {
-			return errors.Join(ErrUnknown, ask.err)
-		}
-		return nil
-	case <-timer.C:
-		return ErrUnknown
+	case a := <-w.answer:
+		return a.took, a.err
 	case <-ctx.Done():
-		return ctx.Err()
 	}
-}
-
-// ask asks the ledger for more places. No place is taken of this node's share
-// meanwhile, since there is none left or it is not relied on.
-func (q *Quota) ask(name string, a *asking, used, more, most int) {
-	held, others, err := q.ledger.Hold(context.Background(), name, func(others int) int { return grant(used, more, others, most) })
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	b := q.bounds[name]
-	b.asking = nil
-	if a.err = err; err == nil {
-		b.held, b.others = held, others
-		q.count(b) // what was added meanwhile
-	} else {
-		q.owes = true
+	select {
+	case a := <-w.answer: // in this moment
+		return a.took, a.err
+	default:
+		w.gone = true
+		return false, context.Cause(ctx)
+	}
+}
+
+// want takes a place if this node knows whether there is one. If not it gives a waiter
+// who is answered once the ledger is; but nobody waits for one that is silent.
+func (q *Quota) want(ctx context.Context, name string, most int) (w *waiter, took bool, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	b := q.bound(name)
+	defer q.forget(name, b)
+	b.most, b.busy = most, true
+	took, known := q.try(b)
+	switch {
+	case known:
+		return nil, took, nil
+	case ctx.Err() != nil:
+		return nil, false, context.Cause(ctx)
+	case !b.changes.IsZero() && time.Since(b.changes) >= patience:
+		return nil, false, ErrUnknown
+	}
+	w = &waiter{answer: make(chan answer, 1)}
+	b.waiting = append(b.waiting, w)
+	q.ask(name, b)
+	return w, false, nil
+}
+
+// try takes a place if there surely is one; known says that the answer holds. q.mu is held.
+func (q *Quota) try(b *bound) (took, known bool) {
+	if b.most == 0 || q.ledger == nil && b.used < b.most || b.used < b.room() && time.Since(b.seen) < fresh {
+		b.used++
+		return true, true
+	}
+	return false, q.ledger == nil || q.closed || b.used >= b.most
+}
+
+// ask asks the ledger for a place for everybody who waits, unless it is writing the share
+// already: then they are dealt with after that. q.mu is held.
+func (q *Quota) ask(name string, b *bound) {
+	if !b.changes.IsZero() {
+		return
+	}
+	began, asked := time.Now(), b.waiting
+	b.changes, b.waiting = began, nil
+	b.held = min(b.held, b.used) // it becomes that at least, by what is in use now
+	used, most := b.used, b.most
+	q.wg.Go(func() {
+		held, others, err := q.ledger.Hold(context.Background(), name, func(others int) int { return grant(used, len(asked), others, most) })
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		if err == nil {
+			b.held, b.others, b.seen = held, others, began
+			q.count(b) // what was added meanwhile
+		} else {
+			q.owes = true
+			asked, err = append(asked, b.waiting...), errors.Join(ErrUnknown, err)
+			b.waiting = nil
+		}
+		for _, w := range asked {
+			if w.gone {
+				continue
+			}
+			a := answer{err: err}
+			if err == nil {
+				a.took, _ = q.try(b)
+			}
+			w.answer <- a
+		}
+		q.changed(name, b)
+	})
+}
+
+// changed goes on after the ledger has written a share, or failed to. q.mu is held.
+func (q *Quota) changed(name string, b *bound) {
+	b.changes = time.Time{}
+	b.waiting = slices.DeleteFunc(b.waiting, func(w *waiter) bool {
+		if w.gone {
+			return true
+		}
+		took, known := q.try(b)
+		if known {
+			w.answer <- answer{took: took}
+		}
+		return known
+	})
+	if len(b.waiting) > 0 {
+		q.ask(name, b)
 	}
 	q.forget(name, b)
-	close(a.done)
 }
 
 // Room says whether Take would give a place, as far as this node knows, and takes none.
@@ -289,7 +309,7 @@ func (q *Quota) bound(name string) *bound {
 
 // forget keeps nothing of a bound of which there is nothing. q.mu is held.
 func (q *Quota) forget(name string, b *bound) {
-	if b.used == 0 && b.held == 0 && b.wait == 0 && b.asking == nil {
+	if b.used == 0 && b.held == 0 && b.changes.IsZero() {
 		delete(q.bounds, name)
 	}
 }

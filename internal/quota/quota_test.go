@@ -24,6 +24,7 @@ type book struct {
 	held  map[string]map[string]int // by bound and node
 	away  bool
 	hangs chan struct{} // nil: it does not
+	slow  time.Duration // before Hold answers
 	full  bool          // it can be read alone
 	lost  bool          // what Hold answers is lost on its way
 	read  func()        // runs while the next answer of Shares is on its way; nil: nothing does
@@ -61,6 +62,9 @@ func (p page) put(bound string, held int) {
 func (p page) Hold(ctx context.Context, bound string, decide func(int) int) (int, int, error) {
 	if p.hangs != nil {
 		<-p.hangs
+	}
+	if p.slow > 0 {
+		<-time.After(p.slow)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -489,6 +493,95 @@ func TestAShareThatCannotBeWrittenIsNotReliedOn(t *testing.T) {
 		<-time.After(3 * settles)
 		if b.total("calls") != 0 || list[0].Len() != 0 {
 			t.Errorf("%d are held", b.total("calls"))
+		}
+	})
+}
+
+func TestWhatIsTakenUpWhileTheLedgerIsAskedIsCountedOnceItHasAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBook()
+		b.hangs = make(chan struct{})
+		list := nodes(t, b, 2)
+		var wg sync.WaitGroup
+		wg.Go(func() { took(t, list[0], 4, false) }) // one place more was asked for, and three are in use by then
+		synctest.Wait()
+		for range 3 {
+			list[0].Add("calls", 4)
+		}
+		close(b.hangs)
+		wg.Wait()
+		synctest.Wait()
+		took(t, list[1], 3, false)
+	})
+}
+
+func TestNobodyWaitsLongerThanHalfASecondHoweverManyAreAskedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBook()
+		b.slow = patience * 4 / 5
+		q := nodes(t, b, 1)[0]
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				began := time.Now()
+				ok, err := q.Take(t.Context(), "calls", 4)
+				if waited := time.Since(began); waited > patience || !ok && (!errors.Is(err, ErrUnknown) || waited != patience) {
+					t.Errorf("%v, %v after %v", ok, err, waited)
+				}
+			})
+			<-time.After(patience / 5)
+		}
+		wg.Wait()
+	})
+}
+
+func TestNobodyWaitsForALedgerThatHasNotAnsweredOthersForHalfASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBook()
+		b.hangs = make(chan struct{})
+		q := nodes(t, b, 1)[0]
+		refused := func(want time.Duration) {
+			t.Helper()
+			began := time.Now()
+			if _, err := q.Take(t.Context(), "calls", 5); !errors.Is(err, ErrUnknown) || time.Since(began) != want {
+				t.Errorf("%v after %v", err, time.Since(began))
+			}
+		}
+		refused(patience)
+		refused(0)
+		<-time.After(settles)
+		refused(0)
+		close(b.hangs)
+		synctest.Wait()
+		took(t, q, 5, true)
+	})
+}
+
+func TestWhoHasWaitedLongEnoughHasOnlyWhatIsKnownToBeFree(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBook()
+		q := nodes(t, b, 1)[0]
+		ctx, cancel := Waiting(t.Context(), patience)
+		defer cancel()
+		if _, err := q.Take(ctx, "calls", 100); !errors.Is(err, ErrUnknown) || b.asked != 0 || q.Len() != 0 {
+			t.Errorf("%v, asked %d times", err, b.asked)
+		}
+		took(t, q, 100, true) // and some to spare
+		if ok, err := q.Take(ctx, "calls", 100); !ok || err != nil {
+			t.Errorf("a place that is free: %v, %v", ok, err)
+		}
+		b.hangs = make(chan struct{})
+		defer close(b.hangs)
+		ctx, cancel = Waiting(t.Context(), patience*3/5)
+		defer cancel()
+		began := time.Now()
+		if _, err := q.Take(ctx, "others", 1); !errors.Is(err, ErrUnknown) || time.Since(began) != patience*2/5 {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+		ctx, cancel = context.WithCancel(t.Context())
+		cancel()
+		if _, err := q.Take(ctx, "others", 1); !errors.Is(err, context.Canceled) {
+			t.Errorf("error %v", err)
 		}
 	})
 }

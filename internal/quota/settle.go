@@ -28,38 +28,31 @@ func (q *Quota) run(ctx context.Context) {
 // settle compares this node's shares with the ledger. idle says that a second has
 // passed: bounds of which no place was wanted meanwhile keep nothing to spare.
 func (q *Quota) settle(ctx context.Context, idle bool) error {
-	began := time.Now()
-	if !q.due(began) {
+	if !q.due() {
 		return nil
 	}
+	began := time.Now()
 	shares, err := q.ledger.Shares(ctx)
-	if err != nil {
-		q.mu.Lock()
-		defer q.mu.Unlock()
-		q.owes = true
-		return err
-	}
-	put, a := q.plan(shares, began, idle)
-	if len(put) > 0 {
-		err = q.ledger.Put(ctx, put)
+	var put map[string]int
+	if err == nil {
+		if put = q.plan(shares, began, idle); len(put) > 0 {
+			err = q.ledger.Put(ctx, put)
+		}
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for name := range put {
-		b := q.bounds[name]
-		b.asking = nil
-		q.forget(name, b)
+	if err != nil || len(put) > 0 {
+		q.owes = true // what stands there now, the next look tells
 	}
-	close(a.done)
-	if len(put) > 0 {
-		q.owes = true // whether it stands there now, the next look tells
+	for name := range put {
+		q.changed(name, q.bounds[name])
 	}
 	return err
 }
 
 // due reports whether there is anything to compare. What the ledger may have got without
 // our knowing of it from now on, as by a Hold that fails, is for the next look.
-func (q *Quota) due(now time.Time) bool {
+func (q *Quota) due() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.owes {
@@ -71,29 +64,26 @@ func (q *Quota) due(now time.Time) bool {
 			return true
 		}
 	}
-	q.looked = now
 	return false
 }
 
 // plan says which shares are to be put otherwise than they stand in the ledger, and
 // takes at once what is given back. What is put beyond what stands there is relied on
 // once a look has found it, with what others hold: they may have taken these places.
-// Nobody asks for these bounds before a is done.
-func (q *Quota) plan(shares map[string]Share, began time.Time, idle bool) (put map[string]int, a *asking) {
+func (q *Quota) plan(shares map[string]Share, began time.Time, idle bool) (put map[string]int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.looked = began
-	put, a = map[string]int{}, &asking{done: make(chan struct{}), quiet: true}
+	put = map[string]int{}
 	for name := range shares {
 		q.bound(name) // one that is not known here is given back
 	}
 	for name, b := range q.bounds {
-		if b.asking != nil || b.wait > 0 {
+		if !b.changes.IsZero() {
 			continue
 		}
 		stands, known := shares[name]
 		if known {
-			b.others = stands.Others
+			b.others, b.seen = stands.Others, began
 		}
 		keep := 0
 		if b.most > 0 {
@@ -110,8 +100,8 @@ func (q *Quota) plan(shares map[string]Share, began time.Time, idle bool) (put m
 			q.forget(name, b)
 			continue
 		}
-		b.held, b.asking = min(keep, stands.Held), a
+		b.held, b.changes = min(keep, stands.Held), time.Now()
 		put[name] = keep
 	}
-	return put, a
+	return put
 }

@@ -41,6 +41,7 @@ type call struct {
 	won        *branch          // whose phone was taken; nil before
 	b          Leg              // its leg
 	attempt    int              // the number of the attempt dialled last, from 1
+	waited     time.Duration    // for trunks to dial, since a number last rang for as long as it may
 	targets    []e164.Number    // not rung yet
 	rang       bool             // the caller has been told
 	gaveUp     atomic.Bool      // the caller has, by CANCEL

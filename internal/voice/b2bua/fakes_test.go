@@ -275,6 +275,7 @@ type fakeTrunk struct {
 	name  string
 	srtp  masking.SRTP
 	ex    *exchange
+	room  time.Duration // until it is known whether it has any
 	panic bool
 }
 
@@ -285,6 +286,9 @@ func (f *fakeTrunk) SRTP() masking.SRTP { return f.srtp }
 func (f *fakeTrunk) Dial(d Dial) Leg {
 	if f.panic {
 		panic("trunk")
+	}
+	if f.room > 0 {
+		<-time.After(f.room)
 	}
 	f.ex.mu.Lock()
 	defer f.ex.mu.Unlock()

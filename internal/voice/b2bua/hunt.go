@@ -59,6 +59,7 @@ func (c *call) hunting() State {
 func (c *call) huntOn(e Event) State {
 	if e.Kind == EvRingTime {
 		c.drop(masking.CauseNoAnswer)
+		c.waited = 0
 		return c.hunt()
 	}
 	b := c.branch(e)
@@ -110,8 +111,9 @@ func (c *call) dial(b *branch) bool {
 	c.up[end{B, b.attempt}] = struct{}{}
 	b.leg = trunk.Dial(Dial{
 		Call: c.in.Call, To: b.target, CallerID: c.plan.VirtualNumber, Offer: offer, Hops: c.in.Hops,
-		Hidden: c.hiddenFrom(b.target), Inbox: c.from(B, b.attempt),
+		Hidden: c.hiddenFrom(b.target), Inbox: c.from(B, b.attempt), Waited: c.waited,
 	})
+	c.waited += time.Since(b.since)
 	return true
 }
 

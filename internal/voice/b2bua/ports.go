@@ -70,8 +70,8 @@ type Trunk interface {
 	Name() string
 	// SRTP is what an offer over it says of that.
 	SRTP() masking.SRTP
-	// Dial starts a leg and returns at once; everything else is told to
-	// d.Inbox, Gone last.
+	// Dial starts a leg and returns at once, or as soon as it is known whether the
+	// trunk has room; everything else is told to d.Inbox, Gone last.
 	Dial(d Dial) Leg
 }
 
@@ -85,6 +85,7 @@ type Dial struct {
 	Hops     int           // Max-Forwards
 	Hidden   []e164.Number // must not appear in a byte sent on this leg
 	Inbox    func(Event)   // never blocks
+	Waited   time.Duration // what the call has waited for room on trunks before
 }
 
 // Leg is one side of a call. Its methods never block and may be called in any

@@ -230,3 +230,36 @@ func TestNumbersThatRingAtOnceAreHiddenFromEachOther(t *testing.T) {
 		f.ended()
 	})
 }
+
+func TestATrunkIsToldHowLongTheCallHasWaitedForRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newTogether(t, bob, carol, dave)
+		const each = 200 * time.Millisecond
+		f.trunks.trunks = []Trunk{&fakeTrunk{name: "one", ex: f, room: each}, &fakeTrunk{name: "two", ex: f, room: each}}
+		f.call()
+		wait(3 * each)
+		f.tell(f.b(1), Event{Kind: EvFailed, Cause: masking.CauseFailed, Retry: true})
+		wait(each)
+		for i, want := range []time.Duration{0, each, 2 * each, 3 * each} {
+			if b := f.b(i + 1); b.dial.Waited != want {
+				t.Errorf("attempt %d: %v", i+1, b.dial.Waited)
+			}
+		}
+		f.tell(f.caller, Event{Kind: EvCancelled})
+		f.ended()
+	})
+}
+
+func TestACallWhoseNumberHasRungForItsTimeMayWaitForRoomAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newExchange(t, bob, carol)
+		f.trunks.trunks = []Trunk{&fakeTrunk{name: "one", ex: f, room: time.Second}}
+		f.call()
+		wait(22 * time.Second)
+		if b := f.b(2); b.dial.To != carol || b.dial.Waited != 0 {
+			t.Errorf("%+v", b.dial)
+		}
+		f.tell(f.caller, Event{Kind: EvCancelled})
+		f.ended()
+	})
+}

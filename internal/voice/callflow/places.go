@@ -28,6 +28,8 @@ func callsThrough(id masking.AllocationID) string { return "calls through " + st
 // take gives a call its place, or says why there is none. An error means that nobody
 // knows what other nodes have.
 func (p *places) take(ctx context.Context, plan masking.Plan) (masking.Refusal, error) {
+	ctx, cancel := quota.Waiting(ctx, 0)
+	defer cancel()
 	ok, err := p.quota.Take(ctx, callsOf(plan.Tenant.ID), plan.Tenant.Settings.MaxCalls)
 	if err != nil {
 		return "", err

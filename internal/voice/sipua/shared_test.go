@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"tandem/internal/masking"
@@ -164,4 +165,35 @@ func TestATrunksLimitsAreThoseOfAllNodesTogether(t *testing.T) {
 			}
 		})
 	}
+}
+
+// silent is a holder who is told nothing.
+type silent struct {
+	holder
+	end chan struct{}
+}
+
+// Hold is quota.Ledger's.
+func (s silent) Hold(context.Context, string, func(int) int) (int, int, error) {
+	<-s.end
+	return 0, 0, context.Canceled
+}
+
+func TestACallWaitsForAllItsTrunksTogetherNoLongerThanHalfASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		of := silent{holder{&shares{held: map[string]map[int]int{}}, 0}, make(chan struct{})}
+		q := quota.New(of, nil)
+		defer q.Close()
+		defer close(of.end)
+		began := time.Now()
+		for _, name := range []string{"one", "two", "three"} {
+			s := &trunkState{name: name, quota: q}
+			if s.take(masking.Trunk{MaxCalls: 5, MaxCPS: 5}, time.Since(began)) {
+				t.Error("a call is started though nobody knows how many there are")
+			}
+			if waited := time.Since(began); waited != 500*time.Millisecond {
+				t.Errorf("waited for %v", waited)
+			}
+		}
+	})
 }

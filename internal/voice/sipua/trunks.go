@@ -241,9 +241,11 @@ func (s *trunkState) starts() string   { return "starts on trunk " + s.name }
 const aSecond = time.Second
 
 // take counts a call that starts, unless the trunk's limits are reached, on all nodes
-// together, or nobody knows whether they are.
-func (s *trunkState) take(t masking.Trunk) bool {
-	ctx := context.Background() // quota waits for nobody for long
+// together, or nobody knows whether they are. The call has waited for such an answer
+// before, on other trunks or for other numbers: half a second is for all of them.
+func (s *trunkState) take(t masking.Trunk, waited time.Duration) bool {
+	ctx, cancel := quota.Waiting(context.Background(), waited)
+	defer cancel()
 	if ok, err := s.quota.Take(ctx, s.channels(), t.MaxCalls); err != nil || !ok {
 		return false
 	}

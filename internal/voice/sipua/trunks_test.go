@@ -101,7 +101,7 @@ func TestATrunkStartsNoMoreCallsASecondThanItsLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, limit := &trunkState{name: "few", quota: quota.New(nil, nil)}, masking.Trunk{MaxCPS: 2}
 		for i, want := range []bool{true, true, false} {
-			if got := s.take(limit); got != want || s.full(limit) != (i > 0) {
+			if got := s.take(limit, 0); got != want || s.full(limit) != (i > 0) {
 				t.Errorf("call %d: %v", i, got)
 			}
 			<-time.After(300 * time.Millisecond)
@@ -109,7 +109,7 @@ func TestATrunkStartsNoMoreCallsASecondThanItsLimit(t *testing.T) {
 		<-time.After(100 * time.Millisecond) // a second after the first
 		synctest.Wait()
 		for _, want := range []bool{true, false} {
-			if got := s.take(limit); got != want {
+			if got := s.take(limit, 0); got != want {
 				t.Error("more than two have started within a second, or fewer may")
 			}
 		}

@@ -20,7 +20,7 @@ func (w *way) Dial(d b2bua.Dial) b2bua.Leg {
 	l := &leg{ua: ua, trunk: w.trunk, call: d.Call, name: "b", log: ua.o.Log.With("call", string(d.Call), "leg", "b"),
 		origin: w.place.target()}
 	l.Bind(d.Inbox, d.Hidden)
-	if !w.state.take(w.trunk.Trunk) {
+	if !w.state.take(w.trunk.Trunk, d.Waited) {
 		l.phase = gone
 		ua.o.Ladders.leave(ua.o.Ladders.join(nil, d.Call, "", "", w.trunk.Name, l.origin.Network), "", false) // an attempt without messages
 		l.tell(b2bua.Event{Kind: b2bua.EvFailed, Cause: masking.CauseFailed, Retry: true})
