@@ -13,6 +13,7 @@ func shareTests() []test {
 	return []test{
 		{"ANodeReadsWhatItHoldsAndWhatOthersDo", sharesRead},
 		{"ANodeThatStartsOrIsGoneHoldsNothing", sharesDropped},
+		{"ANodeThatAnotherOneHearsHoldsWhatItHeld", sharesOfHeard},
 		{"OfABoundThatNodesTakeAtOnceNoMoreIsHeldThanThereIs", sharesRace},
 	}
 }
@@ -80,6 +81,17 @@ func sharesDropped(b *bench) {
 		return err
 	})
 	b.shares("c", map[string]store.Share{"calls": {Held: 1}})
+}
+
+func sharesOfHeard(b *bench) {
+	a := node("a")
+	b.join(true, a, masking.Node{})
+	b.hold("calls", "a", func(int) int { return 3 })
+	b.whether(true, func(ctx context.Context, tx store.Tx) (bool, error) {
+		return tx.HearNode(ctx, a, a.SeenAt.Add(masking.Lease))
+	})
+	b.lose(false, a, a.SeenAt.Add(masking.Lease)) // by one who has not looked since
+	b.shares("a", map[string]store.Share{"calls": {Held: 3}})
 }
 
 func sharesRace(b *bench) {
