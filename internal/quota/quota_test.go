@@ -424,12 +424,12 @@ func TestAsLongAsThereAreMoreThanTheBoundNobodyIsLetIn(t *testing.T) {
 			for range most / 2 {
 				took(t, list[0], most, true)
 			}
-			<-time.After(3 * settles)
+			<-time.After(settles * 7 / 2) // nobody looks in this moment
 			b.drops("n0")
 			for range most {
 				took(t, list[1], most, true)
 			}
-			<-time.After(settles * 3 / 2) // it has found out, but not what others hold
+			<-time.After(settles) // it has found out, but not what others hold
 			draining(t, list[0], most/2, most)
 			list[1].Give("calls")
 			<-time.After(2 * settles)
@@ -456,6 +456,8 @@ func TestAsLongAsThereAreMoreThanTheBoundNobodyIsLetIn(t *testing.T) {
 			list := nodes(t, newBook(), 2)
 			for range 5 {
 				took(t, list[0], 5, true)
+			}
+			for range 5 {
 				list[1].Add("calls", 5)
 			}
 			<-time.After(2 * settles)
