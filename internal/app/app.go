@@ -80,7 +80,9 @@ type App struct {
 	leave    func()
 
 	store    store.Store
-	gate     *sentry.Gate   // the same
+	gate     *sentry.Gate    // the same
+	server   *postgres.Store // behind sentry, behind gate; nil on SQLite
+	sentry   *sentry.Sentry
 	spool    *backlog.Queue // of the journal
 	journal  *callflow.Journal
 	known    *callflow.LastKnown // nil = none
@@ -141,7 +143,7 @@ func Start(ctx context.Context, o Options) (_ *App, err error) {
 		return nil, fmt.Errorf("data folder: %w", err)
 	}
 	a.onStop(func(context.Context) error { return os.Remove(path) })
-	a.log.Info("tandem is up", "http", a.addrs.HTTP, "ops", a.addrs.Ops, "sip", a.addrs.SIP, "version", o.Version)
+	a.log.Info("tandem is up", "node", a.node, "http", a.addrs.HTTP, "ops", a.addrs.Ops, "sip", a.addrs.SIP, "version", o.Version)
 	return a, nil
 }
 
@@ -180,8 +182,9 @@ func (a *App) Stop(ctx context.Context) error {
 	}()
 	a.exchange.Drain(ctx)
 	<-ended
-	closing, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	closing, cancel := context.WithTimeout(context.Background(), closeWithin)
 	defer cancel()
+	defer a.hangUpAfter(closing)()
 	return a.unwind(closing)
 }
 
@@ -225,8 +228,9 @@ func (a *App) openStore(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("database: %w", err)
 	}
-	if a.o.Config.SQLitePath() == "" {
-		s = sentry.New(sentry.Options{Store: s, Log: a.log})
+	if server, ok := s.(*postgres.Store); ok {
+		a.server, a.sentry = server, sentry.New(sentry.Options{Store: s, Log: a.log})
+		s = a.sentry
 	}
 	a.gate = sentry.NewGate(s)
 	a.store = a.gate
@@ -465,10 +469,10 @@ func (a *App) openUpkeep(ctx context.Context) error {
 		upkeep.Job{Name: "old recordings", Every: time.Minute, Batch: sweptAtOnce, Run: a.plane.Recordings.Sweep},
 		upkeep.Job{Name: "old records", Every: time.Minute, Batch: sweptAtOnce, Run: a.plane.Retention.Sweep},
 		upkeep.Job{Name: "erasures", Every: time.Second, Batch: 100, Run: a.plane.Erasures.Sweep},
-		upkeep.Job{Name: "wrong PINs of long ago", Every: time.Minute, Batch: 1000, Run: a.forgetTries},
-		upkeep.Job{Name: "paces of long ago", Every: time.Minute, Batch: 1000, Run: a.forgetPaces},
-		upkeep.Job{Name: "rates of who has rested", Every: time.Minute, Batch: 1000, Run: a.forgetRates},
-		upkeep.Job{Name: "kept answers", Every: time.Minute, Batch: 1000, Run: a.forgetReplays},
+		a.forgetting("wrong PINs of long ago", masking.StrangerForgets, forgottenAtOnce, store.Tx.ForgetTries),
+		a.forgetting("paces of long ago", masking.MaxVelocityWindow, forgottenAtOnce, store.Tx.ForgetPaces),
+		a.forgetting("rates of who has rested", 0, forgottenAtOnce, store.Tx.ForgetRates),
+		a.forgetting("kept answers", store.ReplayFor, forgottenAtOnce, store.Tx.ForgetReplays),
 	)...)
 	a.onStop(func(context.Context) error { a.keeper.Stop(); return nil })
 	return nil
@@ -476,6 +480,9 @@ func (a *App) openUpkeep(ctx context.Context) error {
 
 // sweptAtOnce is how many old recordings, and how many old records, are removed in one go.
 const sweptAtOnce = 100
+
+// forgottenAtOnce is how many rows are removed at once that nothing refers to.
+const forgottenAtOnce = 1000
 
 // ReloadTrunks reads the trunks now rather than at the next second.
 func (a *App) ReloadTrunks(ctx context.Context) error {
@@ -494,29 +501,15 @@ func (a *App) SweepRecordings(ctx context.Context) (int, error) {
 	return a.plane.Recordings.Sweep(ctx, sweptAtOnce)
 }
 
-func (a *App) forgetTries(ctx context.Context, batch int) (n int, err error) {
-	err = a.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
-		n, err = tx.ForgetTries(ctx, a.o.Clock().Add(-masking.StrangerForgets), batch)
-		return err
-	})
-	return n, err
-}
-
-func (a *App) forgetPaces(ctx context.Context, batch int) (n int, err error) {
-	err = a.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
-		n, err = tx.ForgetPaces(ctx, a.o.Clock().Add(-masking.MaxVelocityWindow), batch)
-		return err
-	})
-	return n, err
-}
-
-// keptAnswers is how long an idempotency key is remembered.
-const keptAnswers = 24 * time.Hour
-
-func (a *App) forgetReplays(ctx context.Context, batch int) (n int, err error) {
-	err = a.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
-		n, err = tx.ForgetReplays(ctx, a.o.Clock().Add(-keptAnswers), batch)
-		return err
-	})
-	return n, err
+// forgetting is a job that removes what has been kept for long enough, at most batch rows
+// at once.
+func (a *App) forgetting(name string, kept time.Duration, batch int,
+	forget func(tx store.Tx, ctx context.Context, before time.Time, limit int) (int, error)) upkeep.Job {
+	return upkeep.Job{Name: name, Every: time.Minute, Batch: batch, Run: func(ctx context.Context, batch int) (n int, err error) {
+		err = a.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
+			n, err = forget(tx, ctx, a.o.Clock().Add(-kept), batch)
+			return err
+		})
+		return n, err
+	}}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	server "tandem/internal/testkit/postgres"
 )
@@ -117,4 +118,24 @@ func TestADatabaseThatFallsSilentHoldsNoCallUpAndDoublesNothing(t *testing.T) {
 	st.over(talks[0][0], talks[0][1])
 	st.settle()
 	st.closedOnce(map[string]int{"caller_hung_up": 1, "callee_hung_up": 1})
+}
+
+// What waits for an answer is given 15 s, but not by a node that is to stop.
+func TestAStopWhileTheDatabaseIsSilentIsOverBeforeItSpeaks(t *testing.T) {
+	srv := server.Start(t)
+	way := newTunnel(t, srv.Port)
+	st := newStage(t, setting{sharing: "shared", environ: []string{fmt.Sprintf("TANDEM_DATABASE_URL=postgres://tandem@%s/%s?sslmode=disable",
+		way.Addr(), srv.Database(t, ""))}})
+	speak := way.fallSilent()
+	defer speak()
+	st.until("it to be taken for away", func() bool { return strings.Contains(st.Log.String(), "the database is away: talks go on") })
+	stopped := make(chan error, 1)
+	go func() { stopped <- st.App.Stop(st.ctx) }()
+	select {
+	case err := <-stopped:
+		st.must(err)
+	case <-time.After(10 * time.Second):
+		t.Error("the stop waits for the database")
+		<-stopped
+	}
 }

@@ -79,6 +79,7 @@ type Store struct {
 	pool    *pgxpool.Pool
 	routers *pgxpool.Pool // for Route and what is urgent, so that nothing else holds a call up
 	waker   *waker        // nil: nobody is woken
+	lines   *lines
 	texts   texts
 	zones   sqlstore.Zones
 
@@ -101,10 +102,12 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if c.ConnConfig.ConnectTimeout == 0 {
 		c.ConnConfig.ConnectTimeout = connectWithin
 	}
+	lines := watched(c.ConnConfig.DialFunc)
+	c.ConnConfig.DialFunc = lines.connect
 	if err := prepare(ctx, c.ConnConfig.Copy(), o); err != nil {
 		return nil, err
 	}
-	s := &Store{o: o, log: o.Log}
+	s := &Store{o: o, log: o.Log, lines: lines}
 	if u, err := url.Parse(o.URL); err != nil || !u.Query().Has("pool_max_conns") {
 		c.MaxConns = int32(o.Conns)
 	}
@@ -346,6 +349,11 @@ func (s *Store) Scrub(ctx context.Context) error {
 		return nil
 	})
 }
+
+// HangUp ends all that is under way, and leaves the server without a word: for who has to
+// stop and has waited long enough. Of a commit that was sent nobody knows whether it took
+// place. Close is still to be called, and waits for nobody then.
+func (s *Store) HangUp() { s.lines.cutAll() }
 
 // Close refuses new transactions, waits for the running ones and closes the
 // connections.
