@@ -3,6 +3,8 @@ package control
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"time"
 
 	"tandem/internal/e164"
@@ -172,8 +174,8 @@ func (c *core) writeEnd(ctx context.Context, tx store.Tx, a masking.Allocation, 
 }
 
 // Sweep writes the end of at most limit allocations whose time is over: it
-// frees their numbers for the automatic choice and tells of the end, once each.
-// It gives how many it wrote. Nothing depends on it being prompt: expiry is
+// frees their numbers for the automatic choice and tells of the end, once each at
+// whichever node. It gives how many it wrote. Nothing depends on it being prompt: expiry is
 // judged by the clock wherever it matters.
 func (s *Allocations) Sweep(ctx context.Context, limit int) (int, error) {
 	var swept []masking.AllocationID
@@ -192,6 +194,10 @@ func (s *Allocations) Sweep(ctx context.Context, limit int) (int, error) {
 		if err != nil {
 			return err
 		}
+		// Nodes that sweep at once touch the numbers in one order, and never meet crosswise.
+		slices.SortStableFunc(overdue, func(a, b masking.Allocation) int {
+			return strings.Compare(a.VirtualNumber.E164(), b.VirtualNumber.E164())
+		})
 		zones := map[masking.TenantID]*time.Location{}
 		for _, a := range overdue {
 			zone, err := zoneOf(ctx, tx, a.Tenant, zones)

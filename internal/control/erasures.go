@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"tandem/internal/e164"
@@ -115,7 +116,14 @@ func (s *Erasures) clear(ctx context.Context, tx store.Tx, t masking.Tenant, wan
 			return nil, masking.ErrNumberInUse(ids[:min(len(ids), blockersTold)])
 		}
 		for _, a := range active {
-			a, _ = a.End(masking.EndedByAPI, now)
+			a, err := tx.Allocation(ctx, t.ID, a.ID)
+			if err != nil {
+				return nil, err
+			}
+			a, changed := a.End(masking.EndedByAPI, now)
+			if !changed || !slices.Contains(a.Parties(), want.Number) {
+				continue // somebody was there before
+			}
 			if _, err := s.writeEnd(ctx, tx, a, t.Settings.Zone, now); err != nil {
 				return nil, err
 			}

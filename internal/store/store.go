@@ -214,7 +214,8 @@ type AllocationReader interface {
 	// Allocations are newest first, by id.
 	Allocations(ctx context.Context, f AllocationFilter) ([]masking.Allocation, error)
 	// Overdue are at most limit allocations of all tenants that have expired
-	// and whose end nobody has written yet.
+	// and whose end nobody has written yet. Within an Update they are locked until the
+	// end of the transaction; those that another one has locked are passed over.
 	Overdue(ctx context.Context, now time.Time, limit int) ([]masking.Allocation, error)
 }
 

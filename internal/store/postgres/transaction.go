@@ -23,13 +23,13 @@ type texts struct{ byText sync.Map } // string → string
 var hint = regexp.MustCompile(` INDEXED BY \w+`)
 
 // spell numbers the places for values, leaves out what is for SQLite's planner, and says
-// which rows are passed over because somebody else removes them. No
+// which rows are locked and which are passed over because somebody else has them. No
 // statement has a question mark that is not a place.
 func (t *texts) spell(text string) string {
 	if v, ok := t.byText.Load(text); ok {
 		return v.(string)
 	}
-	ours := strings.ReplaceAll(hint.ReplaceAllString(text, ""), "/* FOR UPDATE SKIP LOCKED */", "FOR UPDATE SKIP LOCKED")
+	ours := strings.ReplaceAll(hint.ReplaceAllString(text, ""), sqlstore.PassLocked, " FOR UPDATE SKIP LOCKED")
 	var b strings.Builder
 	for i, part := range strings.Split(ours, "?") {
 		if i > 0 {

@@ -127,12 +127,19 @@ func endedQuery(f store.AllocationFilter) (text string, args []any) {
 		append(args, f.Tenant, millis(f.Now), from, before, most(f.Limit))
 }
 
+const overdue = `SELECT ` + allocationColumns + ` FROM allocation a
+	WHERE a.ended_at = 0 AND a.expires_at <= ? ORDER BY a.expires_at, a.id LIMIT ?`
+
 // Overdue are allocations that have expired and whose end is not written,
 // longest overdue first.
 func (r *Reader) Overdue(ctx context.Context, now time.Time, limit int) ([]masking.Allocation, error) {
-	return list(ctx, r, `SELECT `+allocationColumns+` FROM allocation a
-		WHERE a.ended_at = 0 AND a.expires_at <= ? ORDER BY a.expires_at, a.id LIMIT ?`,
-		[]any{millis(now), most(limit)}, scanAllocation)
+	return list(ctx, r, overdue, []any{millis(now), most(limit)}, scanAllocation)
+}
+
+// Overdue locks them, as they are then: one that is being changed is left to whoever
+// changes it.
+func (t *Tx) Overdue(ctx context.Context, now time.Time, limit int) ([]masking.Allocation, error) {
+	return list(ctx, &t.Reader, overdue+PassLocked, []any{millis(now), most(limit)}, scanAllocation)
 }
 
 // InsertAllocation writes a new allocation and its parties.

@@ -5,7 +5,7 @@
 // write at the same time.
 //
 // A place for a value is written "?". A hint INDEXED BY is for SQLite; other engines
-// leave it out. What is for engines with several writers alone is a comment (passLocked).
+// leave it out. What is for engines with several writers alone is a comment (PassLocked).
 // A condition on which an index depends is written out, never bound.
 package sqlstore
 

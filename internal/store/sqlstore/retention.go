@@ -26,15 +26,15 @@ const (
 		ORDER BY a.ended_at, a.id LIMIT ?`
 )
 
-// passLocked ends a query of rows that are about to be removed: those that another node
-// is removing are left to it, so that several do it at once and none waits. An engine
-// with one writer takes it for a comment.
-const passLocked = ` /* FOR UPDATE SKIP LOCKED */`
+// PassLocked ends a query of rows that are about to be changed or removed: they are
+// locked, and those that another node has locked are left to it, so that several do it at
+// once and none waits. An engine with several writers takes it out of its comment.
+const PassLocked = ` /* FOR UPDATE SKIP LOCKED */`
 
 // forget is a statement that removes the rows that a query with a limit gives, by their
 // key. The query is one of its own (WITH), since it must be run once.
 func forget(table, key, old string) string {
-	return `WITH old AS (` + old + passLocked + `) DELETE FROM ` + table + ` WHERE (` + key + `) IN (SELECT ` + key + ` FROM old)`
+	return `WITH old AS (` + old + PassLocked + `) DELETE FROM ` + table + ` WHERE (` + key + `) IN (SELECT ` + key + ` FROM old)`
 }
 
 func anys[T any](list []T) []any {
@@ -122,7 +122,7 @@ func (t *Tx) forgetDeliveries(ctx context.Context, tenant masking.TenantID, even
 
 // ForgetAllocations removes allocations and what refers to them.
 func (t *Tx) ForgetAllocations(ctx context.Context, tenant masking.TenantID, before time.Time, limit int) (int, error) {
-	old, err := list(ctx, &t.Reader, `SELECT a.id`+oldAllocations+passLocked, []any{tenant, millis(before), limit}, scanOne[masking.AllocationID])
+	old, err := list(ctx, &t.Reader, `SELECT a.id`+oldAllocations+PassLocked, []any{tenant, millis(before), limit}, scanOne[masking.AllocationID])
 	if err != nil {
 		return 0, err
 	}

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -22,6 +23,8 @@ func raceTests() []test {
 		{"ASharingChangeAndACreateNeverBothHoldTheOldWay", raceSharing},
 		{"ANumberIsNeverVirtualAndPartyAtOnce", raceVirtualParty},
 		{"ADeletedAllocationIsGoneForEveryReaderThatStartsLater", raceDelete},
+		{"OfManySweepersOneEndsAnAllocation", raceSweeps},
+		{"AnAllocationIsExtendedOrSweptNeverBoth", raceExtension},
 	}
 }
 
@@ -263,6 +266,78 @@ func raceDelete(b *bench) {
 			if err != nil {
 				b.Fatal(err)
 			}
+		}
+	}
+}
+
+// sweepSome ends at most limit allocations that are overdue.
+func (b *bench) sweepSome(limit int, now time.Time) (swept []masking.AllocationID, err error) {
+	err = b.Update(b.Context(), func(ctx context.Context, tx store.Tx) error {
+		swept = nil
+		overdue, err := tx.Overdue(ctx, now, limit)
+		for _, a := range overdue {
+			if err == nil {
+				a, _ = a.End(masking.EndedByExpired, now)
+				swept, err = append(swept, a.ID), tx.UpdateAllocation(ctx, a)
+			}
+		}
+		return err
+	})
+	return swept, err
+}
+
+func raceSweeps(b *bench) {
+	b.acme()
+	const sweepers = 4
+	var all []int
+	for i := range 60 {
+		all = append(all, i)
+		b.created(Allocation("acme", AllocationID(i), Virtual(2), People(2*i), People(2*i+1)), Start())
+	}
+	now := b.allocation(AllocationID(0)).ExpiresAt
+	swept := make([][]masking.AllocationID, sweepers)
+	for _, err := range together(sweepers, func(k int) error {
+		for {
+			some, err := b.sweepSome(7, now)
+			if err != nil || len(some) == 0 {
+				return err
+			}
+			swept[k] = append(swept[k], some...)
+		}
+	}) {
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	equal(b, slices.Sorted(slices.Values(slices.Concat(swept...))), ids(all...))
+}
+
+func raceExtension(b *bench) {
+	b.acme()
+	for i := range 25 {
+		b.number("acme", 100+i, masking.Exclusive)
+		a := b.created(Allocation("acme", AllocationID(i), Virtual(100+i), People(2*i), People(2*i+1)), Start())
+		now := a.ExpiresAt
+		errs := together(2, func(k int) error {
+			if k == 1 {
+				_, err := b.sweepSome(10, now)
+				return err
+			}
+			// By a clock that is behind the sweeper's.
+			return Change(b.Context(), b, "acme", a.ID, now.Add(-time.Millisecond), func(a masking.Allocation) (masking.Allocation, error) {
+				if !a.EndedAt.IsZero() {
+					return a, errTest
+				}
+				a.ExpiresAt = now.Add(time.Hour)
+				return a, nil
+			})
+		})
+		if errs[1] != nil || (errs[0] != nil && !errors.Is(errs[0], errTest)) {
+			b.Fatal(errs)
+		}
+		is := b.allocation(a.ID)
+		if extended := errs[0] == nil; extended != is.EndedAt.IsZero() || extended != is.ExpiresAt.After(now) {
+			b.Fatalf("extended: %v, and now it has expired at %v and ended at %v", errs[0], is.ExpiresAt, is.EndedAt)
 		}
 	}
 }

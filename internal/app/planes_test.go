@@ -1,0 +1,133 @@
+package app
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"tandem/internal/control"
+	"tandem/internal/masking"
+	"tandem/internal/store"
+	"tandem/internal/store/sqlstore"
+	"tandem/internal/store/storetest"
+	"tandem/internal/testkit/postgres"
+)
+
+// planes are the use cases of nodes on one PostgreSQL, at one time, with the tenant acme
+// and two shared numbers.
+type planes struct {
+	*testing.T
+	store store.Store
+	nodes []*control.Plane
+	now   time.Time
+}
+
+func newPlanes(t *testing.T, n int) *planes {
+	server := postgres.Start(t)
+	c := place(t, server.URL(server.Database(t, "")))
+	p := &planes{T: t, now: storetest.Start()}
+	for range n {
+		s, err := openEngine(t.Context(), c, slog.New(slog.DiscardHandler), sqlstore.Opening{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		plane, err := control.New(control.Options{Store: s, Clock: func() time.Time { return p.now }, Random: rand.Reader,
+			Log: slog.New(slog.DiscardHandler), TokenKey: make([]byte, 32), TrunkSecrets: plain{}, WebhookSecrets: plain{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.store, p.nodes = s, append(p.nodes, plane)
+	}
+	p.update(func(ctx context.Context, tx store.Tx) error {
+		if err := tx.InsertTenant(ctx, storetest.Tenant(t, "acme")); err != nil {
+			return err
+		}
+		for i := range 2 {
+			if err := tx.InsertNumber(ctx, storetest.Number("acme", storetest.Virtual(i), masking.Shared), p.now); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return p
+}
+
+func (p *planes) update(fn func(context.Context, store.Tx) error) {
+	p.Helper()
+	if err := p.store.Update(p.Context(), fn); err != nil {
+		p.Fatal(err)
+	}
+}
+
+// atOnce runs something at every node at the same time.
+func (p *planes) atOnce(run func(i int, n *control.Plane) error) {
+	var wg sync.WaitGroup
+	for i, n := range p.nodes {
+		wg.Go(func() {
+			if err := run(i, n); err != nil {
+				p.Errorf("node %d: %v", i, err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestNodesThatSweepAtOnceTellOfEachEndOnce(t *testing.T) {
+	p := newPlanes(t, 3)
+	const n = 60
+	for i := range n {
+		a := storetest.Allocation("acme", storetest.AllocationID(i), storetest.Virtual(i%2), storetest.People(2*i), storetest.People(2*i+1))
+		if err := storetest.Create(t.Context(), p.store, a, storetest.Start()); err != nil {
+			t.Fatal(err)
+		}
+		p.now = a.ExpiresAt
+	}
+	swept := make([]int, len(p.nodes))
+	p.atOnce(func(i int, n *control.Plane) error {
+		for {
+			some, err := n.Allocations.Sweep(context.Background(), 13)
+			if swept[i] += some; err != nil || some == 0 {
+				return err
+			}
+		}
+	})
+	total := 0
+	for _, some := range swept {
+		total += some
+	}
+	ends := map[masking.AllocationID]int{}
+	p.update(func(ctx context.Context, tx store.Tx) error {
+		events, err := tx.Events(ctx, store.EventFilter{Tenant: "acme", Limit: 10 * n})
+		if err != nil {
+			return err
+		}
+		for _, e := range events {
+			if e.Type == masking.EventDeallocated {
+				ends[e.Allocation]++
+			}
+		}
+		numbers, err := tx.Numbers(ctx, "acme", "", 10)
+		for _, vn := range numbers {
+			if vn.Load != 0 {
+				t.Errorf("a number says that it carries %d allocations: none is left", vn.Load)
+			}
+		}
+		return err
+	})
+	for id, times := range ends {
+		if times != 1 {
+			t.Errorf("the end of %s is told %d times", id, times)
+		}
+	}
+	if total != n || len(ends) != n {
+		t.Errorf("%d ends written and those of %d allocations told, of %d", total, len(ends), n)
+	}
+}
