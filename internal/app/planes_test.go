@@ -131,3 +131,23 @@ func TestNodesThatSweepAtOnceTellOfEachEndOnce(t *testing.T) {
 		t.Errorf("%d ends written and those of %d allocations told, of %d", total, len(ends), n)
 	}
 }
+
+func TestSettingsThatAreChangedAtTwoNodesAtOnceAreBothInForce(t *testing.T) {
+	p := newPlanes(t, 2)
+	for i := range 20 {
+		calls, rate := 1000+i, 50+i
+		p.atOnce(func(k int, n *control.Plane) error {
+			if k == 0 {
+				_, err := n.Settings.Update(context.Background(), "acme", func(s *masking.Settings) error { s.Guards.DayCalls = calls; return nil }, done[control.Configured]())
+				return err
+			}
+			_, err := n.Tenants.Update(context.Background(), "acme",
+				control.TenantChange{Adjust: func(s *masking.Settings) error { s.MaxCallerRate = rate; return nil }}, done[masking.Tenant]())
+			return err
+		})
+		is, err := p.nodes[0].Tenants.Get(t.Context(), "acme")
+		if err != nil || is.Settings.Guards.DayCalls != calls || is.Settings.MaxCallerRate != rate {
+			t.Fatalf("set to %d and %d, and they are %d and %d: %v", calls, rate, is.Settings.Guards.DayCalls, is.Settings.MaxCallerRate, err)
+		}
+	}
+}

@@ -218,27 +218,26 @@ func (s *Erasures) slice(ctx context.Context, e masking.Erasure) error {
 	if err != nil {
 		return err
 	}
-	return s.advance(ctx, e, next, func(ctx context.Context, tx store.Tx, is *masking.Erasure) error {
+	return s.advance(ctx, e, func(ctx context.Context, tx store.Tx, is *masking.Erasure) (string, error) {
 		done, waiting, err := tx.EraseTraces(ctx, traces, keys, s.now())
 		is.Removed, is.Waiting = is.Removed.Plus(done), is.Waiting+waiting
-		return err
+		return next, err
 	})
 }
 
 // advance runs a slice and writes how far it came: to next, or with "" to the next
-// part. If another node took the slice meanwhile, nothing is done.
-func (s *Erasures) advance(ctx context.Context, e masking.Erasure, next string,
-	fn func(ctx context.Context, tx store.Tx, is *masking.Erasure) error) error {
+// part. If another node took the slice meanwhile, nothing is done: the erasure is locked.
+func (s *Erasures) advance(ctx context.Context, e masking.Erasure,
+	fn func(ctx context.Context, tx store.Tx, is *masking.Erasure) (next string, err error)) error {
 	err := s.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
 		is, err := tx.Erasure(ctx, e.Tenant, e.ID)
 		if err != nil || is.Part != e.Part || is.Place != e.Place || !is.DueAt.Equal(e.DueAt) {
 			return err
 		}
-		if err := fn(ctx, tx, &is); err != nil {
+		if is.Place, err = fn(ctx, tx, &is); err != nil {
 			return err
 		}
-		is.Place = next
-		if next == "" {
+		if is.Place == "" {
 			is.Part = is.Part.Next()
 		}
 		return tx.UpdateErasure(ctx, is)
@@ -250,32 +249,24 @@ func (s *Erasures) advance(ctx context.Context, e masking.Erasure, next string,
 // requests; they answer on. With the last of them goes what is kept under the
 // number itself.
 func (s *Erasures) eraseAnswers(ctx context.Context, e masking.Erasure, n e164.Number) error {
-	var kept []store.Replay
-	err := s.store.Update(ctx, func(ctx context.Context, tx store.Tx) (err error) {
-		kept, err = tx.ReplaysAfter(ctx, e.Tenant, e.Place, answersAtOnce)
-		return err
-	})
-	if err != nil {
-		return s.fail(ctx, "read kept answers", err)
-	}
-	next := ""
-	if len(kept) == answersAtOnce {
-		next = kept[len(kept)-1].Key
-	}
-	return s.advance(ctx, e, next, func(ctx context.Context, tx store.Tx, is *masking.Erasure) error {
+	return s.advance(ctx, e, func(ctx context.Context, tx store.Tx, is *masking.Erasure) (string, error) {
+		kept, err := tx.ReplaysAfter(ctx, e.Tenant, e.Place, answersAtOnce)
+		if err != nil {
+			return "", err
+		}
 		for _, r := range kept {
 			changed, err := s.eraseAnswer(ctx, tx, r, n)
 			if err != nil {
-				return err
+				return "", err
 			}
 			is.Removed.Answers += changed
 		}
-		if next != "" {
-			return nil
+		if len(kept) == answersAtOnce {
+			return kept[len(kept)-1].Key, nil
 		}
 		forgotten, blocked, err := tx.ForgetNumber(ctx, e.Tenant, n)
 		is.Removed, is.Blocked = is.Removed.Plus(forgotten), blocked
-		return err
+		return "", err
 	})
 }
 
@@ -295,10 +286,7 @@ func (s *Erasures) eraseAnswer(ctx context.Context, tx store.Tx, r store.Replay,
 	}
 	a.Body = erased
 	r.Body = s.box.Seal(a.text(), bound)
-	if err = tx.RewriteReplay(ctx, r); masking.KindOf(err) == masking.NotFound { // its day is over
-		return 0, nil
-	}
-	return 1, err
+	return 1, tx.RewriteReplay(ctx, r)
 }
 
 // finish removes what is left in files, and the number itself. If something had

@@ -226,8 +226,15 @@ func (s *Recordings) removeSound(ctx context.Context, deleted []masking.Recordin
 	}
 	err := s.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
 		for _, r := range removed {
-			r.Key = ""
-			if err := tx.UpdateRecording(ctx, r); err != nil {
+			is, err := tx.Recording(ctx, r.Tenant, r.Call)
+			if masking.KindOf(err) == masking.NotFound || (err == nil && is.Key != r.Key) {
+				continue // its tenant has gone, or there is other sound to remove
+			}
+			if err != nil {
+				return err
+			}
+			is.Key = ""
+			if err := tx.UpdateRecording(ctx, is); err != nil {
 				return err
 			}
 		}

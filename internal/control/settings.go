@@ -46,7 +46,7 @@ func (s *Settings) Get(ctx context.Context, id masking.TenantID) (Configured, er
 func (s *Settings) Update(ctx context.Context, id masking.TenantID, edit func(*masking.Settings) error, once Once[Configured]) (Answer, error) {
 	return change(ctx, s.core, id, "change settings", once,
 		func(ctx context.Context, tx store.Tx, _ time.Time) (Configured, error) {
-			t, err := tx.Tenant(ctx, id)
+			t, err := tx.LockTenant(ctx, id)
 			if err != nil {
 				return Configured{}, err
 			}

@@ -86,7 +86,7 @@ type TenantChange struct {
 func (s *Tenants) Update(ctx context.Context, id masking.TenantID, want TenantChange, once Once[masking.Tenant]) (Answer, error) {
 	return change(ctx, s.core, operators, "change a tenant", once,
 		func(ctx context.Context, tx store.Tx, _ time.Time) (masking.Tenant, error) {
-			t, err := tx.Tenant(ctx, id)
+			t, err := tx.LockTenant(ctx, id)
 			if err != nil {
 				return t, err
 			}

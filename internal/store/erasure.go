@@ -29,7 +29,8 @@ type Traces struct {
 
 // ErasureReader reads erasures and finds what they are to erase.
 type ErasureReader interface {
-	// Erasure is one of a tenant's, ErrNotFound if it is not his.
+	// Erasure is one of a tenant's, ErrNotFound if it is not his. Within an Update it is
+	// locked until the end of the transaction.
 	Erasure(ctx context.Context, tenant masking.TenantID, id masking.ErasureID) (masking.Erasure, error)
 	Erasures(ctx context.Context, f ErasureFilter) ([]masking.Erasure, error)
 	// DueErasures are at most limit that are not finished and due at now, oldest first.

@@ -135,6 +135,9 @@ type TenantReader interface {
 type TenantWriter interface {
 	// InsertTenant refuses a taken id or SID with Conflict already_exists.
 	InsertTenant(ctx context.Context, t masking.Tenant) error
+	// LockTenant is Tenant for who changes him: until the end of the transaction nobody
+	// else does. Those who only read him, or create what is his, do not wait.
+	LockTenant(ctx context.Context, id masking.TenantID) (masking.Tenant, error)
 	UpdateTenant(ctx context.Context, t masking.Tenant) error
 	// DeleteTenant removes the tenant, his tokens, announcements, endpoints and ended
 	// allocations with their wrong entries, calls, events, and what is known of
@@ -385,7 +388,8 @@ type PINWriter interface {
 
 // RecordingReader reads what is known of recordings.
 type RecordingReader interface {
-	// Recording is that of a tenant's call, ErrNotFound if there is none.
+	// Recording is that of a tenant's call, ErrNotFound if there is none. Within an Update
+	// it is locked until the end of the transaction.
 	Recording(ctx context.Context, tenant masking.TenantID, call masking.CallID) (masking.Recording, error)
 	// StoredBefore are at most limit recordings of the tenant that are stored, not
 	// held, and were begun before the given time; oldest first.
@@ -482,7 +486,8 @@ type DeliveryFilter struct {
 // WebhookReader reads endpoints and their deliveries. A delivery is read with its
 // event: no event goes before its deliveries.
 type WebhookReader interface {
-	// Webhook is one endpoint of a tenant, ErrNotFound if it is not his.
+	// Webhook is one endpoint of a tenant, ErrNotFound if it is not his. Within an Update
+	// it is locked until the end of the transaction.
 	Webhook(ctx context.Context, tenant masking.TenantID, id masking.WebhookID) (masking.Webhook, error)
 	// Webhooks are those of a tenant, by id.
 	Webhooks(ctx context.Context, tenant masking.TenantID) ([]masking.Webhook, error)
@@ -533,6 +538,8 @@ type WebhookWriter interface {
 
 // TrunkReader reads trunks.
 type TrunkReader interface {
+	// Trunk is one trunk, ErrNotFound if there is none of that name. Within an Update it
+	// is locked until the end of the transaction.
 	Trunk(ctx context.Context, name string) (masking.Trunk, error)
 	Trunks(ctx context.Context) ([]masking.Trunk, error)
 }
@@ -561,7 +568,8 @@ type Replays interface {
 	Replay(ctx context.Context, tenant masking.TenantID, key string, notBefore time.Time) (Replay, error)
 	// KeepReplay writes or, for one older than 24 h, overwrites.
 	KeepReplay(ctx context.Context, r Replay) error
-	// ReplaysAfter are at most limit answers kept for the tenant, by key, from the one after.
+	// ReplaysAfter are at most limit answers kept for the tenant, by key, from the one
+	// after. They are locked until the end of the transaction.
 	ReplaysAfter(ctx context.Context, tenant masking.TenantID, after string, limit int) ([]Replay, error)
 	// RewriteReplay puts another body in place of a kept answer's.
 	RewriteReplay(ctx context.Context, r Replay) error

@@ -70,12 +70,14 @@ var (
 // Strength is how rows are locked.
 type Strength string
 
-// The locks of rows: against everybody, against those who write, and against those who
-// lock ForUpdate.
+// The locks of rows: against everybody; against those who change them too, but not those
+// who write what refers to them; against those who write; and against those who lock
+// ForUpdate.
 const (
-	ForUpdate   Strength = "FOR UPDATE"
-	ForShare    Strength = "FOR SHARE"
-	ForKeyShare Strength = "FOR KEY SHARE"
+	ForUpdate      Strength = "FOR UPDATE"
+	ForNoKeyUpdate Strength = "FOR NO KEY UPDATE"
+	ForShare       Strength = "FOR SHARE"
+	ForKeyShare    Strength = "FOR KEY SHARE"
 )
 
 // Reader answers a View.

@@ -39,6 +39,7 @@ func removedText(m masking.Removed) string {
 
 // Erasure reads one erasure of the tenant.
 func (r *Reader) Erasure(ctx context.Context, tenant masking.TenantID, id masking.ErasureID) (masking.Erasure, error) {
+	r.c.Lock(ForNoKeyUpdate, `erasure WHERE id = ? AND tenant = ?`, id, tenant)
 	found, err := list(ctx, r, `SELECT `+erasureColumns+` FROM erasure WHERE id = ? AND tenant = ?`, []any{id, tenant}, scanErasure)
 	if err != nil || len(found) == 0 {
 		return masking.Erasure{}, firstOf(err, masking.ErrNotFound())
@@ -239,6 +240,7 @@ func (e *eraser) allocationTexts(a masking.Allocation, custom string) []any {
 const settles = time.Minute
 
 func (e *eraser) call(ctx context.Context, key string) error {
+	e.c.Lock(ForNoKeyUpdate, `call WHERE id = ? AND tenant = ?`, key, e.Tenant)
 	c, err := e.Call(ctx, e.Tenant, masking.CallID(key))
 	if err != nil {
 		return err
@@ -295,6 +297,7 @@ func (e *eraser) event(ctx context.Context, key string) error {
 	if err != nil {
 		return fmt.Errorf("store: an event has no key %q", key)
 	}
+	e.c.Lock(ForNoKeyUpdate, `event WHERE cursor = ? AND tenant = ?`, cursor, e.Tenant)
 	err = e.row(ctx, `SELECT call, allocation, at, data FROM event WHERE cursor = ? AND tenant = ?`, []any{cursor, e.Tenant},
 		&call, &allocation, timeCol{&at}, &data)
 	if err != nil {
@@ -349,6 +352,7 @@ func (t *Tx) ForgetNumber(ctx context.Context, tenant masking.TenantID, n e164.N
 
 // ReplaysAfter are kept answers by key.
 func (t *Tx) ReplaysAfter(ctx context.Context, tenant masking.TenantID, after string, limit int) ([]store.Replay, error) {
+	t.c.Lock(ForNoKeyUpdate, `replay WHERE tenant = ? AND key > ? ORDER BY key LIMIT ?`, tenant, after, most(limit))
 	return list(ctx, &t.Reader, `SELECT tenant, key, digest, status, body, created_at FROM replay WHERE tenant = ? AND key > ? ORDER BY key LIMIT ?`,
 		[]any{tenant, after, most(limit)}, func(_ *Reader, row Scanner) (r store.Replay, err error) {
 			return r, row.Scan(&r.Tenant, &r.Key, hashCol{&r.Digest}, &r.Status, &r.Body, timeCol{&r.CreatedAt})

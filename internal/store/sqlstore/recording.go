@@ -28,6 +28,7 @@ func scanRecording(_ *Reader, row Scanner) (g masking.Recording, err error) {
 
 // Recording reads what is known of the recording of a tenant's call.
 func (r *Reader) Recording(ctx context.Context, tenant masking.TenantID, call masking.CallID) (g masking.Recording, err error) {
+	r.c.Lock(ForNoKeyUpdate, `recording WHERE call = ? AND tenant = ?`, call, tenant)
 	err = r.row(ctx, `SELECT `+recordingColumns+` FROM recording g WHERE g.call = ? AND g.tenant = ?`,
 		[]any{call, tenant}, recordingDest(&g)...)
 	return g, absent(err)

@@ -59,6 +59,12 @@ func (r *Reader) Tenant(ctx context.Context, id masking.TenantID) (t masking.Ten
 	return t, absent(err)
 }
 
+// LockTenant reads one tenant who is about to be changed.
+func (t *Tx) LockTenant(ctx context.Context, id masking.TenantID) (masking.Tenant, error) {
+	t.c.Lock(ForNoKeyUpdate, `tenant WHERE id = ?`, id)
+	return t.Tenant(ctx, id)
+}
+
 // TenantBySID reads a tenant by his Account SID, with all of his tokens.
 func (r *Reader) TenantBySID(ctx context.Context, sid masking.AccountSID) (t masking.Tenant, tokens []masking.Token, err error) {
 	err = r.row(ctx, `SELECT `+tenantColumns+` FROM tenant t WHERE t.account_sid = ?`, []any{sid}, r.tenantDest(&t)...)

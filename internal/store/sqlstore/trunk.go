@@ -86,6 +86,7 @@ func joinFields[T fmt.Stringer](list []T) string {
 
 // Trunk reads one trunk.
 func (r *Reader) Trunk(ctx context.Context, name string) (t masking.Trunk, err error) {
+	r.c.Lock(ForNoKeyUpdate, `trunk WHERE name = ?`, name)
 	err = r.row(ctx, `SELECT `+trunkColumns+` FROM trunk WHERE name = ?`, []any{name}, trunkDest(&t)...)
 	return t, absent(err)
 }

@@ -36,6 +36,7 @@ func webhookValues(w masking.Webhook) []any {
 
 // Webhook reads one endpoint of the tenant.
 func (r *Reader) Webhook(ctx context.Context, tenant masking.TenantID, id masking.WebhookID) (w masking.Webhook, err error) {
+	r.c.Lock(ForNoKeyUpdate, `webhook WHERE id = ? AND tenant = ?`, id, tenant)
 	err = r.row(ctx, `SELECT `+webhookColumns+` FROM webhook w WHERE w.id = ? AND w.tenant = ?`, []any{id, tenant}, webhookDest(&w)...)
 	return w, absent(err)
 }

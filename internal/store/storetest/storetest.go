@@ -34,6 +34,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Tries", tryTests()},
 		{"Races", raceTests()},
 		{"PINRaces", pinRaceTests()},
+		{"Changes", changeTests()},
 		{"Calls", callTests()},
 		{"Matches", matchTests()},
 		{"States", stateTests()},
