@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"log/slog"
 	"sync"
 	"testing"
@@ -149,5 +150,52 @@ func TestSettingsThatAreChangedAtTwoNodesAtOnceAreBothInForce(t *testing.T) {
 		if err != nil || is.Settings.Guards.DayCalls != calls || is.Settings.MaxCallerRate != rate {
 			t.Fatalf("set to %d and %d, and they are %d and %d: %v", calls, rate, is.Settings.Guards.DayCalls, is.Settings.MaxCallerRate, err)
 		}
+	}
+}
+func TestARequestSentToTwoNodesAtOnceIsAnsweredByBothAsTheFirst(t *testing.T) {
+	p := newPlanes(t, 2)
+	made := control.Once[control.NewToken]{
+		Render: func(n control.NewToken) control.Answer {
+			return control.Answer{Status: 201, Body: []byte(n.Token.ID)}
+		},
+		Refuse: func(e *masking.Error) control.Answer { return control.Answer{Status: 409, Body: []byte(e.Code)} }}
+	const rounds = 20
+	tokens := map[masking.TokenID]bool{}
+	for i := range rounds {
+		once := made
+		once.Key = fmt.Sprint("key ", i)
+		var answers [2]control.Answer
+		p.atOnce(func(k int, n *control.Plane) (err error) {
+			answers[k], err = n.Tokens.Create(context.Background(), "acme", "x", once)
+			return err
+		})
+		if answers[0].Status != 201 || string(answers[0].Body) != string(answers[1].Body) {
+			t.Fatalf("round %d: %d %s and %d %s", i, answers[0].Status, answers[0].Body, answers[1].Status, answers[1].Body)
+		}
+		tokens[masking.TokenID(answers[0].Body)] = true
+	}
+	p.update(func(ctx context.Context, tx store.Tx) error {
+		all, err := tx.Tokens(ctx, "acme")
+		if len(all) != rounds || len(tokens) != rounds {
+			t.Errorf("%d tokens were made, %d told, by %d requests", len(all), len(tokens), rounds)
+		}
+		return err
+	})
+}
+
+func TestARemovalSentToTwoNodesAtOnceIsAnsweredByBothAsTheFirst(t *testing.T) {
+	p := newPlanes(t, 2)
+	for i := range 20 {
+		id := masking.WebhookID(fmt.Sprint("wh_", i))
+		p.update(func(ctx context.Context, tx store.Tx) error {
+			return tx.InsertWebhook(ctx, storetest.Webhook("acme", id))
+		})
+		once := done[masking.WebhookID]()
+		once.Key = "remove " + string(id)
+		once.Refuse = func(e *masking.Error) control.Answer { return control.Answer{Status: 409} }
+		p.atOnce(func(_ int, n *control.Plane) error {
+			_, err := n.Webhooks.Delete(context.Background(), "acme", id, once)
+			return err
+		})
 	}
 }

@@ -303,6 +303,54 @@ func TestAnUnknownAccountCostsTheSameAsAWrongToken(t *testing.T) {
 	}
 }
 
+// blind is a transaction that began before there was an answer under the key.
+type blind struct{ store.Tx }
+
+func (blind) Replay(context.Context, masking.TenantID, string, time.Time) (store.Replay, error) {
+	return store.Replay{}, masking.ErrNotFound()
+}
+
+func TestADuplicateInFlightIsUndoneAndGetsTheFirstAnswer(t *testing.T) {
+	for name, digest := range map[string]byte{"the same request": 1, "another request": 2} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			create := func(digest byte, from, to int) (control.Answer, error) {
+				return b.Allocations.Create(context.Background(), b.tenant, on(2, storetest.People(from), storetest.People(to)), once[control.Snapshot]("k", digest))
+			}
+			first, err := create(1, 1, 2)
+			if err != nil {
+				t.Fatal(err)
+			}
+			updates := 0
+			b.disturbed.update = func(ctx context.Context, real store.Store, fn func(context.Context, store.Tx) error) error {
+				updates++
+				return real.Update(ctx, func(ctx context.Context, tx store.Tx) error {
+					if updates == 1 {
+						tx = blind{tx}
+					}
+					return fn(ctx, tx)
+				})
+			}
+			// Others than those of the first, so that no claim is in the way.
+			second, err := create(digest, 3, 4)
+			switch digest {
+			case 1:
+				if err != nil || string(second.Body) != string(first.Body) {
+					t.Errorf("answered %s, %v, and the first %s", second.Body, err, first.Body)
+				}
+			default:
+				var refused *masking.Error
+				if !errors.As(err, &refused) || refused.Code != masking.CodeIdempotencyKeyReused {
+					t.Errorf("answered %s, %v", second.Body, err)
+				}
+			}
+			if allocations, events := b.count(); allocations != 1 || events != 1 {
+				t.Errorf("%d allocations and %d events are left", allocations, events)
+			}
+		})
+	}
+}
+
 func TestSweepsAtOnceTellOfEachEndOnce(t *testing.T) {
 	b := newBench(t)
 	for i := range 20 {

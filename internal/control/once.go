@@ -14,9 +14,6 @@ import (
 	"tandem/internal/store"
 )
 
-// ReplayFor is how long the first answer to an Idempotency-Key is kept.
-const ReplayFor = 24 * time.Hour
-
 // operators is the scope of the keys that operators use. No tenant has this id.
 const operators masking.TenantID = ""
 
@@ -34,10 +31,11 @@ type Answer struct {
 //
 // The answer is made inside the transaction of the change and kept with it: a
 // crash leaves both or neither. A duplicate in flight waits for the first in
-// the store and then finds its answer. A refusal that a rule gave (Conflict,
-// Exhausted) is kept too, in a transaction of its own, since that of the change
-// was rolled back; a request that was wrong as written is not: it is judged
-// anew.
+// the store, at the latest where its own answer would be kept; what it has done
+// is undone then, and it finds the answer of the first. A refusal that a rule
+// gave (Conflict, Exhausted) is kept too, in a transaction of its own, since
+// that of the change was rolled back; a request that was wrong as written is
+// not: it is judged anew.
 type Once[T any] struct {
 	By     Origin   // who asks; for the audit log
 	Key    string   // the caller's Idempotency-Key; "" keeps nothing
@@ -53,44 +51,67 @@ type Once[T any] struct {
 func change[T any](ctx context.Context, c *core, scope masking.TenantID, doing string, once Once[T],
 	fn func(ctx context.Context, tx store.Tx, now time.Time) (T, error)) (Answer, error) {
 	key := replayKey{scope, once.Key, once.Digest}
-	var out Answer
-	err := c.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
-		now := c.now()
-		kept, found, err := c.kept(ctx, tx, key, now)
-		if err != nil || found {
-			out = kept
-			return err
-		}
+	out, err := c.first(ctx, key, func(ctx context.Context, tx store.Tx, now time.Time) (Answer, error) {
 		result, err := fn(ctx, tx, now)
 		if err != nil {
-			return err
+			return Answer{}, err
 		}
 		if audited[T](scope) {
 			if err := tx.AppendAudit(ctx, entry(once.By, scope, result, now)); err != nil {
-				return err
+				return Answer{}, err
 			}
 		}
-		out = once.Render(result)
-		return c.keep(ctx, tx, key, out, now)
+		return once.Render(result), nil
 	})
-	if err == nil {
-		return out, nil
-	}
 	var refused *masking.Error
-	if errors.As(err, &refused) && lasting(refused) && (key.given() || audited[T](scope)) {
-		return c.keepRefusal(ctx, key, refused, func(ctx context.Context, tx store.Tx, now time.Time) (Answer, error) {
-			if audited[T](scope) {
-				if err := tx.AppendAudit(ctx, refusedEntry(once.By, scope, refused, now)); err != nil {
-					return Answer{}, err
-				}
-			}
-			if !key.given() {
-				return Answer{}, nil
-			}
-			return once.Refuse(refused), nil
-		})
+	switch {
+	case !errors.As(err, &refused):
+		return out, c.fail(ctx, doing, err)
+	case lasting(refused) && (key.given() || audited[T](scope)):
+	case refused.Kind == masking.NotFound && key.given(): // a duplicate has removed it, maybe
+	default:
+		return out, c.fail(ctx, doing, err)
 	}
-	return Answer{}, c.fail(ctx, doing, err)
+	return c.keepRefusal(ctx, key, refused, func(ctx context.Context, tx store.Tx, now time.Time) (Answer, error) {
+		if audited[T](scope) {
+			if err := tx.AppendAudit(ctx, refusedEntry(once.By, scope, refused, now)); err != nil {
+				return Answer{}, err
+			}
+		}
+		if !key.given() {
+			return Answer{}, nil
+		}
+		return once.Refuse(refused), nil
+	})
+}
+
+// first gives the answer that is kept under the key, or else makes one in a
+// transaction and keeps it there. Another request under the key may keep its own
+// while this one is being made: then nothing of this one remains, and that answer
+// is found.
+func (c *core) first(ctx context.Context, k replayKey, give func(ctx context.Context, tx store.Tx, now time.Time) (Answer, error)) (out Answer, err error) {
+	met := false
+	run := func(ctx context.Context, tx store.Tx) error {
+		met = false
+		now := c.now()
+		found, err := false, error(nil)
+		if out, found, err = c.kept(ctx, tx, k, now); err != nil || found {
+			return err
+		}
+		if out, err = give(ctx, tx, now); err != nil {
+			return err
+		}
+		err = c.keep(ctx, tx, k, out, now)
+		met = masking.KindOf(err) == masking.Conflict
+		return err
+	}
+	if err = c.store.Update(ctx, run); met {
+		err = c.store.Update(ctx, run)
+	}
+	if err != nil {
+		return Answer{}, err
+	}
+	return out, nil
 }
 
 // lasting reports whether a refusal answers its key for good.
@@ -119,7 +140,7 @@ func (c *core) kept(ctx context.Context, tx store.Tx, k replayKey, now time.Time
 	if !k.given() {
 		return Answer{}, false, nil
 	}
-	r, err := tx.Replay(ctx, k.scope, k.key, now.Add(-ReplayFor))
+	r, err := tx.Replay(ctx, k.scope, k.key, now.Add(-store.ReplayFor))
 	switch {
 	case masking.KindOf(err) == masking.NotFound:
 		return Answer{}, false, nil
@@ -169,24 +190,17 @@ func (c *core) keep(ctx context.Context, tx store.Tx, k replayKey, a Answer, now
 		Body: c.box.Seal(a.text(), k.bound()), CreatedAt: now})
 }
 
-// keepRefusal keeps a refusal as the answer to the key, if there is one. A
-// duplicate that came between the refused transaction and this one may have
-// succeeded meanwhile: then its answer is the key's. With no key to answer, the
-// refusal itself is given back.
+// keepRefusal keeps a refusal that lasts as the answer to the key, if there is one. A
+// duplicate may have succeeded meanwhile, which is why this one was refused, say: then
+// its answer is the key's. With no key to answer, or where it does not last, the refusal
+// itself is given back.
 func (c *core) keepRefusal(ctx context.Context, k replayKey, refused *masking.Error,
 	refuse func(ctx context.Context, tx store.Tx, now time.Time) (Answer, error)) (Answer, error) {
-	var out Answer
-	err := c.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
-		now := c.now()
-		first, found, err := c.kept(ctx, tx, k, now)
-		if err != nil || found {
-			out = first
-			return err
+	out, err := c.first(ctx, k, func(ctx context.Context, tx store.Tx, now time.Time) (Answer, error) {
+		if !lasting(refused) {
+			return Answer{}, refused
 		}
-		if out, err = refuse(ctx, tx, now); err != nil {
-			return err
-		}
-		return c.keep(ctx, tx, k, out, now)
+		return refuse(ctx, tx, now)
 	})
 	switch {
 	case err != nil:

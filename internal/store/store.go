@@ -552,6 +552,9 @@ type TrunkWriter interface {
 	DeleteTrunk(ctx context.Context, name string) error
 }
 
+// ReplayFor is how long the first answer to an Idempotency-Key is kept.
+const ReplayFor = 24 * time.Hour
+
 // Replay is the first answer to a request with an Idempotency-Key.
 type Replay struct {
 	Tenant    masking.TenantID
@@ -566,7 +569,9 @@ type Replay struct {
 type Replays interface {
 	// Replay gives the answer kept under the key since notBefore, ErrNotFound if none.
 	Replay(ctx context.Context, tenant masking.TenantID, key string, notBefore time.Time) (Replay, error)
-	// KeepReplay writes or, for one older than 24 h, overwrites.
+	// KeepReplay writes an answer, also over one older than ReplayFor. It waits for another
+	// transaction that keeps one under the key, and refuses with Conflict
+	// idempotency_key_reused where there is one.
 	KeepReplay(ctx context.Context, r Replay) error
 	// ReplaysAfter are at most limit answers kept for the tenant, by key, from the one
 	// after. They are locked until the end of the transaction.

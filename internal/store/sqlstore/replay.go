@@ -8,9 +8,6 @@ import (
 	"tandem/internal/store"
 )
 
-// replayLife is how long a key keeps its answer.
-const replayLife = 24 * time.Hour
-
 // Replay reads the answer kept under the key since notBefore.
 func (t *Tx) Replay(ctx context.Context, tenant masking.TenantID, key string, notBefore time.Time) (r store.Replay, err error) {
 	err = t.row(ctx, `SELECT tenant, key, digest, status, body, created_at FROM replay
@@ -19,7 +16,7 @@ func (t *Tx) Replay(ctx context.Context, tenant masking.TenantID, key string, no
 	return r, absent(err)
 }
 
-// KeepReplay writes an answer. One that is kept already and not yet 24 h old
+// KeepReplay writes an answer. One that is kept already and not yet too old
 // is not overwritten: Conflict idempotency_key_reused.
 func (t *Tx) KeepReplay(ctx context.Context, r store.Replay) error {
 	body := r.Body
@@ -29,7 +26,7 @@ func (t *Tx) KeepReplay(ctx context.Context, r store.Replay) error {
 	n, err := t.exec(ctx, `INSERT INTO replay (tenant, key, digest, status, body, created_at) VALUES (?, ?, ?, ?, ?, ?)
 		ON CONFLICT (tenant, key) DO UPDATE SET digest = excluded.digest, status = excluded.status, body = excluded.body,
 		created_at = excluded.created_at WHERE replay.created_at < ?`,
-		r.Tenant, r.Key, r.Digest[:], r.Status, body, millis(r.CreatedAt), millis(r.CreatedAt.Add(-replayLife)))
+		r.Tenant, r.Key, r.Digest[:], r.Status, body, millis(r.CreatedAt), millis(r.CreatedAt.Add(-store.ReplayFor)))
 	if err != nil {
 		return inserted("an answer under this key", err)
 	}
