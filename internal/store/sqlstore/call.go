@@ -313,8 +313,10 @@ func (r *Reader) CallStates(ctx context.Context, ids []masking.CallID) (map[mask
 	return states, nil
 }
 
-// KeepCallState keeps the state of a call that talks.
+// KeepCallState keeps the state of a call that talks. The call is locked, so that its end
+// removes the state, or comes before and lets none be kept.
 func (t *Tx) KeepCallState(ctx context.Context, c masking.Call, state []byte) (kept bool, err error) {
+	t.c.Lock(ForNoKeyUpdate, `call WHERE id = ?`, c.ID)
 	n, err := t.exec(ctx, `INSERT INTO call_state (call, data)
 		SELECT k.id, ? FROM call k WHERE k.id = ? AND k.tenant = ? AND k.node = ? AND k.answered_at <> 0 AND `+isUp+`
 		ON CONFLICT (call) DO UPDATE SET data = excluded.data`, state, c.ID, c.Tenant, c.Node)

@@ -67,14 +67,19 @@ func (r *Reader) EventsGone(ctx context.Context, tenant masking.TenantID) (curso
 // scanOne scans a row of one column.
 func scanOne[T any](_ *Reader, row Scanner) (one T, err error) { return one, row.Scan(&one) }
 
-// ForgetCalls removes calls with what is known of their recordings.
+// ForgetCalls removes calls with what is known of their recordings, and a state that may
+// have been left of them.
 func (t *Tx) ForgetCalls(ctx context.Context, tenant masking.TenantID, before time.Time, limit int) (int, error) {
 	gone, err := list(ctx, &t.Reader, forget(`call`, `id`, `SELECT k.id`+oldCalls)+` RETURNING id`, []any{tenant, millis(before), limit}, scanOne[string])
 	if err != nil || len(gone) == 0 {
 		return 0, err
 	}
-	_, err = t.exec(ctx, `DELETE FROM recording WHERE call IN (`+marks(len(gone))+`)`, anys(gone)...)
-	return len(gone), err
+	for _, table := range []string{`recording`, `call_state`} {
+		if _, err := t.exec(ctx, `DELETE FROM `+table+` WHERE call IN (`+marks(len(gone))+`)`, anys(gone)...); err != nil {
+			return 0, err
+		}
+	}
+	return len(gone), nil
 }
 
 // ForgetEvents removes events and their deliveries, and writes how far.

@@ -16,6 +16,8 @@ func stateTests() []test {
 		{"ACallThatDoesNotTalkHasNoState", stateOfSilence},
 		{"StatesAreThoseOfTheNode", statesOfNode},
 		{"ATenantTakesTheStatesOfHisCallsAlong", statesOfTenant},
+		{"NoStateIsLeftOfACallThatEndsWhileOneIsKept", stateBesideEnd},
+		{"ACallThatIsForgottenTakesItsStateAlong", stateForgotten},
 		{"ACallThatIsMovedIsTheOtherNodesToKeepAndToEnd", movedCall},
 		{"WhatIsSaidOfACallThatIsUpIsSaidBeforeItsEnd", saidBeforeEnd},
 		{"ARecordingThatRunsStaysOnTheDiskOfTheNodeThatBeganIt", movedRecording},
@@ -125,6 +127,61 @@ func statesOfTenant(b *bench) {
 	b.tenant("acme")
 	c, _ = b.talks(a, 1) // a state that was left would be this call's
 	equal(b, b.states(c.Node), map[masking.CallID]string{})
+}
+
+// countRows counts those of a table.
+func (b *bench) countRows(name string) (n int64) {
+	b.Helper()
+	b.view(func(ctx context.Context, tx store.Reader) error {
+		tables, err := tx.Tables(ctx)
+		for _, t := range tables {
+			if err == nil && t.Name == name {
+				n, err = tx.CountRows(ctx, t)
+			}
+		}
+		return err
+	})
+	return n
+}
+
+func stateBesideEnd(b *bench) {
+	b.acme()
+	a := b.created(Allocation("acme", AllocationID(1), Virtual(2), People(1), People(2)), Start())
+	for i := range 25 {
+		c, ended := b.talks(a, i)
+		b.keep(c, "before")
+		for _, err := range together(2, func(k int) error {
+			return b.Update(b.Context(), func(ctx context.Context, tx store.Tx) (err error) {
+				if k == 0 {
+					_, err = tx.EndCall(ctx, ended)
+				} else {
+					_, err = tx.KeepCallState(ctx, c, []byte("late"))
+				}
+				return err
+			})
+		}) {
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+		equal(b, b.countRows("call_state"), 0)
+	}
+}
+
+func stateForgotten(b *bench) {
+	b.acme()
+	a := b.created(Allocation("acme", AllocationID(1), Virtual(2), People(1), People(2)), Start())
+	c, ended := b.talks(a, 1)
+	b.keep(c, "state")
+	ended.AnsweredAt = time.Time{} // whoever ends it knows of no answer, and leaves the state
+	if did, err := b.report(store.Tx.EndCall, ended); err != nil || !did {
+		b.Fatalf("the end: %v, %v", did, err)
+	}
+	b.update(func(ctx context.Context, tx store.Tx) error {
+		_, err := tx.ForgetCalls(ctx, "acme", c.StartedAt.Add(time.Hour), 10)
+		return err
+	})
+	equal(b, b.countRows("call_state"), 0)
 }
 
 // hand moves a call of c.Node.
