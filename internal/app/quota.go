@@ -28,16 +28,13 @@ func (a *App) openQuota() {
 	a.onStop(func(context.Context) error { a.quota.Close(); return nil })
 }
 
-// limitedTenants is of how many tenants the rates are kept while nobody can be asked.
-const limitedTenants = 100_000
-
 // openRates begins to keep the rates of tenants' requests.
 func (a *App) openRates() *ratelimit.Shared {
 	var shared ratelimit.Ledger
 	if a.o.Config.SQLitePath() == "" {
 		shared = ledger{a.store, a.node}
 	}
-	rates := ratelimit.NewShared(limitedTenants, shared)
+	rates := ratelimit.NewShared(shared)
 	a.onStop(func(context.Context) error { rates.Close(); return nil })
 	return rates
 }
@@ -49,14 +46,6 @@ func (l ledger) Lend(ctx context.Context, key string, limit ratelimit.Limit, n i
 		return err
 	})
 	return lent, s, err
-}
-
-func (a *App) forgetRates(ctx context.Context, batch int) (n int, err error) {
-	err = a.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
-		n, err = tx.ForgetRates(ctx, a.o.Clock(), batch)
-		return err
-	})
-	return n, err
 }
 
 // Hold writes a share by what others hold.

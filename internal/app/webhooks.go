@@ -48,13 +48,9 @@ func (m *metrics) attempted(d masking.Delivery) {
 // deliveryJobs forget what the log of deliveries has kept long enough.
 func (a *App) deliveryJobs() []upkeep.Job {
 	job := func(name string, s masking.DeliveryStatus, kept time.Duration) upkeep.Job {
-		return upkeep.Job{Name: name, Every: time.Minute, Batch: 500, Run: func(ctx context.Context, batch int) (n int, err error) {
-			err = a.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
-				n, err = tx.ForgetDeliveries(ctx, s, a.o.Clock().Add(-kept), batch)
-				return err
-			})
-			return n, err
-		}}
+		return a.forgetting(name, kept, 500, func(tx store.Tx, ctx context.Context, before time.Time, limit int) (int, error) {
+			return tx.ForgetDeliveries(ctx, s, before, limit)
+		})
 	}
 	return []upkeep.Job{job("delivered webhooks", masking.DeliveryDelivered, keptDelivered), job("dead letters", masking.DeliveryDead, keptDead)}
 }

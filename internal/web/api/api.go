@@ -44,7 +44,6 @@ const (
 	attemptsPerSecond = 5
 	attemptsAtOnce    = 50
 
-	limitedTenants = 100_000 // whose rates are kept at once in this process
 	limitedSources = 10_000
 )
 
@@ -98,7 +97,7 @@ func New(o Options) (http.Handler, error) {
 		s.Heartbeat = heartbeat
 	}
 	if s.Rates == nil {
-		s.Rates = ratelimit.NewShared(limitedTenants, nil)
+		s.Rates = ratelimit.NewShared(nil)
 	}
 	var err error
 	if s.attempts, err = ratelimit.NewLimit(attemptsPerSecond, attemptsAtOnce); err != nil {

@@ -22,6 +22,8 @@ const (
 	good = time.Second
 	// patience is how long a request waits for the ledger.
 	patience = 250 * time.Millisecond
+	// remembered is how many keys this process counts for itself at once.
+	remembered = 100_000
 )
 
 // Shared keeps limits that all nodes share, in a Ledger. It takes a few requests ahead
@@ -52,10 +54,9 @@ type lease struct {
 	failed bool          // there was none to the last question
 }
 
-// NewShared makes a Shared. Memory keeps at most size keys; those of a ledger are as
-// many as there are. Without a ledger Memory is all there is.
-func NewShared(size int, ledger Ledger) *Shared {
-	return &Shared{alone: NewMemory[string](size), ledger: ledger, leases: map[string]*lease{}}
+// NewShared makes a Shared. Without a ledger this process counts for itself.
+func NewShared(ledger Ledger) *Shared {
+	return &Shared{alone: NewMemory[string](remembered), ledger: ledger, leases: map[string]*lease{}}
 }
 
 // Close waits for what is asked of the ledger, and asks nothing more.

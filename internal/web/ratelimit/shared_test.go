@@ -46,7 +46,7 @@ func (g *ledger) Lend(_ context.Context, key string, l ratelimit.Limit, n int, n
 
 func sharing(t *testing.T, g ratelimit.Ledger, n int) (nodes []*ratelimit.Shared) {
 	for range n {
-		s := ratelimit.NewShared(10, g)
+		s := ratelimit.NewShared(g)
 		t.Cleanup(s.Close)
 		nodes = append(nodes, s)
 	}
