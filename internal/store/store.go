@@ -227,6 +227,10 @@ type AllocationWriter interface {
 	InsertAllocation(ctx context.Context, a masking.Allocation) error
 	// UpdateAllocation writes everything but the tally, the use, the turns and the creation.
 	UpdateAllocation(ctx context.Context, a masking.Allocation) error
+	// LockAllocations comes before a transaction changes several allocations, their
+	// tallies too, in an order of its own: those who do so wait for each other, and do
+	// not meet. Those that are not there are passed over, and "" is none.
+	LockAllocations(ids []masking.AllocationID)
 }
 
 // Claims is the table behind the central rule.

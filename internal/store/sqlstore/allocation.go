@@ -142,6 +142,21 @@ func (t *Tx) Overdue(ctx context.Context, now time.Time, limit int) ([]masking.A
 	return list(ctx, &t.Reader, overdue+PassLocked, []any{millis(now), most(limit)}, scanAllocation)
 }
 
+// LockAllocations locks rows in the order of their keys. What is locked has no other
+// reader than an engine with several writers, so the array is such an engine's.
+func (t *Tx) LockAllocations(ids []masking.AllocationID) {
+	var keys []string
+	for _, id := range ids {
+		if id != "" {
+			keys = append(keys, string(id))
+		}
+	}
+	if keys == nil {
+		return
+	}
+	t.c.Lock(ForUpdate, `allocation WHERE id = ANY(?) ORDER BY id`, keys)
+}
+
 // InsertAllocation writes a new allocation and its parties.
 func (t *Tx) InsertAllocation(ctx context.Context, a masking.Allocation) error {
 	_, err := t.exec(ctx, `INSERT INTO allocation (id, tenant, virtual_number, from_numbers, to_numbers, usage, record, custom_field,

@@ -25,6 +25,7 @@ func raceTests() []test {
 		{"ADeletedAllocationIsGoneForEveryReaderThatStartsLater", raceDelete},
 		{"OfManySweepersOneEndsAnAllocation", raceSweeps},
 		{"AnAllocationIsExtendedOrSweptNeverBoth", raceExtension},
+		{"ThoseWhoLockTheirAllocationsFirstWriteThemInAnyOrder", raceOrders},
 	}
 }
 
@@ -339,5 +340,45 @@ func raceExtension(b *bench) {
 		if extended := errs[0] == nil; extended != is.EndedAt.IsZero() || extended != is.ExpiresAt.After(now) {
 			b.Fatalf("extended: %v, and now it has expired at %v and ended at %v", errs[0], is.ExpiresAt, is.EndedAt)
 		}
+	}
+}
+
+func raceOrders(b *bench) {
+	b.acme()
+	const racers, each, allocations = 6, 10, 12
+	rows := b.rows(allocations)
+	errs := together(racers, func(i int) error {
+		order := slices.Clone(rows)
+		if i%2 == 1 {
+			slices.Reverse(order)
+		}
+		for n := range each {
+			err := b.Update(b.Context(), func(ctx context.Context, tx store.Tx) error {
+				ids := []masking.AllocationID{"", AllocationID(999)} // of no allocation, and of one that is gone
+				for _, a := range order {
+					ids = append(ids, a.ID)
+				}
+				tx.LockAllocations(ids)
+				for k, a := range order {
+					if _, err := tx.BeginCall(ctx, Call(a, CallID((i*each+n)*allocations+k), a.From[0])); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err := errors.Join(errs...); err != nil {
+		b.Fatal(err)
+	}
+	for _, a := range rows {
+		got := get(b, func(ctx context.Context, tx store.Reader) (masking.Allocation, error) {
+			return tx.Allocation(ctx, a.Tenant, a.ID)
+		})
+		equal(b, got.Tally.Calls, racers*each)
 	}
 }

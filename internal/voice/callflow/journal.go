@@ -189,6 +189,14 @@ func (e entry) callID() masking.CallID {
 	return e.call.ID
 }
 
+// allocation is the one that e counts in, if there is one.
+func (e entry) allocation() masking.AllocationID {
+	if e.refusal != nil {
+		return e.refusal.plan.Allocation.ID
+	}
+	return e.call.Allocation
+}
+
 // last reports whether a ladder is written with e, if it is whole by then.
 func (e entry) last() bool {
 	return e.moment == masking.Ended || e.moment == rejected || e.moment == allSeen
@@ -258,8 +266,20 @@ func (j *Journal) Close(ctx context.Context) error {
 	return nil
 }
 
-// apply writes one moment and its event, both only once whatever is repeated.
-func (j *Journal) apply(ctx context.Context, tx store.Tx, e entry) error {
+// apply writes one moment and its event, both only once whatever is repeated. over tells
+// that it was the end of a call that had been routed.
+func (j *Journal) apply(ctx context.Context, tx store.Tx, e entry) (over bool, err error) {
+	switch e.moment {
+	case masking.Ended:
+		return j.end(ctx, tx, e)
+	case rejected:
+		return false, j.applyRefusal(ctx, tx, e)
+	}
+	return false, j.note(ctx, tx, e)
+}
+
+// note writes a moment of a call that goes on, or what comes after its end.
+func (j *Journal) note(ctx context.Context, tx store.Tx, e entry) error {
 	switch e.moment {
 	case masking.Began:
 		_, err := tx.BeginCall(ctx, e.call)
@@ -295,21 +315,21 @@ func (j *Journal) apply(ctx context.Context, tx store.Tx, e entry) error {
 			return tx.WriteLadder(ctx, j.node, e.call.ID, e.ladder)
 		}
 		return nil
-	case masking.Ended:
-		e.call.Ladder = e.ladder
-		changed, err := tx.EndCall(ctx, e.call)
-		if err != nil || !changed {
-			return err
-		}
-		if e.call.Cause == masking.CauseRejected { // he was asked for a PIN, and had none
-			return j.event(ctx, tx, masking.EventCallRejected, e)
-		}
-		if err := j.event(ctx, tx, masking.EventCallCompleted, e); err != nil {
-			return err
-		}
-		return j.judgeNumber(ctx, tx, e)
 	}
-	return j.applyRefusal(ctx, tx, e)
+	return nil
+}
+
+// end writes the end of a call.
+func (j *Journal) end(ctx context.Context, tx store.Tx, e entry) (over bool, err error) {
+	e.call.Ladder = e.ladder
+	changed, err := tx.EndCall(ctx, e.call)
+	if err != nil || !changed {
+		return false, err
+	}
+	if e.call.Cause == masking.CauseRejected { // he was asked for a PIN, and had none
+		return false, j.event(ctx, tx, masking.EventCallRejected, e)
+	}
+	return true, j.event(ctx, tx, masking.EventCallCompleted, e)
 }
 
 // rang tells that a call rings, but not of one that is over or another node's by now: what

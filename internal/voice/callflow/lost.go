@@ -35,6 +35,7 @@ func (j *Journal) TakeOver(ctx context.Context, n masking.Node, limit int, may f
 		if err != nil || len(open) == 0 {
 			return err
 		}
+		tx.LockAllocations(allocationsOf(open))
 		left, err := j.left(ctx, tx, open)
 		if err != nil {
 			return err

@@ -135,6 +135,7 @@ func (j *Journal) CloseLost(ctx context.Context, goOn map[masking.CallID][]byte,
 // those that should go on and are not this node's any more.
 func (j *Journal) sort(ctx context.Context, tx store.Tx, calls []masking.Call, goOn map[masking.CallID][]byte,
 	until time.Time) (closed int, gone []masking.CallID, err error) {
+	tx.LockAllocations(allocationsOf(calls))
 	for _, c := range calls {
 		if state, ok := goOn[c.ID]; ok {
 			var kept bool
@@ -152,6 +153,15 @@ func (j *Journal) sort(ctx context.Context, tx store.Tx, calls []masking.Call, g
 	return closed, gone, nil
 }
 
+// allocationsOf are those that calls count in.
+func allocationsOf(calls []masking.Call) []masking.AllocationID {
+	ids := make([]masking.AllocationID, len(calls))
+	for i, c := range calls {
+		ids[i] = c.Allocation
+	}
+	return ids
+}
+
 func (j *Journal) closeLost(ctx context.Context, tx store.Tx, c masking.Call, until time.Time) error {
 	t, err := tx.Tenant(ctx, c.Tenant)
 	if err != nil {
@@ -160,5 +170,5 @@ func (j *Journal) closeLost(ctx context.Context, tx store.Tx, c masking.Call, un
 	now := j.clock()
 	c.Day = masking.DayOf(c.StartedAt, t.Settings.Zone)
 	c.EndedAt, c.TalkTime, c.Cause = now, c.TalkTimeUntil(until), masking.CauseNodeLost
-	return j.apply(ctx, tx, entry{moment: masking.Ended, event: newEventID(now), call: c, zone: t.Settings.Zone, at: now})
+	return j.put(ctx, tx, []entry{{moment: masking.Ended, event: newEventID(now), call: c, zone: t.Settings.Zone, at: now}})
 }

@@ -274,17 +274,43 @@ func (j *Journal) drop(batch []entry) {
 // save writes a batch in one transaction.
 func (j *Journal) save(ctx context.Context, batch []entry) error {
 	return j.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
-		for _, e := range batch {
-			e, err := j.forget(ctx, tx, e)
-			if err == nil {
-				err = j.apply(ctx, tx, e)
-			}
-			if err != nil {
+		left := make([]entry, len(batch))
+		for i, e := range batch {
+			var err error
+			if left[i], err = j.forget(ctx, tx, e); err != nil {
 				return err
 			}
 		}
-		return nil
+		return j.put(ctx, tx, left)
 	})
+}
+
+// put writes a batch. Calls of one allocation, or through one number, are at several
+// nodes, and each writes them as they come: so that no two nodes wait for each other,
+// what they have in common is taken in one order, the allocations before the numbers.
+func (j *Journal) put(ctx context.Context, tx store.Tx, batch []entry) error {
+	ids := make([]masking.AllocationID, len(batch))
+	for i, e := range batch {
+		ids[i] = e.allocation()
+	}
+	tx.LockAllocations(ids)
+	var ended []entry
+	for _, e := range batch {
+		over, err := j.apply(ctx, tx, e)
+		if err != nil {
+			return err
+		}
+		if over {
+			ended = append(ended, e)
+		}
+	}
+	slices.SortStableFunc(ended, func(a, b entry) int { return a.call.VirtualNumber.Compare(b.call.VirtualNumber) })
+	for _, e := range ended {
+		if err := j.judgeNumber(ctx, tx, e); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // forget takes numbers out of an entry that were erased since its call began, and that
