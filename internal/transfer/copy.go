@@ -82,6 +82,7 @@ func suited(rows []store.Row) int {
 // that do not come back.
 func Copy(ctx context.Context, o Options) (Report, error) {
 	c := &copier{Options: o}
+	ctx = store.Long(ctx)
 	if err := c.watch(ctx); err != nil {
 		return c.report, err
 	}

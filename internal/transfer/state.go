@@ -242,7 +242,7 @@ var ErrNoBackup = errors.New("it is no finished backup")
 // file, rows that are not as many as were written, an audit log whose chain is broken. It
 // gives of which moment it is.
 func Verify(ctx context.Context, s store.Store) (taken time.Time, err error) {
-	err = s.View(ctx, func(ctx context.Context, tx store.Reader) error {
+	err = s.View(store.Long(ctx), func(ctx context.Context, tx store.Reader) error {
 		is, err := readState(ctx, tx)
 		if err != nil {
 			return err

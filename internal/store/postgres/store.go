@@ -36,8 +36,9 @@ type Options struct {
 	// Isolation is that of Updates; default pgx.ReadCommitted. Everything holds under
 	// each of them: rows are locked where it matters.
 	Isolation pgx.TxIsoLevel
-	// Within bounds an Update from its first statement on; default 15 s. A server
-	// that does not answer must not hold its callers for ever.
+	// Within bounds an Update and a View (but see store.Long), and the wait for the
+	// connection of each; default 15 s. A server that does not answer must not hold its
+	// callers for ever.
 	Within time.Duration
 
 	sqlstore.Opening
@@ -66,6 +67,15 @@ func (o Options) filled() Options {
 // connect_timeout: one to a server that has gone silent must not stand in the way of
 // the next one for longer.
 const connectWithin = 2 * time.Second
+
+// pingWithin is how long a connection that nobody has used for a second may take to show
+// that somebody is at its other end, if the URL has no pool_ping_timeout.
+const pingWithin = time.Second
+
+// urgentWithin bounds what is urgent: a sign of life that is still on its way when the
+// next ones are due must not keep them back until others take this node for dead
+// (masking.Lease).
+const urgentWithin = 2 * time.Second
 
 // maxSkew is how far the clocks of a node and of the database may be apart. Whether a
 // claim has run out is decided by the nodes' clocks, so they must agree; NTP keeps
@@ -99,18 +109,20 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.ConnConfig.ConnectTimeout == 0 {
-		c.ConnConfig.ConnectTimeout = connectWithin
-	}
 	lines := watched(c.ConnConfig.DialFunc)
 	c.ConnConfig.DialFunc = lines.connect
 	if err := prepare(ctx, c.ConnConfig.Copy(), o); err != nil {
 		return nil, err
 	}
 	s := &Store{o: o, log: o.Log, lines: lines}
-	if u, err := url.Parse(o.URL); err != nil || !u.Query().Has("pool_max_conns") {
+	u, err := url.Parse(o.URL)
+	if err != nil || !u.Query().Has("pool_max_conns") {
 		c.MaxConns = int32(o.Conns)
 	}
+	if err != nil || !u.Query().Has("pool_ping_timeout") {
+		c.PingTimeout = pingWithin
+	}
+	c.BeforeClose = drop
 	if s.pool, err = pgxpool.NewWithConfig(ctx, c); err != nil {
 		return nil, plain(err)
 	}
@@ -126,12 +138,24 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	return s, nil
 }
 
+// drop ends a connection that was given up at once. Else it waits for its server to end it,
+// for 15 s if that is dead, and has its place in the pool until then.
+func drop(c *pgx.Conn) {
+	if c.IsClosed() {
+		_ = c.PgConn().Conn().Close()
+	}
+}
+
 // parse reads a URL. What is wrong is told without it: it may have a password in it.
 func parse(url string) (*pgxpool.Config, error) {
 	c, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return nil, errors.New("postgres: the database URL cannot be read: see postgresql.org/docs/current/libpq-connect.html")
 	}
+	if c.ConnConfig.ConnectTimeout == 0 {
+		c.ConnConfig.ConnectTimeout = connectWithin
+	}
+	c.ConnConfig.DialFunc = dialer(c.ConnConfig.ConnectTimeout).DialContext
 	return c, nil
 }
 
@@ -178,7 +202,7 @@ func (s *Store) View(ctx context.Context, fn func(context.Context, store.Reader)
 		return err
 	}
 	defer s.leave()
-	return s.with(ctx, s.pool, func(conn *pgx.Conn) error {
+	return s.with(ctx, s.pool, func(ctx context.Context, conn *pgx.Conn) error {
 		t := &transaction{store: s, conn: conn}
 		t.later(`BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY`)
 		defer t.rollback(ctx)
@@ -192,21 +216,26 @@ func (s *Store) Route(ctx context.Context, virtual, caller e164.Number) (route m
 		return route, err
 	}
 	defer s.leave()
-	err = s.with(ctx, s.routers, func(conn *pgx.Conn) error {
+	err = s.with(ctx, s.routers, func(ctx context.Context, conn *pgx.Conn) error {
 		route, err = sqlstore.NewReader(&transaction{store: s, conn: conn}).Route(ctx, virtual, caller)
 		return err
 	})
 	return route, err
 }
 
-// with lends a connection.
-func (s *Store) with(ctx context.Context, pool *pgxpool.Pool, fn func(*pgx.Conn) error) error {
-	c, err := pool.Acquire(ctx)
+// with lends a connection, for no longer than Options.Within unless ctx is of store.Long.
+func (s *Store) with(ctx context.Context, pool *pgxpool.Pool, fn func(context.Context, *pgx.Conn) error) error {
+	within, cancel := context.WithTimeout(ctx, s.o.Within)
+	defer cancel()
+	c, err := pool.Acquire(within)
 	if err != nil {
 		return plain(err)
 	}
 	defer c.Release() // closes a connection in a broken state
-	return fn(c.Conn())
+	if !store.IsLong(ctx) {
+		ctx = within
+	}
+	return fn(ctx, c.Conn())
 }
 
 // insideUpdate marks the context of a running closure.
@@ -229,8 +258,14 @@ func (s *Store) Update(ctx context.Context, fn func(context.Context, store.Tx) e
 		return err
 	}
 	defer s.leave()
-	within, cancel := context.WithTimeout(context.WithValue(context.WithoutCancel(ctx), insideUpdate{}, true), s.o.Within)
+	bound := s.o.Within
+	if store.IsUrgent(ctx) {
+		bound = min(bound, urgentWithin)
+	}
+	within, cancel := context.WithTimeout(context.WithValue(context.WithoutCancel(ctx), insideUpdate{}, true), bound)
 	defer cancel()
+	ctx, stop := context.WithTimeout(ctx, bound)
+	defer stop()
 	for n := 1; ; n++ {
 		err, again := s.once(ctx, within, fn)
 		if !again || within.Err() != nil {
@@ -315,13 +350,14 @@ func (t *transaction) rollback(ctx context.Context) {
 	}
 }
 
-// Ready tells whether calls can be routed.
+// Ready tells whether calls can be routed. If the server does not answer by ctx's
+// deadline, connections are made anew.
 func (s *Store) Ready(ctx context.Context) error {
 	if err := s.enter(); err != nil {
 		return err
 	}
 	defer s.leave()
-	return s.with(ctx, s.routers, func(conn *pgx.Conn) error {
+	err := s.with(ctx, s.routers, func(ctx context.Context, conn *pgx.Conn) error {
 		var one int
 		err := conn.QueryRow(ctx, `SELECT COUNT(*) FROM (SELECT 1 FROM tenant LIMIT 1) t`).Scan(&one)
 		if err != nil {
@@ -329,6 +365,13 @@ func (s *Store) Ready(ctx context.Context) error {
 		}
 		return nil
 	})
+	if errors.Is(err, context.DeadlineExceeded) {
+		// Nobody has said anything: what is connected may lead to a host that is dead, and
+		// each connection by itself would be found out by somebody who waits for it.
+		s.pool.Reset()
+		s.routers.Reset()
+	}
+	return err
 }
 
 // scrubbed are the tables that have numbers of people.
@@ -342,7 +385,7 @@ func (s *Store) Scrub(ctx context.Context) error {
 		return err
 	}
 	defer s.leave()
-	return s.with(ctx, s.pool, func(conn *pgx.Conn) error {
+	return s.with(store.Long(ctx), s.pool, func(ctx context.Context, conn *pgx.Conn) error {
 		if _, err := conn.Exec(ctx, `VACUUM `+scrubbed); err != nil {
 			return plain(err)
 		}

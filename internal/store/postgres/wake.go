@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"tandem/internal/store"
 )
@@ -21,6 +22,9 @@ const (
 	wakeEvery = 50 * time.Millisecond
 	// tellWithin bounds how long telling may take: it is worth nothing later.
 	tellWithin = time.Second
+	// quietFor is how long a listener hears nothing before it asks whether anybody is
+	// there: who only listens hears of no host that has died.
+	quietFor = 5 * time.Second
 	// listenAgain is how long a listener waits before it connects anew.
 	listenAgain = time.Second
 )
@@ -57,7 +61,7 @@ func (w *waker) close() {
 func (w *waker) tell(topic store.Topic) {
 	ctx, cancel := context.WithTimeout(w.ctx, tellWithin)
 	defer cancel()
-	err := w.store.with(ctx, w.store.pool, func(conn *pgx.Conn) error {
+	err := w.store.with(ctx, w.store.pool, func(ctx context.Context, conn *pgx.Conn) error {
 		_, err := conn.Exec(ctx, `SELECT pg_notify($1, $2)`, wakeChannel, string(topic))
 		if err != nil {
 			return plain(err)
@@ -96,6 +100,7 @@ func (w *waker) hear(ctx context.Context) error {
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
+		drop(conn)
 		_ = conn.Close(ctx) // nothing is lost with it
 	}()
 	if _, err := conn.Exec(ctx, `LISTEN `+wakeChannel); err != nil {
@@ -105,12 +110,30 @@ func (w *waker) hear(ctx context.Context) error {
 		w.heard.soon(topic)
 	}
 	for {
-		n, err := conn.WaitForNotification(ctx)
+		n, err := notification(ctx, conn)
 		if err != nil {
 			return plain(err)
 		}
 		if topic := store.Topic(n.Payload); slices.Contains(store.Topics, topic) {
 			w.heard.soon(topic)
+		}
+	}
+}
+
+// notification waits for what is told, as long as the server is there.
+func notification(ctx context.Context, conn *pgx.Conn) (*pgconn.Notification, error) {
+	for {
+		quiet, cancel := context.WithTimeout(ctx, quietFor)
+		n, err := conn.WaitForNotification(quiet)
+		cancel()
+		if err == nil || ctx.Err() != nil || !pgconn.Timeout(err) {
+			return n, err
+		}
+		within, cancel := context.WithTimeout(ctx, pingWithin)
+		err = conn.Ping(within)
+		cancel()
+		if err != nil {
+			return nil, err
 		}
 	}
 }
