@@ -127,7 +127,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 		return nil, plain(err)
 	}
 	c = c.Copy()
-	c.MaxConns, c.MinIdleConns = int32(o.Routers), 1
+	c.MaxConns, c.MinConns, c.MinIdleConns = int32(o.Routers), 0, 1
 	if s.routers, err = pgxpool.NewWithConfig(ctx, c); err != nil {
 		s.pool.Close()
 		return nil, plain(err)

@@ -116,3 +116,14 @@ func TestBothEnginesHaveTheSameMigrationsSinceTheyAreTwo(t *testing.T) {
 		t.Errorf("PostgreSQL's are %q, SQLite's %q", ours, theirs)
 	}
 }
+
+func TestThePoolForCallsIsSmallWhateverTheURLSaysOfTheOther(t *testing.T) {
+	srv := server.Start(t)
+	s := open(t, Options{URL: srv.URL(srv.Database(t, migrated(t, srv))) + "&pool_min_conns=10&pool_min_idle_conns=10"})
+	if c := s.pool.Config(); c.MinConns != 10 || c.MinIdleConns != 10 {
+		t.Errorf("the pool has %d and %d", c.MinConns, c.MinIdleConns)
+	}
+	if c := s.routers.Config(); c.MinConns != 0 || c.MinIdleConns != 1 || c.MaxConns != 4 {
+		t.Errorf("that for calls has %d, %d and at most %d", c.MinConns, c.MinIdleConns, c.MaxConns)
+	}
+}
