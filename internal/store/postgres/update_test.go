@@ -21,19 +21,11 @@ import (
 	server "tandem/internal/testkit/postgres"
 )
 
-// withPool is an open store with the tenant acme and the numbers 1 (exclusive) and 2 (shared).
+// withPool is an open store with storetest.Acme.
 func withPool(t testing.TB, o Options) *Store {
 	t.Helper()
 	s := open(t, o)
-	err := s.Update(t.Context(), func(ctx context.Context, tx store.Tx) error {
-		return errors.Join(
-			tx.InsertTenant(ctx, storetest.Tenant(t, "acme")),
-			tx.InsertNumber(ctx, storetest.Number("acme", storetest.Virtual(1), masking.Exclusive), storetest.Start()),
-			tx.InsertNumber(ctx, storetest.Number("acme", storetest.Virtual(2), masking.Shared), storetest.Start()))
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	storetest.Acme(t, s)
 	return s
 }
 

@@ -52,20 +52,11 @@ func openTemp(t testing.TB, o Options) *Store {
 	return s
 }
 
-// withPool is a store with the tenant acme, the exclusive number 1 and the
-// shared number 2.
+// withPool is an open store with storetest.Acme.
 func withPool(t testing.TB, o Options) *Store {
 	t.Helper()
 	s := openTemp(t, o)
-	err := s.Update(t.Context(), func(ctx context.Context, tx store.Tx) error {
-		return errors.Join(
-			tx.InsertTenant(ctx, storetest.Tenant(t, "acme")),
-			tx.InsertNumber(ctx, storetest.Number("acme", storetest.Virtual(1), masking.Exclusive), storetest.Start()),
-			tx.InsertNumber(ctx, storetest.Number("acme", storetest.Virtual(2), masking.Shared), storetest.Start()))
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	storetest.Acme(t, s)
 	return s
 }
 

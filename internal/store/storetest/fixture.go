@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -93,6 +94,22 @@ func ByPIN(a masking.Allocation, pin masking.PIN) masking.Allocation {
 func Call(a masking.Allocation, id masking.CallID, caller e164.Number) masking.Call {
 	return masking.Call{ID: id, Tenant: a.Tenant, Allocation: a.ID, VirtualNumber: a.VirtualNumber, Caller: caller,
 		Direction: masking.FromCalls, CustomField: a.CustomField, Node: "node-1", StartedAt: Start()}
+}
+
+// Acme puts in the tenant acme, the exclusive number 1 and the shared number 2.
+func Acme(tb testing.TB, s store.Store) masking.Tenant {
+	tb.Helper()
+	t := Tenant(tb, "acme")
+	err := s.Update(tb.Context(), func(ctx context.Context, tx store.Tx) error {
+		return errors.Join(
+			tx.InsertTenant(ctx, t),
+			tx.InsertNumber(ctx, Number("acme", Virtual(1), masking.Exclusive), Start()),
+			tx.InsertNumber(ctx, Number("acme", Virtual(2), masking.Shared), Start()))
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return t
 }
 
 // Create does with a store what a use case does to create an allocation. It

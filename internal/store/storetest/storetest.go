@@ -172,10 +172,7 @@ func (b *bench) number(tenant masking.TenantID, i int, sharing masking.Sharing) 
 // acme puts in the tenant acme, the exclusive number 1 and the shared number 2.
 func (b *bench) acme() masking.Tenant {
 	b.Helper()
-	t := b.tenant("acme")
-	b.number("acme", 1, masking.Exclusive)
-	b.number("acme", 2, masking.Shared)
-	return t
+	return Acme(b, b)
 }
 
 // created creates an allocation, which must succeed.
