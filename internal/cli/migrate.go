@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"path"
 
 	"github.com/spf13/cobra"
@@ -17,7 +18,7 @@ func (p *program) migrateCommand() *cobra.Command {
 			"release before go on with what was added to; so a new release can be started node by node."}
 	p.step(group, "status", "Show which migrations the database has and which are pending", p.schema)
 	p.step(group, "up", "Apply what is pending", func(ctx context.Context, c config.Config) error {
-		if _, err := app.MigrateUp(ctx, c); err != nil {
+		if _, err := app.MigrateUp(ctx, c, p.warnings()); err != nil {
 			return err
 		}
 		return p.schema(ctx, c)
@@ -28,7 +29,7 @@ func (p *program) migrateCommand() *cobra.Command {
 		if to == 0 {
 			return misusef(down, "--to is missing: the schema version to go back to")
 		}
-		if _, err := app.MigrateDown(ctx, c, to); err != nil {
+		if _, err := app.MigrateDown(ctx, c, p.warnings(), to); err != nil {
 			return err
 		}
 		return p.schema(ctx, c)
@@ -50,6 +51,11 @@ func (p *program) step(group *cobra.Command, use, short string, run func(context
 	}
 	group.AddCommand(cmd)
 	return cmd
+}
+
+// warnings is a log of what somebody who waits has to know.
+func (p *program) warnings() *slog.Logger {
+	return slog.New(slog.NewTextHandler(p.Err, &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
 
 // schema prints what the database has.

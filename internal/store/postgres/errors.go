@@ -22,6 +22,7 @@ const (
 	foreignKeyViolation  = "23503"
 	serializationFailure = "40001"
 	deadlockDetected     = "40P01"
+	lockNotAvailable     = "55P03" // in lock_timeout
 	featureNotSupported  = "0A000" // "cached plan must not change result type", after a migration
 	adminShutdown        = "57P01"
 	crashShutdown        = "57P02"

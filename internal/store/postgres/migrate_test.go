@@ -1,9 +1,13 @@
 package postgres
 
 import (
+	"context"
+	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 
+	"tandem/internal/store"
 	"tandem/internal/store/sqlstore"
 	"tandem/internal/store/storetest"
 	server "tandem/internal/testkit/postgres"
@@ -33,5 +37,66 @@ func TestANodeOfTheReleaseBeforeStartsUntilSomethingWasTakenAway(t *testing.T) {
 			_ = again.Close()
 		}
 		t.Errorf("after something was taken away: %v", err)
+	}
+}
+
+// told takes the lines of a log, for who waits for one.
+type told chan string
+
+func (l told) Write(line []byte) (int, error) {
+	l <- string(line)
+	return len(line), nil
+}
+
+func TestAMigrationThatWaitsForABackupHoldsNoServerUp(t *testing.T) {
+	pg := server.Start(t)
+	o := Options{URL: pg.URL(pg.Database(t, migrated(t, pg)))}
+	if _, err := Migrate(t.Context(), o, sqlstore.DownTo(23)); err != nil {
+		t.Fatal(err)
+	}
+	serving := o
+	serving.Opening.Purpose = sqlstore.ToRead // with the schema that there is
+	s := open(t, serving)
+	read := func(ctx context.Context, tx store.Reader) error { // as a release does that knows no newer column
+		_, err := tx.(*sqlstore.Reader).Conn().Exec(ctx, `SELECT id FROM call`, nil)
+		return err
+	}
+	reads, over := make(chan bool), make(chan bool)
+	backup, up := make(chan error, 1), make(chan error, 1)
+	go func() {
+		backup <- s.View(store.Long(t.Context()), func(ctx context.Context, tx store.Reader) error {
+			err := read(ctx, tx)
+			close(reads)
+			<-over
+			return err
+		})
+	}()
+	<-reads
+	lines := make(told, 1000)
+	o.Log = slog.New(slog.NewTextHandler(lines, nil))
+	go func() { _, err := Migrate(t.Context(), o, sqlstore.Up); up <- err }()
+	for waits := false; !waits; {
+		select {
+		case line := <-lines:
+			waits = strings.Contains(line, "a migration waits") && strings.Contains(line, "00024") && strings.Contains(line, "oldest_transaction_of")
+		case err := <-up:
+			t.Fatalf("it waits for nobody: %v", err)
+		}
+	}
+	for range 100 {
+		if err := s.View(t.Context(), read); err != nil {
+			t.Fatal(err)
+		}
+		err := s.Update(t.Context(), func(ctx context.Context, tx store.Tx) error {
+			_, err := connOf(tx).Exec(ctx, `UPDATE call SET cause = ? WHERE id = ?`, []any{"x", "none"})
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(over)
+	if err := errors.Join(<-backup, <-up); err != nil {
+		t.Error(err)
 	}
 }

@@ -9,6 +9,7 @@ package postgres
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -19,7 +20,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/jackc/pgx/v5/stdlib"
 
 	"tandem/internal/e164"
 	"tandem/internal/masking"
@@ -161,8 +161,19 @@ func parse(url string) (*pgxpool.Config, error) {
 
 // prepare checks and migrates a database.
 func prepare(ctx context.Context, c *pgx.ConnConfig, o Options) error {
-	db := stdlib.OpenDB(*c)
-	defer func() { _ = db.Close() }()
+	m, err := openMigrator(ctx, c, o.Log)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = m.db.Close() }()
+	if err := check(ctx, m.db); err != nil {
+		return err
+	}
+	return m.prepare(ctx, o.Opening)
+}
+
+// check refuses a database that cannot keep what we write, or whose clock is not ours.
+func check(ctx context.Context, db *sql.DB) error {
 	var encoding string
 	var there int64
 	before := time.Now()
@@ -180,7 +191,7 @@ func prepare(ctx context.Context, c *pgx.ConnConfig, o Options) error {
 		return fmt.Errorf("postgres: the clocks of this machine and of the database are %v apart: expiry is judged by the clock, so keep both with NTP",
 			max(ahead, behind).Round(100*time.Millisecond))
 	}
-	return migrate(ctx, db, o)
+	return nil
 }
 
 // enter counts a transaction that begins, leave one that has ended.

@@ -6,7 +6,6 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 
@@ -18,26 +17,17 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-func newMigrator(db *sql.DB, log *slog.Logger) (*goose.Provider, error) {
-	files, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return nil, fmt.Errorf("sqlite: migrations: %w", err)
-	}
-	p, err := goose.NewProvider(goose.DialectSQLite3, db, files, goose.WithTableName(sqlstore.VersionTable),
-		goose.WithDisableGlobalRegistry(true), goose.WithSlog(log))
-	if err != nil {
-		return nil, fmt.Errorf("sqlite: migrations: %w", err)
-	}
-	return p, nil
+func newMigrator(db *sql.DB, log *slog.Logger) (*sqlstore.Migrator, error) {
+	return sqlstore.NewMigrator(goose.DialectSQLite3, db, migrations, log)
 }
 
 // prepare brings the schema to where it has to be.
 func prepare(ctx context.Context, db *sql.DB, o Options) error {
-	p, err := newMigrator(db, o.Log)
-	if err != nil {
-		return err
+	m, err := newMigrator(db, o.Log)
+	if err == nil {
+		err = m.Prepare(ctx, o.Opening)
 	}
-	if err := sqlstore.Prepare(ctx, p, db, o.Opening); err != nil {
+	if err != nil {
 		return fmt.Errorf("sqlite: %w", err)
 	}
 	return nil
@@ -56,11 +46,11 @@ func Migrate(ctx context.Context, o Options, step sqlstore.Step) (s sqlstore.Sch
 		return s, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	p, err := newMigrator(db, o.Log)
-	if err != nil {
-		return s, err
+	m, err := newMigrator(db, o.Log)
+	if err == nil {
+		s, err = m.Take(ctx, step)
 	}
-	if s, err = sqlstore.Migrate(ctx, p, db, step); err != nil {
+	if err != nil {
 		return s, fmt.Errorf("sqlite: %w", err)
 	}
 	return s, nil

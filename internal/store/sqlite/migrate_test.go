@@ -14,8 +14,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/pressly/goose/v3"
-
 	"tandem/internal/masking"
 	"tandem/internal/store"
 	"tandem/internal/store/sqlstore"
@@ -45,7 +43,7 @@ func schema(t *testing.T, db *sql.DB) string {
 }
 
 // migrator is a database at no version, or at the one that it has, and what moves it.
-func migrator(t *testing.T, path string) (*sql.DB, *goose.Provider) {
+func migrator(t *testing.T, path string) (*sql.DB, *sqlstore.Migrator) {
 	t.Helper()
 	o, err := Options{Path: path}.filled()
 	if err != nil {

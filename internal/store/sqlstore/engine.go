@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -43,30 +42,6 @@ type Opening struct {
 	Wake func(store.Topic)
 }
 
-// Prepare brings a schema to where it has to be, or refuses it.
-func Prepare(ctx context.Context, p *goose.Provider, db *sql.DB, o Opening) error {
-	s, err := ReadSchema(ctx, p, db)
-	if err != nil {
-		return err
-	}
-	switch {
-	case o.Purpose == ToServe:
-		return s.up(ctx, p)
-	case s.Version > s.Known:
-		return s.tooNew()
-	case o.Purpose == ToRead && s.Version < firstFacts:
-		return fmt.Errorf("the database has schema version %d, which is older than what can be read: bring it up first (tandem migrate up)", s.Version)
-	case o.Purpose == ToRead:
-		return nil
-	case s.Version > o.Schema:
-		return fmt.Errorf("the database to fill has schema version %d, what is to be put in has %d: take an empty one", s.Version, o.Schema)
-	}
-	if _, err := p.UpTo(ctx, o.Schema); err != nil {
-		return fmt.Errorf("migrate up: %w", err)
-	}
-	return nil
-}
-
 // A Schema is which migrations a database has and which the program knows.
 type Schema struct {
 	Version int64 // 0 for an empty database
@@ -75,26 +50,6 @@ type Schema struct {
 	// the last migration that has taken something away. 0 if none has.
 	Oldest  int64
 	Pending []string // files of migrations that are still to come
-}
-
-// ReadSchema changes nothing, but for goose's own table in an empty database.
-func ReadSchema(ctx context.Context, p *goose.Provider, db *sql.DB) (s Schema, err error) {
-	if s.Version, s.Known, err = p.GetVersions(ctx); err != nil {
-		return s, fmt.Errorf("schema version: %w", err)
-	}
-	for _, m := range p.ListSources() {
-		if m.Version > s.Version {
-			s.Pending = append(s.Pending, m.Path)
-		}
-	}
-	if s.Version < firstFacts {
-		return s, nil
-	}
-	err = db.QueryRowContext(ctx, `SELECT COALESCE(MAX(CAST(value AS BIGINT)), 0) FROM about WHERE name = '`+string(store.FactOldest)+`'`).Scan(&s.Oldest)
-	if err != nil {
-		return s, fmt.Errorf("schema version: %w", err)
-	}
-	return s, nil
 }
 
 // A Step is what an operator has a migrator do with a schema.
@@ -122,18 +77,6 @@ func DownTo(version int64) Step {
 		}
 		return nil
 	}
-}
-
-// Migrate takes a step and tells what the schema is then.
-func Migrate(ctx context.Context, p *goose.Provider, db *sql.DB, step Step) (Schema, error) {
-	s, err := ReadSchema(ctx, p, db)
-	if err != nil {
-		return s, err
-	}
-	if err := step(ctx, s, p); err != nil {
-		return s, err
-	}
-	return ReadSchema(ctx, p, db)
 }
 
 func (s Schema) tooNew() error {
