@@ -181,7 +181,8 @@ func (c *core) view(ctx context.Context, doing string, fn func(context.Context, 
 
 // fail lets refusals by a rule through and turns everything else into
 // ErrUnavailable; its cause is told to the log alone. A caller who has gone
-// away is no failure of the store.
+// away is no failure of the store, and of a database that is known to be away
+// (store.ErrAway, which stays to be seen) the log has been told.
 func (c *core) fail(ctx context.Context, doing string, err error) error {
 	var refused *masking.Error
 	switch {
@@ -189,8 +190,10 @@ func (c *core) fail(ctx context.Context, doing string, err error) error {
 		return nil
 	case errors.As(err, &refused):
 		return refused
+	case errors.Is(err, store.ErrAway):
+		return fmt.Errorf("%w: %w", masking.ErrUnavailable(), store.ErrAway)
 	case ctx.Err() == nil:
-		c.log.ErrorContext(ctx, "store failed", "doing", doing, "err", err)
+		c.log.ErrorContext(ctx, "store failed", "doing", doing, "error", err)
 	}
 	return masking.ErrUnavailable()
 }

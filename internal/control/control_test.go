@@ -397,6 +397,16 @@ func TestWhatIsToldOfAFailingStoreIsOnlyThatItIsAway(t *testing.T) {
 	if !strings.Contains(b.logs.String(), "unexpected EOF") {
 		t.Errorf("the log: %s", b.logs)
 	}
+	b.logs.Reset()
+	b.disturbed.update = func(context.Context, store.Store, func(context.Context, store.Tx) error) error {
+		return store.ErrAway
+	}
+	if _, err := b.Trunks.Remove(t.Context(), "x", once[string]("", 0)); masking.KindOf(err) != masking.Unavailable || !errors.Is(err, store.ErrAway) {
+		t.Errorf("a database that is away: %v", err)
+	}
+	if b.logs.Len() != 0 {
+		t.Errorf("it is told by who has found it out: %s", b.logs)
+	}
 }
 
 func TestEmergencyNumbersAndNonNumbersAreToldApart(t *testing.T) {

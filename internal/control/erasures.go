@@ -297,7 +297,7 @@ func (s *Erasures) finish(ctx context.Context, e masking.Erasure) error {
 	}
 	if e.Waiting == 0 {
 		if err := s.store.Scrub(ctx); err != nil {
-			s.log.WarnContext(ctx, "an erasure waits for those who read", "tenant", string(e.Tenant), "erasure", string(e.ID), "err", err)
+			s.log.WarnContext(ctx, "an erasure waits for those who read", "tenant", string(e.Tenant), "erasure", string(e.ID), "error", err)
 			return masking.ErrUnavailable()
 		}
 	}

@@ -97,7 +97,7 @@ func (w *watch) run(ctx context.Context) {
 	last, known := int64(0), false
 	for {
 		if now, err := w.look(ctx, last, known); err != nil {
-			w.log.Debug("the last event cannot be read", "err", err)
+			w.log.Debug("the last event cannot be read", "error", err)
 		} else {
 			last, known = now, true
 		}

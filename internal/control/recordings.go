@@ -219,7 +219,7 @@ func (s *Recordings) removeSound(ctx context.Context, deleted []masking.Recordin
 	for _, r := range deleted {
 		if err := s.sounds.Delete(ctx, r.Key); err != nil {
 			failed = append(failed, err)
-			s.log.WarnContext(ctx, "a deleted recording still has its sound", "tenant", string(r.Tenant), "call", string(r.Call), "err", err)
+			s.log.WarnContext(ctx, "a deleted recording still has its sound", "tenant", string(r.Tenant), "call", string(r.Call), "error", err)
 			continue
 		}
 		removed = append(removed, r)

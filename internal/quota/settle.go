@@ -9,6 +9,7 @@ import (
 // ledger.
 func (q *Quota) run(ctx context.Context) {
 	tick := time.NewTicker(settles)
+	failing := false
 	defer tick.Stop()
 	for {
 		idle := false
@@ -19,9 +20,15 @@ func (q *Quota) run(ctx context.Context) {
 		case <-tick.C:
 			idle = true
 		}
-		if err := q.settle(ctx, idle); err != nil && ctx.Err() == nil {
+		err := q.settle(ctx, idle)
+		switch {
+		case ctx.Err() != nil:
+		case err != nil && !failing:
 			q.log.Warn("what this node uses of bounds that nodes share is not known to the others now", "error", err.Error())
+		case err == nil && failing:
+			q.log.Info("what this node uses of bounds that nodes share is known to the others again")
 		}
+		failing = err != nil
 	}
 }
 

@@ -23,6 +23,21 @@ var ErrAway = errors.New("the database is away")
 // ErrShut says that this process is done with its database: nobody was asked.
 var ErrShut = errors.New("this process does not use its database any more")
 
+// Trouble is whether something that is tried again and again fails for want of the
+// store. Only its changes are worth a line in a log; that the database is away is told
+// by who has found it out, and not by everybody who is waiting for it.
+type Trouble bool
+
+// After takes how a try ended, and says whether trouble begins or ends with it.
+func (t *Trouble) After(err error) (begins, ends bool) {
+	if errors.Is(err, ErrAway) {
+		return false, false
+	}
+	was := bool(*t)
+	*t = err != nil
+	return err != nil && !was, err == nil && was
+}
+
 // Store runs transactions. Its methods may be called at any time by any
 // goroutine.
 //

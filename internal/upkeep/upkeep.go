@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"tandem/internal/store"
 )
 
 // Job is one kind of work. Run does some of it and tells how much; it is run
@@ -50,7 +52,7 @@ func (k *Keeper) Stop() {
 func (k *Keeper) run(ctx context.Context, j Job) {
 	tick := time.NewTicker(j.Every)
 	defer tick.Stop()
-	failing := false
+	var trouble store.Trouble
 	for {
 		select {
 		case <-ctx.Done():
@@ -60,7 +62,7 @@ func (k *Keeper) run(ctx context.Context, j Job) {
 		}
 		for ctx.Err() == nil {
 			done, err := j.Run(ctx, j.Batch)
-			failing = k.tell(ctx, j, err, failing)
+			k.tell(ctx, j, err, &trouble)
 			if err != nil || done < j.Batch {
 				break
 			}
@@ -71,13 +73,12 @@ func (k *Keeper) run(ctx context.Context, j Job) {
 
 // tell logs when a job begins to fail and when it works again: a database that is away
 // for an hour must not fill the log.
-func (k *Keeper) tell(ctx context.Context, j Job, err error, failing bool) bool {
-	switch {
+func (k *Keeper) tell(ctx context.Context, j Job, err error, trouble *store.Trouble) {
+	switch begins, ends := trouble.After(err); {
 	case ctx.Err() != nil:
-	case err != nil && !failing:
+	case begins:
 		k.log.Warn("upkeep failed and will be tried again", "job", j.Name, "error", err.Error())
-	case err == nil && failing:
+	case ends:
 		k.log.Info("upkeep works again", "job", j.Name)
 	}
-	return err != nil
 }

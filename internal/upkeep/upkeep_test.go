@@ -3,6 +3,7 @@ package upkeep
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync/atomic"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"tandem/internal/store"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -96,6 +99,28 @@ func TestAJobThatFailsForLongSaysSoOnceAndOnceThatItWorksAgain(t *testing.T) {
 		k.Stop()
 		if n := strings.Count(log.String(), "\n"); n != 2 {
 			t.Errorf("%d lines: %.500s", n, log.String())
+		}
+	})
+}
+
+func TestAJobSaysNothingOfADatabaseThatIsKnownToBeAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		var away atomic.Bool
+		away.Store(true)
+		k := Start(slog.New(slog.NewTextHandler(&log, nil)), Job{Name: "j", Every: time.Second, Batch: 1,
+			Run: func(context.Context, int) (int, error) {
+				if away.Load() {
+					return 0, fmt.Errorf("not now: %w", store.ErrAway)
+				}
+				return 0, nil
+			}})
+		<-time.After(time.Minute)
+		away.Store(false)
+		<-time.After(time.Minute)
+		k.Stop()
+		if log.Len() != 0 {
+			t.Errorf("%.500s", log.String())
 		}
 	})
 }

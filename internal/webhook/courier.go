@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -51,7 +52,7 @@ func (c *courier) poke() {
 func (c *courier) run(ctx context.Context) {
 	for {
 		err := c.work(ctx)
-		if err != nil && ctx.Err() == nil {
+		if err != nil && !errors.Is(err, store.ErrAway) && ctx.Err() == nil {
 			c.o.Log.Warn("a webhook endpoint waits for the store", "webhook", string(c.id), "tenant", string(c.tenant), "error", err.Error())
 		}
 		switch {

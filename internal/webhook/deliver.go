@@ -108,10 +108,16 @@ func (d *Deliverer) run(ctx context.Context) {
 	defer tick.Stop()
 	seen := int64(-1) // place of the last event that was known when all were looked at
 	anyway := true
+	var trouble store.Trouble
 	for polls := 0; ; {
 		var err error
-		if seen, err = d.look(ctx, seen, anyway); err != nil && ctx.Err() == nil {
+		seen, err = d.look(ctx, seen, anyway)
+		switch begins, ends := trouble.After(err); {
+		case ctx.Err() != nil:
+		case begins:
 			d.o.Log.Warn("webhooks wait for the store", "error", err.Error())
+		case ends:
+			d.o.Log.Info("webhooks wait for the store no longer")
 		}
 		select {
 		case <-ctx.Done():
@@ -173,6 +179,7 @@ func (d *Deliverer) Test(ctx context.Context, w masking.Webhook, e masking.Event
 // that was told is not told again because the store was away. It gives up when the
 // server stops.
 func (d *Deliverer) keep(w masking.Webhook, v masking.Delivery) {
+	var trouble store.Trouble
 	for {
 		writing, cancel := context.WithTimeout(context.WithoutCancel(d.sendIn), 3*time.Second)
 		err := d.o.Store.Update(writing, func(ctx context.Context, tx store.Tx) error { return d.write(ctx, tx, w, v) })
@@ -180,7 +187,9 @@ func (d *Deliverer) keep(w masking.Webhook, v masking.Delivery) {
 		if err == nil {
 			return
 		}
-		d.o.Log.Error("what became of a webhook is not written yet", "webhook", string(w.ID), "tenant", string(w.Tenant), "error", err.Error())
+		if begins, _ := trouble.After(err); begins {
+			d.o.Log.Error("what became of a webhook is not written yet", "webhook", string(w.ID), "tenant", string(w.Tenant), "error", err.Error())
+		}
 		select {
 		case <-d.sendIn.Done():
 			return
@@ -221,6 +230,6 @@ func (d *Deliverer) report(w masking.Webhook, v masking.Delivery) {
 		level, text = slog.LevelError, "a webhook could not be made"
 	}
 	d.o.Log.Log(context.Background(), level, text, "tenant", string(w.Tenant), "webhook", string(w.ID), "event", string(v.Event.ID),
-		"type", string(v.Event.Type), "outcome", string(a.Outcome), "status", a.Status, "tries", v.Tries, "took", a.Took)
+		"type", string(v.Event.Type), "outcome", string(a.Outcome), "status", a.Status, "tries", v.Tries, "took_ms", a.Took.Milliseconds())
 	d.o.Attempted(v)
 }

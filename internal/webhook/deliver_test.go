@@ -10,8 +10,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -432,5 +434,45 @@ func TestAFaultOfOursSendsNothingAndIsTriedAgain(t *testing.T) {
 	p.start()
 	if d := p.next(); last(d).Outcome != masking.OutcomeInternal || d.Status != masking.DeliveryPending {
 		t.Errorf("%+v", d)
+	}
+}
+
+// silent is a store that answers nobody while it has a reason.
+type silent struct {
+	store.Store
+	why   atomic.Pointer[error]
+	asked atomic.Int64
+}
+
+func (s *silent) View(ctx context.Context, fn func(context.Context, store.Reader) error) error {
+	s.asked.Add(1)
+	if why := s.why.Load(); why != nil {
+		return *why
+	}
+	return s.Store.View(ctx, fn)
+}
+
+// looks waits until the store was asked again some times.
+func (s *silent) looks(times int64) {
+	for until := s.asked.Load() + times; s.asked.Load() < until; {
+		runtime.Gosched()
+	}
+}
+
+func TestAStoreThatFailsForLongIsToldOnceAndOneThatIsKnownToBeAwayNotAtAll(t *testing.T) {
+	p := newPost(t, DelivererOptions{})
+	s := &silent{Store: p.store}
+	p.o.Store = s
+	for why, lines := range map[error]int{io.ErrUnexpectedEOF: 2, store.ErrAway: 0} {
+		before := strings.Count(p.logs.String(), "webhooks wait for the store")
+		s.why.Store(&why)
+		p.start()
+		s.looks(20)
+		s.why.Store(nil)
+		s.looks(20)
+		p.halt()
+		if n := strings.Count(p.logs.String(), "webhooks wait for the store") - before; n != lines {
+			t.Errorf("%v: %d lines: %s", why, n, p.logs)
+		}
 	}
 }

@@ -160,6 +160,38 @@ func TestWithoutTheDatabaseANodeThatMayRoutesByWhatItKnewLastAndSaysSo(t *testin
 	st.closedOnce(map[string]int{"caller_hung_up": 2})
 }
 
+func TestAnOutageIsToldWhenItBeginsAndWhenItEndsAndNotMeanwhile(t *testing.T) {
+	srv := server.Start(t)
+	st := newStage(t, setting{sharing: "shared", environ: []string{"TANDEM_DATABASE_URL=" + srv.URL(srv.Database(t, ""))}})
+	st.allocate(nil)
+	a, b := st.talk(alice, phone.Sine(440, 8000), phone.Sine(1000, 8000))
+	const gone, back = `"msg":"the database is away`, `"msg":"the database is back`
+
+	srv.Kill()
+	st.until("the absence to be known", func() bool { return strings.Contains(st.Log.String(), gone) })
+	st.must(a.Hangup(st.ctx)) // its record waits
+	st.over(a, b)
+	st.refusedForNow("GET", "/v1/tenants/acme/calls", nil)
+	since := time.Now()
+	st.until("each job to have had its turn", func() bool { return time.Since(since) > 3*time.Second })
+	srv.Run()
+	st.until("readiness", func() bool { status, _ := st.ops("/readyz"); return status == 200 })
+	st.settle()
+
+	_, after, _ := strings.Cut(st.Log.String(), gone)
+	_, during, _ := strings.Cut(after, "\n")
+	during, _, found := strings.Cut(during, back)
+	if !found || strings.Contains(after, gone) {
+		t.Errorf("one beginning and one end: %s", after)
+	}
+	for line := range strings.Lines(during) {
+		asked := strings.Contains(line, `"msg":"request"`) || strings.Contains(line, `"msg":"not ready"`)
+		if !asked && (strings.Contains(line, `"level":"WARN"`) || strings.Contains(line, `"level":"ERROR"`)) {
+			t.Errorf("meanwhile: %s", line)
+		}
+	}
+}
+
 // closedOnce checks that every call has one record with its end, its ladder and its
 // quality, each event once, and is counted once.
 func (st *stage) closedOnce(causes map[string]int) {

@@ -218,7 +218,7 @@ func (s *Store) View(ctx context.Context, fn func(context.Context, store.Reader)
 	}
 	defer func() {
 		if err := r.command("ROLLBACK"); err != nil {
-			s.log.Error("a snapshot did not end", "err", err)
+			s.log.Error("a snapshot did not end", "error", err)
 		}
 	}()
 	return fn(ctx, sqlstore.NewReader(&transaction{session: r, interruptible: true}))

@@ -143,7 +143,7 @@ func (w *writer) batch(first *request) {
 		// Whether or not SQLite has rolled back by itself: after this no
 		// transaction is open.
 		_ = w.session.command("ROLLBACK")
-		w.log.Error("a batch of changes was lost", "updates", len(ran), "err", broken)
+		w.log.Error("a batch of changes was lost", "updates", len(ran), "error", broken)
 	}
 	for _, r := range ran {
 		if broken != nil {

@@ -15,7 +15,8 @@ import (
 
 // progress is how far the writer is.
 type progress struct {
-	failing bool      // the store takes nothing
+	failing bool // the store takes nothing
+	trouble store.Trouble
 	cramped bool      // the spool takes nothing
 	flushed time.Time // when an attempt to write was begun last
 	spilled time.Time // when the queue was put into the spool last
@@ -170,10 +171,10 @@ func (j *Journal) settle(batch []entry, spooled int, err error) error {
 
 // tell logs the beginning and the end of an outage, not every try within it.
 func (j *Journal) tell(err error) {
-	switch {
-	case err != nil && !j.w.failing:
+	switch begins, ends := j.w.trouble.After(err); {
+	case begins:
 		j.log.Warn("call records wait for the store", "error", err.Error(), "waiting", j.Waiting())
-	case err == nil && j.w.failing:
+	case ends:
 		j.log.Info("call records are written again", "waiting", j.Waiting())
 	}
 	j.w.failing = err != nil

@@ -282,7 +282,7 @@ func (c *Call) finish(e End) {
 	}
 	close(c.done)
 	c.notify()
-	c.p.log.Debug("phone: call over", "by_us", e.ByUs, "status", e.Status, "err", e.Err)
+	c.p.log.Debug("phone: call over", "by_us", e.ByUs, "status", e.Status, "error", e.Err)
 }
 
 // seenIn reads what a message shows.

@@ -156,7 +156,7 @@ func (c *Call) onAnswer(res *sip.Response) {
 		req, to := fork.request(sip.BYE, fork.next())
 		add(req, c.p.o.Headers)
 		if _, err := c.p.layer.Request(req, to, func(siptx.Outcome) {}); err != nil {
-			c.p.log.Debug("phone: BYE to a fork not sent", "err", err)
+			c.p.log.Debug("phone: BYE to a fork not sent", "error", err)
 		}
 	}
 }
@@ -188,7 +188,7 @@ func (c *Call) ack(d *dialog, seq uint32, answer []byte) {
 	add(req, c.p.o.Headers)
 	body(req, typeSDP, answer)
 	if err := c.p.layer.Send(req, to); err != nil {
-		c.p.log.Debug("phone: ACK not sent", "err", err)
+		c.p.log.Debug("phone: ACK not sent", "error", err)
 	}
 }
 

@@ -298,7 +298,7 @@ func (p *Phone) reply(tx *siptx.ServerTx, req *sip.Request, status int) {
 // respond sends a response where nothing can be done about a failure.
 func (p *Phone) respond(tx *siptx.ServerTx, res *sip.Response) {
 	if err := tx.Respond(res); err != nil {
-		p.log.Debug("phone: response not sent", "status", res.StatusCode, "err", err)
+		p.log.Debug("phone: response not sent", "status", res.StatusCode, "error", err)
 	}
 }
 

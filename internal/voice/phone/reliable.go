@@ -84,7 +84,7 @@ func (c *Call) acknowledge(res *sip.Response) bool {
 	req.AppendHeader(sip.NewHeader("RAck", fmt.Sprintf("%d %d INVITE", number, res.CSeq().SeqNo)))
 	add(req, c.p.o.Headers)
 	if _, err := c.p.layer.Request(req, to, func(siptx.Outcome) {}); err != nil {
-		c.p.log.Debug("phone: PRACK not sent", "err", err)
+		c.p.log.Debug("phone: PRACK not sent", "error", err)
 	}
 	return true
 }

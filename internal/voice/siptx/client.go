@@ -313,7 +313,7 @@ func (tx *ClientTx) receive(res *sip.Response, from flow) {
 
 	if cancel {
 		if err := tx.sendCancel(tx.cancelHdr); err != nil {
-			tx.l.log.Warn("sip: CANCEL not sent", "err", err)
+			tx.l.log.Warn("sip: CANCEL not sent", "error", err)
 		}
 	}
 	tx.tell()
@@ -334,7 +334,7 @@ func (tx *ClientTx) prepareAck(res *sip.Response) {
 	}
 	raw, err := tx.l.render(tx.derive(sip.ACK, res.To()), tx.l.limit(network))
 	if err != nil {
-		tx.l.log.Warn("sip: ACK not sent", "err", err)
+		tx.l.log.Warn("sip: ACK not sent", "error", err)
 		return
 	}
 	tx.mu.Lock()

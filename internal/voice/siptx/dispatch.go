@@ -145,7 +145,7 @@ func (l *Layer) onCancel(tx *ServerTx, m *message) {
 		tag = l.tagFor(m.req)
 	}
 	if err := tx.Respond(answer(m.req, code, reason, tag)); err != nil {
-		l.log.Warn("sip: CANCEL not answered", "err", err)
+		l.log.Warn("sip: CANCEL not answered", "error", err)
 	}
 	if open {
 		l.o.Handler.OnCancel(invite, m.req)
@@ -289,7 +289,7 @@ func (l *Layer) reply(req *sip.Request, from flow, code int, reason string, more
 		err = l.transmit(replyFlow(req.Via(), from), raw, false)
 	}
 	if err != nil {
-		l.log.Debug("sip: stateless response not sent", "status", code, "err", err)
+		l.log.Debug("sip: stateless response not sent", "status", code, "error", err)
 	}
 }
 
@@ -347,6 +347,6 @@ func (l *Layer) refuse(bad *refusal, from flow) {
 		return // counted
 	}
 	if err := l.transmit(from, raw, false); err != nil {
-		l.log.Debug("sip: refusal not sent", "err", err)
+		l.log.Debug("sip: refusal not sent", "error", err)
 	}
 }

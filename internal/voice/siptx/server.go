@@ -258,7 +258,7 @@ func (tx *ServerTx) fire(a *alarm, e event) {
 func (tx *ServerTx) trying() {
 	raw, err := tx.l.render(answer(tx.req, sip.StatusTrying, "Trying", ""), tx.l.limit(tx.Network()))
 	if err != nil {
-		tx.l.log.Warn("sip: 100 not sent", "err", err)
+		tx.l.log.Warn("sip: 100 not sent", "error", err)
 		return
 	}
 	tx.mu.Lock()

@@ -95,7 +95,7 @@ func (t *listener) accept() {
 		case errors.Is(err, net.ErrClosed):
 			return
 		case err != nil: // out of descriptors, for instance
-			t.l.log.Warn("sip: accepting a connection failed", "local", t.local, "err", err)
+			t.l.log.Warn("sip: accepting a connection failed", "local", t.local, "error", err)
 			if !t.l.pause(50 * time.Millisecond) {
 				return
 			}

@@ -96,7 +96,7 @@ func (c *conn) secure(ctx context.Context) error {
 	}
 	if err := t.HandshakeContext(ctx); err != nil {
 		c.l.count.handshakes.Add(1)
-		c.l.log.Warn("sip: TLS handshake failed", "remote", c.key.remote, "inbound", c.inbound, "err", err)
+		c.l.log.Warn("sip: TLS handshake failed", "remote", c.key.remote, "inbound", c.inbound, "error", err)
 		return err
 	}
 	c.mu.Lock()

@@ -83,7 +83,7 @@ func (s *socket) read() {
 		case err != nil:
 			// An ICMP error that the kernel reports here is no reason to stop; a
 			// socket that only fails must not spin.
-			s.l.log.Warn("sip: reading a UDP socket failed", "local", s.local, "err", err)
+			s.l.log.Warn("sip: reading a UDP socket failed", "local", s.local, "error", err)
 			if !s.l.pause(50 * time.Millisecond) {
 				return
 			}

@@ -97,7 +97,7 @@ func levelOf(status int) slog.Level {
 func requestAttrs(e *exchange, r *http.Request, took time.Duration) []slog.Attr {
 	attrs := make([]slog.Attr, 0, 6)
 	attrs = append(attrs, slog.String("request", e.id), slog.String("method", methodOf(r)),
-		slog.String("operation", e.operation), slog.Int("status", e.status), slog.Duration("took", took))
+		slog.String("operation", e.operation), slog.Int("status", e.status), slog.Int64("took_ms", took.Milliseconds()))
 	if e.tenant.ID != "" {
 		attrs = append(attrs, slog.String("tenant", string(e.tenant.ID)))
 	}

@@ -128,7 +128,7 @@ func (s *server) problem(ctx context.Context, err error) *Problem {
 		p.status, p.Detail = http.StatusTooManyRequests, ProblemDetail{Code: codeRateLimited, Message: "too many requests; see Retry-After"}
 		p.retryAfter(waiting.wait)
 	default:
-		s.Log.ErrorContext(ctx, "request failed", "request", exchangeOf(ctx).id, "err", err)
+		s.Log.ErrorContext(ctx, "request failed", "request", exchangeOf(ctx).id, "error", err)
 		p.status, p.Detail = http.StatusInternalServerError, ProblemDetail{Code: codeInternal, Message: "internal error"}
 	}
 	p.Detail.RequestID = exchangeOf(ctx).id
