@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -121,7 +122,7 @@ func (p *program) call(ctx context.Context, r callRequest, untilSaid bool) (err 
 	}
 	call, err := handset.Dial(ctx, invite)
 	if err != nil { // a connection can be refused before the call is under way, or after
-		return fmt.Errorf("not answered: %s", r.why(ctx, err))
+		return fmt.Errorf("not answered: %s", r.why(ctx, err, false))
 	}
 	c := converse(ctx, call, r, speech{audio, untilSaid})
 	if say.err == nil {
@@ -160,7 +161,8 @@ func converse(ctx context.Context, call *phone.Call, r callRequest, s speech) co
 	stop()
 	if err != nil {
 		_ = hangUp(ctx, call) // no answer to a CANCEL changes nothing here
-		return conversation{refusal: r.why(ctx, err)}
+		came := slices.ContainsFunc(call.Ladder(), func(s phone.Step) bool { return !s.Out })
+		return conversation{refusal: r.why(ctx, err, came)}
 	}
 	start := time.Now()
 	c := conversation{answered: true, ending: "the other side hung up"}
@@ -238,18 +240,22 @@ func talk(ctx context.Context, call *phone.Call, r callRequest, untilSaid bool) 
 	}
 }
 
-// why says what became of a call that nobody answered.
-func (r callRequest) why(ctx context.Context, err error) string {
+// why says what became of a call that nobody answered; came tells that there was a
+// response at all.
+func (r callRequest) why(ctx context.Context, err error, came bool) string {
+	nothing := fmt.Sprintf("nothing came back from %s: is it listening, and is this machine a source of one of its trunks?", r.via)
 	var status *phone.StatusError
 	switch {
 	case errors.As(err, &status):
 		return fmt.Sprintf("SIP status %d %s", status.Code, r.shown(plain(status.Reason)))
 	case ctx.Err() != nil:
 		return "interrupted"
+	case errors.Is(err, context.DeadlineExceeded) && !came:
+		return nothing
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Sprintf("it rang for %d s", r.ring)
 	}
-	return fmt.Sprintf("%v; nothing came back from %s: is it listening, and is this machine a source of one of its trunks?", err, r.via)
+	return fmt.Sprintf("%v; %s", err, nothing)
 }
 
 // shown hides numbers unless they were asked for.

@@ -65,7 +65,7 @@ func (p *program) backupCommand() *cobra.Command {
 			"It has NO master.key, NO recordings, and no call records that still wait in a node's data folder. A run that\n" +
 			"is killed leaves FILE.….partial: remove it.",
 	}
-	settings := settingsOn(cmd)
+	settings := settingsOn(cmd, append(databaseSettings(), "blob-url")...)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := settings.load(p, cmd)
 		if err != nil {
@@ -99,7 +99,7 @@ func (p *program) restoreCommand() *cobra.Command {
 			"is interrupted, the same command goes on (with --replace it begins anew); until it is finished no server\n" +
 			"starts on the database.",
 	}
-	settings := settingsOn(cmd)
+	settings := settingsOn(cmd, append(databaseSettings(), "blob-url")...)
 	replace := cmd.Flags().Bool("replace", false, "remove what the database has now")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := settings.load(p, cmd)

@@ -28,7 +28,7 @@ func (p *program) healthCommand() *cobra.Command {
 		Long: "Ask the server on this machine whether it takes calls and requests. Its ops address comes from\n" +
 			"addresses.json in the data folder, or from --url.",
 	}
-	settings := settingsOn(cmd)
+	settings := settingsOn(cmd, "data-dir")
 	address := cmd.Flags().String("url", "", "the ops address, as http://127.0.0.1:9090")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *address == "" {
@@ -58,7 +58,7 @@ func (p *program) healthCommand() *cobra.Command {
 func opsURL(dataDir string) (string, error) {
 	raw, err := readSmall(filepath.Join(dataDir, "addresses.json"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("no server has run on %s: there is no addresses.json", dataDir)
+		return "", fmt.Errorf("no server runs on %s: there is no addresses.json", dataDir)
 	}
 	if err != nil {
 		return "", err

@@ -41,7 +41,7 @@ func (p *program) migrateCommand() *cobra.Command {
 // step adds a command that does one thing with the database of the settings.
 func (p *program) step(group *cobra.Command, use, short string, run func(context.Context, config.Config) error) *cobra.Command {
 	cmd := &cobra.Command{Use: use, Short: short, Args: exactly()}
-	settings := settingsOn(cmd)
+	settings := settingsOn(cmd, databaseSettings()...)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, err := settings.load(p, cmd)
 		if err != nil {

@@ -62,20 +62,23 @@ func (p *program) tenantCommand() *cobra.Command {
 func tenantFlags(cmd *cobra.Command, c *client.TenantChange) {
 	c.PermittedPrefixes = &[]string{}
 	c.RateLimit = &client.RateLimit{}
+	c.MaxCalls = new(int64)
 	flags := cmd.Flags()
 	flags.StringVar(&c.Name, "name", "", "for people")
 	flags.StringVar(&c.Timezone, "timezone", "", "IANA name, as Asia/Kolkata")
 	flags.Int64Var(&c.RateLimit.PerSecond, "per-second", 0, "API requests a second")
 	flags.Int64Var(&c.RateLimit.Burst, "burst", 0, "API requests at once")
 	flags.StringSliceVar(c.PermittedPrefixes, "permitted-prefixes", nil, "how a number must begin to be rung, whatever the tenant allows himself; empty is any")
+	flags.Int64Var(c.MaxCalls, "max-calls", 0, "calls that are up at once; 0 is any number")
 	flags.Int64Var(&c.MaxDuration, "max-duration", 0, "longest allocation in seconds")
 	flags.Int64Var(&c.RingSeconds, "ring-seconds", 0, "how long each number is rung")
 	flags.Int64Var(&c.RingTotalSeconds, "ring-total-seconds", 0, "how long all numbers together are rung")
 }
 
-// given leaves the rate and the prefixes out if no part of them was given.
+// given leaves out what was not given.
 func given(cmd *cobra.Command, c client.TenantChange) client.TenantChange {
 	c.PermittedPrefixes = changed(cmd, "permitted-prefixes", c.PermittedPrefixes)
+	c.MaxCalls = changed(cmd, "max-calls", c.MaxCalls)
 	if *c.RateLimit == (client.RateLimit{}) {
 		c.RateLimit = nil
 	}
@@ -199,16 +202,19 @@ func numberWriters(g *apiGroup) {
 	numberFlags(create, &kind)
 
 	var change client.NewNumber
+	var strangers strangerFlags
 	update := g.add(verb{use: "update NUMBER", short: "Change a number; what is not given stays", args: exactly("NUMBER"),
 		run: func(ctx context.Context, s *session, args []string) error {
 			tenant, err := s.operatorFor()
 			if err == nil {
 				_, err = s.ChangeNumber(ctx, tenant, args[0], client.NumberChange{Sharing: changed(s.cmd, "sharing", &change.Sharing),
-					Region: changed(s.cmd, "region", &change.Region), Type: changed(s.cmd, "type", &change.Type)})
+					Region: changed(s.cmd, "region", &change.Region), Type: changed(s.cmd, "type", &change.Type),
+					StrangerPolicy: strangers.given()})
 			}
 			return err
 		}})
 	numberFlags(update, &change)
+	strangers.on(update, "announce, pin, forward, webhook or reject; tenant: as the tenant has it")
 	g.add(verb{use: "delete NUMBER", short: "Take a number out of the pool", args: exactly("NUMBER"),
 		run: func(ctx context.Context, s *session, args []string) error {
 			tenant, err := s.operatorFor()

@@ -32,12 +32,15 @@ func (p *program) settingsCommand() *cobra.Command {
 
 // ownSettings are a tenant's settings as flags.
 type ownSettings struct {
-	timezone, country, language               string
-	maxDuration, ring, ringTotal              int64
-	pinLength, soundRetention, retention      int64
-	pinFallback, announceRecording            bool
-	strangers, strangersForward, strangersURL string
-	guards                                    guardFlags
+	timezone, country, language          string
+	maxDuration, ring, ringTotal         int64
+	strategy                             string
+	maxCall, allocationCalls, callerRate int64
+	endCalls                             bool
+	pinLength, soundRetention, retention int64
+	pinFallback, announceRecording       bool
+	strangers                            strangerFlags
+	guards                               guardFlags
 }
 
 func (f *ownSettings) on(cmd *cobra.Command) {
@@ -48,11 +51,14 @@ func (f *ownSettings) on(cmd *cobra.Command) {
 	flags.Int64Var(&f.maxDuration, "max-duration", 0, "longest allocation in seconds")
 	flags.Int64Var(&f.ring, "ring-seconds", 0, "how long each number is rung")
 	flags.Int64Var(&f.ringTotal, "ring-total-seconds", 0, "how long all numbers together are rung")
+	flags.StringVar(&f.strategy, "ring-strategy", "", "how several numbers are rung: sequential, simultaneous, round_robin or sticky_last")
+	flags.Int64Var(&f.maxCall, "max-call-seconds", 0, "longest talk")
+	flags.BoolVar(&f.endCalls, "end-calls-with-allocation", false, "end calls when their allocation ends")
+	flags.Int64Var(&f.allocationCalls, "max-allocation-calls", 0, "calls of one allocation that are up at once; 0 is any number")
+	flags.Int64Var(&f.callerRate, "max-caller-calls-per-minute", 0, "calls of one caller to a number in a minute; 0 is any number")
 	flags.Int64Var(&f.pinLength, "pin-length", 0, "digits of a new PIN, 4 to 8")
 	flags.BoolVar(&f.pinFallback, "pin-fallback", false, "give GreenVN allocations PINs for calls from another phone")
-	flags.StringVar(&f.strangers, "strangers", "", "what a stranger gets: announce, pin, forward, webhook or reject")
-	flags.StringVar(&f.strangersForward, "strangers-forward-to", "", "with forward: the number to ring")
-	flags.StringVar(&f.strangersURL, "strangers-webhook-url", "", "with webhook: the address to ask")
+	f.strangers.on(cmd, "announce, pin, forward, webhook or reject")
 	flags.BoolVar(&f.announceRecording, "recording-announcement", false, "say that a call is recorded before it is")
 	f.guards.on(cmd)
 	flags.Int64Var(&f.soundRetention, "recording-retention-days", 0, "how long recordings are kept; 0 is until they are deleted")
@@ -64,13 +70,34 @@ func (f *ownSettings) given(cmd *cobra.Command) client.SettingsChange {
 	change := client.SettingsChange{Timezone: changed(cmd, "timezone", &f.timezone), Country: changed(cmd, "country", &f.country),
 		Language: changed(cmd, "language", &f.language), MaxDuration: changed(cmd, "max-duration", &f.maxDuration),
 		RingSeconds: changed(cmd, "ring-seconds", &f.ring), RingTotalSeconds: changed(cmd, "ring-total-seconds", &f.ringTotal),
-		PINLength: changed(cmd, "pin-length", &f.pinLength), PINFallback: changed(cmd, "pin-fallback", &f.pinFallback),
+		RingStrategy: changed(cmd, "ring-strategy", &f.strategy), MaxCallSeconds: changed(cmd, "max-call-seconds", &f.maxCall),
+		EndCallsWithAllocation: changed(cmd, "end-calls-with-allocation", &f.endCalls),
+		MaxAllocationCalls:     changed(cmd, "max-allocation-calls", &f.allocationCalls),
+		MaxCallerRate:          changed(cmd, "max-caller-calls-per-minute", &f.callerRate),
+		PINLength:              changed(cmd, "pin-length", &f.pinLength), PINFallback: changed(cmd, "pin-fallback", &f.pinFallback),
 		RecordingAnnouncement:  changed(cmd, "recording-announcement", &f.announceRecording),
 		RecordingRetentionDays: changed(cmd, "recording-retention-days", &f.soundRetention),
 		RetentionDays:          changed(cmd, "retention-days", &f.retention)}
-	if policy := (client.StrangerPolicy{Action: f.strangers, ForwardTo: f.strangersForward, WebhookURL: f.strangersURL}); policy != (client.StrangerPolicy{}) {
-		change.StrangerPolicy = &policy
-	}
+	change.StrangerPolicy = f.strangers.given()
 	f.guards.given(cmd, &change)
 	return change
+}
+
+// strangerFlags are a stranger policy as flags.
+type strangerFlags struct{ action, forwardTo, webhookURL string }
+
+func (f *strangerFlags) on(cmd *cobra.Command, actions string) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.action, "strangers", "", "what a stranger gets: "+actions)
+	flags.StringVar(&f.forwardTo, "strangers-forward-to", "", "with forward: the number to ring")
+	flags.StringVar(&f.webhookURL, "strangers-webhook-url", "", "with webhook: the address to ask")
+}
+
+// given is nil if the command line names no part of it.
+func (f *strangerFlags) given() *client.StrangerPolicy {
+	policy := client.StrangerPolicy{Action: f.action, ForwardTo: f.forwardTo, WebhookURL: f.webhookURL}
+	if policy == (client.StrangerPolicy{}) {
+		return nil
+	}
+	return &policy
 }

@@ -28,8 +28,8 @@ func (p *program) serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "serve", Short: "Run the server", Args: exactly(), GroupID: groupRun,
 		Long: "Run the server until SIGINT or SIGTERM. The first signal refuses new calls and waits for those\n" +
-			"that are up, up to drain_seconds; a second one hangs them up. The log goes to stdout. An admin token\n" +
-			"that this start has made goes to stderr, once.",
+			"that are up, up to drain_seconds; a second one hangs them up. SIGHUP is ignored. The log goes to\n" +
+			"stdout. An admin token that this start has made goes to stderr, once.",
 	}
 	settings := settingsOn(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -62,6 +62,10 @@ func (p *program) serve(starting context.Context, c config.Config) error {
 		return err
 	}
 	collectLess(p.Environ)
+	// A terminal that is closed must not end talks, as under nohup; a service manager that
+	// wants the server to end says SIGTERM.
+	signal.Ignore(syscall.SIGHUP)
+	defer signal.Reset(syscall.SIGHUP)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)

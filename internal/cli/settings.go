@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -23,11 +24,19 @@ type settingsFlags struct {
 	file *string
 }
 
-// settingsOn gives a command --config and a flag for each setting.
-func settingsOn(cmd *cobra.Command) settingsFlags {
+// databaseSettings are those that a command reads which works on the database alone.
+func databaseSettings() []string {
+	return []string{"data-dir", "database-url", "database-password", "database-password-file"}
+}
+
+// settingsOn gives a command --config and a flag for each setting. If the command reads
+// some of them only, by their flags, its help shows no others; they may be given, as
+// they may stand in its file.
+func settingsOn(cmd *cobra.Command, reads ...string) settingsFlags {
 	flags := cmd.Flags()
 	for _, f := range config.Fields() {
-		flags.String(f.Flag, f.Default, f.Doc)
+		flags.String(f.Flag, f.Default, strings.ReplaceAll(f.Doc, "`", "")) // pflag takes what is quoted so for the name of a type
+		flags.Lookup(f.Flag).Hidden = len(reads) > 0 && !slices.Contains(reads, f.Flag)
 	}
 	return settingsFlags{file: flags.String("config", "", "YAML file with settings")}
 }

@@ -1,10 +1,17 @@
 package cli
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
+	"reflect"
+	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/spf13/cobra"
+
+	"tandem/internal/client"
 )
 
 func TestASecretIsTheFirstLineOfAFileOrOfTheStandardInput(t *testing.T) {
@@ -29,5 +36,58 @@ func TestASecretIsTheFirstLineOfAFileOrOfTheStandardInput(t *testing.T) {
 	}
 	if _, err := readSecret(nil, filepath.Join(t.TempDir(), "none")); err == nil {
 		t.Error("a file that is not there")
+	}
+}
+
+func TestEachSettingOfATenantHasAFlag(t *testing.T) {
+	var set ownSettings
+	cmd := &cobra.Command{}
+	set.on(cmd)
+	var args []string
+	for _, flag := range regexp.MustCompile(`(?m)^ +(--[a-z-]+)`).FindAllStringSubmatch(cmd.Flags().FlagUsages(), -1) {
+		args = append(args, flag[1]+"=1")
+	}
+	if err := cmd.ParseFlags(args); err != nil {
+		t.Fatal(err)
+	}
+	body, err := json.Marshal(set.given(cmd))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var given map[string]any
+	if err := json.Unmarshal(body, &given); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[client.SettingsChange]()) {
+		key, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if _, ok := given[key]; !ok {
+			t.Errorf("no flag of \"settings update\" sets %s", key)
+		}
+	}
+}
+
+func TestTheHelpShowsEachFlagWithItsTypeAndTheSettingsThatACommandReads(t *testing.T) {
+	p := &program{}
+	for _, c := range []struct {
+		cmd   *cobra.Command
+		shows []string
+		hides []string
+	}{
+		{p.serveCommand(), []string{"--sip-listen string", "--database-url string"}, []string{"--database-url sqlite:PATH"}},
+		{p.backupCommand(), []string{"--data-dir", "--database-url", "--database-password-file", "--blob-url", "--config"}, []string{"--sip-listen"}},
+		{p.restoreCommand(), []string{"--database-url", "--replace"}, []string{"--http-listen"}},
+		{p.healthCommand(), []string{"--data-dir", "--url"}, []string{"--database-url"}},
+	} {
+		usage := c.cmd.Flags().FlagUsages()
+		for _, text := range c.shows {
+			if !strings.Contains(usage, text) {
+				t.Errorf("%s does not show %s: %s", c.cmd.Name(), text, usage)
+			}
+		}
+		for _, text := range c.hides {
+			if strings.Contains(usage, text) {
+				t.Errorf("%s shows %s", c.cmd.Name(), text)
+			}
+		}
 	}
 }

@@ -75,6 +75,8 @@ type NumberChange struct {
 	Sharing *string `json:"sharing,omitempty"`
 	Region  *string `json:"region,omitempty"`
 	Type    *string `json:"type,omitempty"`
+	// StrangerPolicy is the number's own; the action "tenant" gives it its tenant's again.
+	StrangerPolicy *StrangerPolicy `json:"stranger_policy,omitempty"`
 }
 
 // TrunkSettings describe a trunk; nil keeps a value, or gives the default when

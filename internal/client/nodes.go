@@ -8,6 +8,7 @@ import (
 // Node is a server on the database.
 type Node struct {
 	ID        string   `json:"node_id"` // as CallRecord.Node
+	State     string   `json:"state"`   // up, draining, stopped or silent
 	Alive     bool     `json:"alive"`
 	StartedAt string   `json:"started_at"`
 	SeenAt    string   `json:"seen_at"` // its last sign of life

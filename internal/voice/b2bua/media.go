@@ -207,7 +207,7 @@ func (c *call) take(b *branch) error {
 func (c *call) unfit(err error) State {
 	c.log.Info("the callee's answer cannot be carried", "reason", err.Error())
 	b := c.won
-	c.closeAttempt(b, masking.CauseFailed, 0)
+	c.closeAttempt(b, masking.CauseFailed, 200) // which came, with what is of no use
 	c.won, c.b, c.sides[B] = nil, nil, negotiated{}
 	if !c.taken {
 		c.media = nil

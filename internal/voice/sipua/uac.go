@@ -58,7 +58,7 @@ func (l *leg) noResponse(at *spot) {
 		return
 	}
 	at.note(false, toCall, 0, time.Now())
-	l.tell(b2bua.Event{Kind: b2bua.EvFailed, Status: 408, Cause: masking.CauseFailed, Retry: true})
+	l.tell(b2bua.Event{Kind: b2bua.EvFailed, Cause: masking.CauseFailed, Retry: true})
 }
 
 // onOutcome takes what the INVITE brings, in order of arrival.

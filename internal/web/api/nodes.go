@@ -12,6 +12,7 @@ import (
 // Node is a server as the operator sees it.
 type Node struct {
 	ID        string   `json:"node_id" doc:"as node in records of calls"`
+	State     string   `json:"state" enum:"up,draining,stopped,silent" doc:"stopped: it took no new calls and is not there any more; silent: it is not there, and has not said that it would go"`
 	Alive     bool     `json:"alive" doc:"it gave a sign of life within the last four seconds, and has not stopped"`
 	StartedAt string   `json:"started_at" format:"date-time"`
 	SeenAt    string   `json:"seen_at" format:"date-time" doc:"its last sign of life; of one that cannot reach the database and answers the others by SIP, when it did so"`
@@ -38,6 +39,16 @@ func (s *server) listNodes(ctx context.Context, _ *struct{}) (control.Answer, er
 func presentNode(n masking.Node, now time.Time) Node {
 	v := Node{ID: n.ID, Alive: n.Alive(now), StartedAt: masking.Stamp(n.StartedAt, time.UTC), SeenAt: masking.Stamp(n.SeenAt, time.UTC),
 		Version: n.Version, Addresses: append([]string{}, n.Addresses...), Calls: n.Calls, Draining: n.Draining}
+	switch {
+	case v.Alive && v.Draining:
+		v.State = "draining"
+	case v.Alive:
+		v.State = "up"
+	case v.Draining:
+		v.State = "stopped"
+	default:
+		v.State = "silent"
+	}
 	if !n.GoneAt.IsZero() {
 		v.GoneAt = masking.Stamp(n.GoneAt, time.UTC)
 	}

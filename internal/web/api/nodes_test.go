@@ -29,6 +29,6 @@ func TestTheOperatorSeesWhichNodesAreAlive(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.admin("GET", "/v1/admin/nodes", "").want(200).exactly(`{"response":{"items":[` +
-		`{"node_id":"node-a","alive":true,"started_at":"2024-06-15T04:00:00Z","seen_at":"2024-06-15T05:00:00Z","version":"v1","addresses":["http://127.0.0.1:8080","udp://127.0.0.1:5060"],"calls":3,"draining":true},` +
-		`{"node_id":"node-b","alive":false,"started_at":"2024-06-15T04:00:00Z","seen_at":"2024-06-15T04:59:00Z","gone_at":"2024-06-15T04:59:10Z","version":"v1","addresses":[],"calls":0,"draining":false}],"next_cursor":""}}`)
+		`{"node_id":"node-a","state":"draining","alive":true,"started_at":"2024-06-15T04:00:00Z","seen_at":"2024-06-15T05:00:00Z","version":"v1","addresses":["http://127.0.0.1:8080","udp://127.0.0.1:5060"],"calls":3,"draining":true},` +
+		`{"node_id":"node-b","state":"silent","alive":false,"started_at":"2024-06-15T04:00:00Z","seen_at":"2024-06-15T04:59:00Z","gone_at":"2024-06-15T04:59:10Z","version":"v1","addresses":[],"calls":0,"draining":false}],"next_cursor":""}}`)
 }

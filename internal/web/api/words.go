@@ -247,6 +247,8 @@ func attemptWords(a masking.Attempt, show numberWords) string {
 		did = append(did, "answered")
 	case a.Status != 0:
 		did = append(did, fmt.Sprintf("%s (SIP status %d)", causeWords(a.Cause), a.Status))
+	case a.Cause == masking.CauseFailed && !a.Rang:
+		did = append(did, "nothing came back")
 	default:
 		did = append(did, causeWords(a.Cause))
 	}
