@@ -361,7 +361,7 @@ func TestAFolderThatAServerHoldsIsNotCopiedIntoNorMigratedDown(t *testing.T) {
 	if _, err := Copy(t.Context(), from, to, quietly()); err == nil || !strings.Contains(err.Error(), "in use by another tandem") {
 		t.Errorf("copied: %v", err)
 	}
-	if _, err := MigrateDown(t.Context(), to, 23); err == nil || !strings.Contains(err.Error(), "in use by another tandem") {
+	if _, err := MigrateDown(t.Context(), to, slog.New(slog.DiscardHandler), 23); err == nil || !strings.Contains(err.Error(), "in use by another tandem") {
 		t.Errorf("migrated down: %v", err)
 	}
 	if err := held.Close(); err != nil {

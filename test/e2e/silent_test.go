@@ -66,10 +66,9 @@ func TestADatabaseThatFallsSilentHoldsNoCallUpAndDoublesNothing(t *testing.T) {
 // What waits for an answer is given 15 s, but not by a node that is to stop.
 func TestAStopWhileTheDatabaseIsSilentIsOverBeforeItSpeaks(t *testing.T) {
 	srv := server.Start(t)
-	way := newTunnel(t, srv.Port)
-	st := newStage(t, setting{sharing: "shared", environ: []string{fmt.Sprintf("TANDEM_DATABASE_URL=postgres://tandem@%s/%s?sslmode=disable",
-		way.Addr(), srv.Database(t, ""))}})
-	speak := way.fallSilent()
+	way := server.NewTunnel(t, srv.Port)
+	st := newStage(t, setting{sharing: "shared", environ: []string{"TANDEM_DATABASE_URL=" + way.URL(srv.Database(t, ""))}})
+	speak := way.FallSilent()
 	defer speak()
 	st.until("it to be taken for away", func() bool { return strings.Contains(st.Log.String(), "the database is away: talks go on") })
 	stopped := make(chan error, 1)
