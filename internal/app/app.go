@@ -366,11 +366,16 @@ func (a *App) openMedia(ctx context.Context) (err error) {
 }
 
 func (a *App) key(purpose string) ([]byte, error) {
-	master, _, err := secretFile(filepath.Join(a.o.Config.DataDir, masterFile), func() string { return randomHex(32) })
-	if err != nil {
+	path := filepath.Join(a.o.Config.DataDir, masterFile)
+	master, _, err := secretFile(path, func() string { return randomHex(32) })
+	if err != nil && !errors.Is(err, errEmpty) {
 		return nil, fmt.Errorf("master key: %w", err)
 	}
-	return deriveKey(master, purpose)
+	key, err := deriveKey(master, purpose)
+	if err != nil {
+		return nil, fmt.Errorf("%s is damaged: copy it from another node, or from where it is kept beside the backups", path)
+	}
+	return key, nil
 }
 
 // box seals what is for one purpose.

@@ -173,5 +173,13 @@ func TestKeysDifferByPurposeAndStay(t *testing.T) {
 		if _, err := deriveKey(bad, "a"); err == nil {
 			t.Errorf("%q was taken as a master key", bad)
 		}
+		a := &App{o: Options{Config: config.Config{DataDir: t.TempDir()}}}
+		path := filepath.Join(a.o.Config.DataDir, masterFile)
+		if err := os.WriteFile(path, []byte(bad), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := a.key("a"); err == nil || !strings.HasPrefix(err.Error(), path+" is damaged: copy it from another node") {
+			t.Errorf("%q: %v", bad, err)
+		}
 	}
 }

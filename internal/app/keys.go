@@ -59,6 +59,9 @@ func lockFolder(dir string) (*os.File, error) {
 	return f, nil
 }
 
+// errEmpty says that a secret's file has nothing in it.
+var errEmpty = errors.New("is empty")
+
 // secretFile reads a one-line file, or makes it with what fresh gives. made tells
 // which. The file is complete or absent, whenever the process is killed.
 func secretFile(path string, fresh func() string) (text string, made bool, err error) {
@@ -66,7 +69,7 @@ func secretFile(path string, fresh func() string) (text string, made bool, err e
 	if err == nil {
 		text = strings.TrimSpace(string(b))
 		if text == "" {
-			return "", false, fmt.Errorf("%s is empty", path)
+			return "", false, fmt.Errorf("%s %w", path, errEmpty)
 		}
 		return text, false, nil
 	}
@@ -101,7 +104,7 @@ func writeFile(path, text string, mode os.FileMode) error {
 func deriveKey(master, purpose string) ([]byte, error) {
 	secret, err := hex.DecodeString(master)
 	if err != nil || len(secret) != 32 {
-		return nil, errors.New("master.key must hold 64 hexadecimal digits")
+		return nil, errors.New("a master key has 64 hexadecimal digits")
 	}
 	return hkdf.Key(sha256.New, secret, nil, "tandem "+purpose, 32)
 }
@@ -137,7 +140,7 @@ func (a *App) checkMasterKey(ctx context.Context) error {
 		}
 	}
 	if subtle.ConstantTimeCompare([]byte(known), []byte(ours)) != 1 {
-		return fmt.Errorf("%s is not the key that the database was used with: every node needs the same one, copied from another node", file)
+		return fmt.Errorf("%s is not the key that the database was used with: every node needs the same one: copy it from another node, or from where it is kept beside the backups", file)
 	}
 	return nil
 }

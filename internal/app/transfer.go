@@ -226,9 +226,14 @@ func Restore(ctx context.Context, c config.Config, file string, o TransferOption
 		}
 		defer func() { _ = lock.Close() }()
 	}
+	whole := false
 	taken, err = o.verified(ctx, file, func(source store.Store) error {
+		whole = true
 		r, err = o.into(ctx, source, c)
 		return err
 	})
+	if !whole && sqlite.Damaged(err) {
+		return r, taken, fmt.Errorf("%s is damaged, or no backup: take another one; nothing was changed", file)
+	}
 	return r, taken, err
 }

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -369,5 +370,35 @@ func TestAFolderThatAServerHoldsIsNotCopiedIntoNorMigratedDown(t *testing.T) {
 	}
 	if _, err := Copy(t.Context(), from, to, quietly()); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestADamagedBackupOrNoneIsRefusedByItsNameAndNothingIsChanged(t *testing.T) {
+	from, to := place(t, ""), place(t, "")
+	with(t, from, func(s store.Store) { storetest.Fill(t, s, 50) })
+	file := filepath.Join(t.TempDir(), "backup.db")
+	if _, err := Backup(t.Context(), from, file, quietly()); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := slices.Clone(whole)
+	for i := 4096; i < len(broken); i++ {
+		broken[i] ^= 0x5a
+	}
+	for name, bytes := range map[string][]byte{"damaged": broken, "something else": []byte(strings.Repeat("no database at all ", 500))} {
+		path := filepath.Join(t.TempDir(), "b.db")
+		if err := os.WriteFile(path, bytes, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, _, err := Restore(t.Context(), to, path, quietly())
+		if err == nil || err.Error() != path+" is damaged, or no backup: take another one; nothing was changed" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := os.Stat(to.SQLitePath()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the target: %v", err)
 	}
 }

@@ -1,10 +1,14 @@
 package cli
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -27,19 +31,19 @@ func (p *program) copyCommand() *cobra.Command {
 		Example: "  tandem copy --from sqlite:./data/tandem.db --to postgres://tandem@db.example/tandem?sslmode=verify-full",
 	}
 	from := cmd.Flags().String("from", "", "database to read, written like the setting database_url")
-	to := cmd.Flags().String("to", "", "database to fill, the same way")
+	to := cmd.Flags().String("to", "", "database to fill, the same way; its password may be in TANDEM_DATABASE_PASSWORD or …_FILE, the source's in the URL, PGPASSWORD or PGPASSFILE")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		source, err := p.database(cmd, "from", *from)
+		source, err := p.database(cmd, "from", *from, nil)
 		if err != nil {
 			return err
 		}
-		target, err := p.database(cmd, "to", *to)
+		target, err := p.database(cmd, "to", *to, p.passwordOf(*to))
 		if err != nil {
 			return err
 		}
 		r, err := app.Copy(cmd.Context(), source, target, p.transferOptions())
 		if err != nil {
-			return fmt.Errorf("the copy is not finished: %w", err)
+			return unfinished("copied", r, err, "take an empty one (createdb)")
 		}
 		missing := "NOT in the database, and needed where it is served from now:\n" +
 			"  master.key of the data folder (without it no token is known and no password, key or call state can be read)\n" +
@@ -73,7 +77,7 @@ func (p *program) backupCommand() *cobra.Command {
 		}
 		r, err := app.Backup(cmd.Context(), c, args[0], p.transferOptions())
 		if err != nil {
-			return fmt.Errorf("no backup was made: %w", err)
+			return interrupted(err, "no backup was made")
 		}
 		return p.reportTransfer(r, "written to "+args[0], "NOT in it, and to be kept too:\n"+
 			"  "+filepath.Join(c.DataDir, "master.key")+" (without it no token is known and no password, key or call state can be read)\n"+
@@ -110,7 +114,7 @@ func (p *program) restoreCommand() *cobra.Command {
 		o.Replace = *replace
 		r, taken, err := app.Restore(cmd.Context(), c, args[0], o)
 		if err != nil {
-			return fmt.Errorf("not restored: %w", err)
+			return unfinished("restored", r, err, "--replace removes what it has")
 		}
 		return p.reportTransfer(r, "restored, as of "+taken.Format(time.RFC3339), "Needed before a server starts: the master.key of then in "+c.DataDir+
 			", and the recordings of then in "+recordingsOf(c))
@@ -118,16 +122,45 @@ func (p *program) restoreCommand() *cobra.Command {
 	return cmd
 }
 
-// database reads a database_url that a flag gives.
-func (p *program) database(cmd *cobra.Command, flag, url string) (config.Config, error) {
+// unfinished says how far something came that fills a database, and what is to be done
+// where that was not empty.
+func unfinished(done string, r transfer.Report, err error, full string) error {
+	switch {
+	case errors.Is(err, transfer.ErrNotEmpty):
+		err = fmt.Errorf("%w: %s", err, full)
+	case r.Begun:
+		return interrupted(err, "not everything was "+done+", and no server starts on the target until the same command has gone on to its end")
+	}
+	return interrupted(err, "nothing was "+done)
+}
+
+// interrupted says what became of a command that failed or was interrupted.
+func interrupted(err error, became string) error {
+	if errors.Is(err, context.Canceled) {
+		return errors.New("interrupted: " + became)
+	}
+	return fmt.Errorf("%s: %w", became, err)
+}
+
+// database reads a database_url that a flag gives; environ may have a password for it.
+func (p *program) database(cmd *cobra.Command, flag, url string, environ []string) (config.Config, error) {
 	if url == "" {
 		return config.Config{}, misusef(cmd, "--%s is missing", flag)
 	}
-	c, err := config.Load(config.Sources{Flags: map[string]string{"database-url": url}})
+	c, err := config.Load(config.Sources{Environ: environ, Flags: map[string]string{"database-url": url}})
 	if err != nil {
 		return c, misusef(cmd, "--%s: %w", flag, err)
 	}
 	return c, nil
+}
+
+// passwordOf keeps of the environment the settings of a password that a server on the
+// target has too, if it is one of PostgreSQL.
+func (p *program) passwordOf(target string) []string {
+	if !strings.HasPrefix(target, "postgres") {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(p.Environ), func(pair string) bool { return !strings.HasPrefix(pair, "TANDEM_DATABASE_PASSWORD") })
 }
 
 func (p *program) transferOptions() app.TransferOptions {

@@ -68,6 +68,9 @@ func (p *program) schema(ctx context.Context, c config.Config) error {
 	if s.Oldest > 0 {
 		text += fmt.Sprintf("oldest    %d: programs that know less cannot use the database\n", s.Oldest)
 	}
+	if verdict := s.Newer(); verdict != "" {
+		text += "newer     " + verdict + "\n"
+	}
 	for _, file := range s.Pending {
 		text += "pending   " + path.Base(file) + "\n"
 	}

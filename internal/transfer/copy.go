@@ -32,8 +32,12 @@ type Progress struct {
 	Done, Total int64 // rows
 }
 
+// ErrNotEmpty refuses a target that has something and is not to be replaced.
+var ErrNotEmpty = errors.New("it is not empty")
+
 // Report is what was copied.
 type Report struct {
+	Begun   bool // the target is one that is being filled, if not more
 	Resumed bool // what an earlier run has copied was not copied again
 	Rows    int64
 	Tables  []Progress
@@ -177,6 +181,7 @@ func (c *copier) prepare(ctx context.Context) error {
 		if err := c.fits(ctx, tx, was); err != nil {
 			return err
 		}
+		c.report.Begun = true
 		if is = was; is.Kind == copying && is.Source == c.source && !c.Replace {
 			return nil
 		}
@@ -190,7 +195,9 @@ func (c *copier) prepare(ctx context.Context) error {
 	// that joins later sees it.
 	err = c.To.View(ctx, func(ctx context.Context, tx store.Reader) error { return still(ctx, tx, c.there) })
 	if err != nil {
-		return errors.Join(err, c.To.Update(ctx, func(ctx context.Context, tx store.Tx) error { return was.write(ctx, tx) }))
+		undone := c.To.Update(ctx, func(ctx context.Context, tx store.Tx) error { return was.write(ctx, tx) })
+		c.report.Begun = undone != nil || was.Kind == copying
+		return errors.Join(err, undone)
 	}
 	if c.report.Resumed = is.Emptied; is.Emptied {
 		return nil
@@ -235,7 +242,7 @@ func (c *copier) fits(ctx context.Context, tx store.Tx, is state) error {
 			return err
 		}
 		if len(some) > 0 {
-			return fmt.Errorf("it is not empty: table %s has rows", t.Name)
+			return fmt.Errorf("%w: table %s has rows", ErrNotEmpty, t.Name)
 		}
 	}
 	return nil

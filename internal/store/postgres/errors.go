@@ -27,6 +27,12 @@ const (
 	adminShutdown        = "57P01"
 	crashShutdown        = "57P02"
 	cannotConnectNow     = "57P03"
+
+	invalidPassword       = "28P01"
+	invalidAuthorization  = "28000"
+	invalidCatalogName    = "3D000"
+	tooManyConnections    = "53300"
+	insufficientPrivilege = "42501"
 )
 
 // serverError is what PostgreSQL has said, without its message: that may repeat a
@@ -45,6 +51,29 @@ func (e *serverError) Error() string {
 }
 
 func (e *serverError) Unwrap() error { return e.key }
+
+// remedy says what an operator does about what PostgreSQL refuses as a database is
+// opened; else it makes the error plain.
+func remedy(err error, c *pgx.ConnConfig) error {
+	var said *pgconn.PgError
+	if !errors.As(err, &said) {
+		return plain(err)
+	}
+	what := ""
+	switch said.Code {
+	case invalidPassword, invalidAuthorization:
+		what = fmt.Sprintf("user %q is refused: is the password right, and does pg_hba.conf let this machine in?", c.User)
+	case invalidCatalogName:
+		what = fmt.Sprintf("there is no database %q: make it (docs/operations.md)", c.Database)
+	case tooManyConnections:
+		what = "the server has no connection left: raise max_connections, or lower pool_max_conns"
+	case insufficientPrivilege:
+		what = fmt.Sprintf("user %q may not make tables in %q: let him own the database", c.User, c.Database)
+	default:
+		return plain(err)
+	}
+	return fmt.Errorf("postgres: %s (SQLSTATE %s)", what, said.Code)
+}
 
 // again tells that the transaction may succeed when it is run anew.
 func (e *serverError) again() bool {

@@ -36,6 +36,7 @@ const (
 type migrator struct {
 	*sqlstore.Migrator
 	db  *sql.DB
+	c   *pgx.ConnConfig
 	log *slog.Logger
 }
 
@@ -45,8 +46,8 @@ func openMigrator(ctx context.Context, c *pgx.ConnConfig, log *slog.Logger) (*mi
 		_, err := conn.Exec(ctx, fmt.Sprintf(`SET lock_timeout = %d`, lockWithin.Milliseconds()))
 		return err
 	}))
-	if err := db.PingContext(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("postgres: connect: %w", plain(err)), db.Close())
+	if err := reach(ctx, db, c); err != nil {
+		return nil, errors.Join(err, db.Close())
 	}
 	locker, err := lock.NewPostgresTableLocker(lock.WithTableName(sqlstore.LockTable), lock.WithTableLogger(log))
 	if err != nil {
@@ -56,7 +57,19 @@ func openMigrator(ctx context.Context, c *pgx.ConnConfig, log *slog.Logger) (*mi
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("postgres: %w", err), db.Close())
 	}
-	return &migrator{m, db, log}, nil
+	return &migrator{m, db, c, log}, nil
+}
+
+// reach sees that a database answers, and refuses one that cannot keep every text.
+func reach(ctx context.Context, db *sql.DB, c *pgx.ConnConfig) error {
+	var encoding string
+	if err := db.QueryRowContext(ctx, `SELECT current_setting('server_encoding')`).Scan(&encoding); err != nil {
+		return remedy(err, c)
+	}
+	if encoding != "UTF8" {
+		return fmt.Errorf("postgres: the database has the encoding %s, not UTF8", encoding)
+	}
+	return nil
 }
 
 // prepare brings the schema to where it has to be. Of several nodes that start together
@@ -73,7 +86,9 @@ func (m *migrator) patiently(ctx context.Context, migrate func() error) error {
 		switch {
 		case err == nil:
 			return nil
-		case !errors.As(err, &said) || said.Code != lockNotAvailable:
+		case errors.As(err, &said) && said.Code == insufficientPrivilege:
+			return remedy(err, m.c)
+		case said == nil || said.Code != lockNotAvailable:
 			return fmt.Errorf("postgres: %w", err)
 		case n%toldEvery == 0:
 			m.tell(ctx, err)

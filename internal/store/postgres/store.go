@@ -172,20 +172,15 @@ func prepare(ctx context.Context, c *pgx.ConnConfig, o Options) error {
 	return m.prepare(ctx, o.Opening)
 }
 
-// check refuses a database that cannot keep what we write, or whose clock is not ours.
+// check refuses a database whose clock is not ours.
 func check(ctx context.Context, db *sql.DB) error {
-	var encoding string
 	var there int64
 	before := time.Now()
-	err := db.QueryRowContext(ctx, `SELECT current_setting('server_encoding'), CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)`).
-		Scan(&encoding, &there)
+	err := db.QueryRowContext(ctx, `SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)`).Scan(&there)
 	if err != nil {
-		return fmt.Errorf("postgres: connect: %w", plain(err))
+		return plain(err)
 	}
 	after := time.Now()
-	if encoding != "UTF8" {
-		return fmt.Errorf("postgres: the database has the encoding %s, not UTF8", encoding)
-	}
 	now := time.UnixMilli(there)
 	if ahead, behind := now.Sub(after), before.Sub(now); max(ahead, behind) > maxSkew {
 		return fmt.Errorf("postgres: the clocks of this machine and of the database are %v apart: expiry is judged by the clock, so keep both with NTP",

@@ -202,6 +202,12 @@ func violated(err error) int {
 	return 0
 }
 
+// Damaged reports whether err says that a file is no database, or a damaged one.
+func Damaged(err error) bool {
+	var e *sqlite.Error
+	return errors.As(err, &e) && (e.Code()&0xff == lib.SQLITE_CORRUPT || e.Code()&0xff == lib.SQLITE_NOTADB)
+}
+
 // duplicate reports whether err is a broken primary or unique key.
 func duplicate(err error) bool {
 	code := violated(err)

@@ -79,8 +79,19 @@ func DownTo(version int64) Step {
 	}
 }
 
+// Newer says what this program can do with a schema of a newer one; "" for its own.
+func (s Schema) Newer() string {
+	switch {
+	case s.Version <= s.Known:
+		return ""
+	case s.Oldest > s.Known:
+		return "this program cannot use the database: use the newer release's tandem"
+	}
+	return "this program serves on it, but cannot back it up, copy it or take it back: use the newer release's tandem for that"
+}
+
 func (s Schema) tooNew() error {
-	return fmt.Errorf("the database has schema version %d, this program knows %d: it is older than the data", s.Version, s.Known)
+	return fmt.Errorf("the database has schema version %d, this program knows %d: it is older than the data; use the newer release's tandem for this", s.Version, s.Known)
 }
 
 // up applies what is pending. A schema that a newer program has only added to is taken
