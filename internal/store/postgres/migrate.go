@@ -112,7 +112,7 @@ func (m *migrator) tell(ctx context.Context, err error) {
 	var program string
 	var since time.Time
 	err = m.db.QueryRowContext(ctx, `SELECT pid, COALESCE(application_name, ''), xact_start FROM pg_stat_activity
-		WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL ORDER BY xact_start LIMIT 1`).Scan(&pid, &program, &since)
+		WHERE datname = $1 AND xact_start IS NOT NULL ORDER BY xact_start LIMIT 1`, m.c.Database).Scan(&pid, &program, &since)
 	if err == nil {
 		what = append(what, "oldest_transaction_of", pid, "program", program, "since", since)
 	}

@@ -142,19 +142,22 @@ func (t *Tx) Overdue(ctx context.Context, now time.Time, limit int) ([]masking.A
 	return list(ctx, &t.Reader, overdue+PassLocked, []any{millis(now), most(limit)}, scanAllocation)
 }
 
-// LockAllocations locks rows in the order of their keys. What is locked has no other
-// reader than an engine with several writers, so the array is such an engine's.
+// LockAllocations locks rows in the order of their keys. Some are named twice, so that there
+// are few statements of different lengths: each is prepared on each connection.
 func (t *Tx) LockAllocations(ids []masking.AllocationID) {
-	var keys []string
+	var keys []any
 	for _, id := range ids {
 		if id != "" {
-			keys = append(keys, string(id))
+			keys = append(keys, id)
 		}
 	}
 	if keys == nil {
 		return
 	}
-	t.c.Lock(ForUpdate, `allocation WHERE id = ANY(?) ORDER BY id`, keys)
+	for len(keys)&(len(keys)-1) != 0 {
+		keys = append(keys, keys[0])
+	}
+	t.c.Lock(ForUpdate, `allocation WHERE id IN (`+marks(len(keys))+`) ORDER BY id`, keys...)
 }
 
 // InsertAllocation writes a new allocation and its parties.
