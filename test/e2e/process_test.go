@@ -42,6 +42,7 @@ func TestTheProgramAsAProcess(t *testing.T) {
 		"accidents of a restart cost no other call":              accidentsOfARestart,
 		"calls that nobody knows of any more end":                callsThatNobodyMissesEnd,
 		"the first signal lets calls go on and takes no new":     firstSignalDrains,
+		"a terminal that is closed ends no talk":                 closedTerminalEndsNoTalk,
 		"the second signal hangs up":                             secondSignalHangsUp,
 		"a folder in use is refused in one line":                 folderInUseIsRefused,
 		"all faults of the settings are told at once":            faultsAreToldAtOnce,
@@ -395,6 +396,23 @@ func saysWhenToComeBack(c *phone.Call) bool {
 		}
 	}
 	return false
+}
+
+func closedTerminalEndsNoTalk(t *testing.T, s *site) {
+	p := s.start()
+	c := s.connect(p)
+	talker, later := c.pair(1), c.pair(2)
+	a, b := c.talk(p, talker)
+	s.must(p.Process.Signal(syscall.SIGHUP))
+	next, _ := c.talk(p, later)
+	s.must(a.HearsTone(s.ctx, 1000))
+	s.must(b.HearsTone(s.ctx, 440))
+	s.must(a.Hangup(s.ctx))
+	s.must(next.Hangup(s.ctx))
+	p.terminate()
+	if code := p.over(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
 }
 
 func secondSignalHangsUp(t *testing.T, s *site) {
