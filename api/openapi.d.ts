@@ -1692,6 +1692,11 @@ export interface components {
             seen_at: string;
             /** Format: date-time */
             started_at: string;
+            /**
+             * @description stopped: it took no new calls and is not there any more; silent: it is not there, and has not said that it would go
+             * @enum {string}
+             */
+            state: "up" | "draining" | "stopped" | "silent";
             version: string;
         };
         NumberBody: {
