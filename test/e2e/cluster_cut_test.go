@@ -90,34 +90,34 @@ func (c *carriers) met(who, other *node) {
 }
 
 // diesCutOff kills a node that is cut off and carries talks.
-func (s *node) diesCutOff(crowd *carriers, way *cutter, other *node, causes map[string]int) {
-	s.t.Helper()
-	const first, n = 100, 6
+func (n *node) diesCutOff(crowd *carriers, way *cutter, other *node, causes map[string]int) {
+	n.t.Helper()
+	const first, many = 100, 6
 	var calls []*talk
-	for i := range n {
-		calls = append(calls, crowd.converse(s.p, first+i))
+	for i := range many {
+		calls = append(calls, crowd.converse(n.p, first+i))
 	}
-	answered := s.told("call.answered")
-	s.wait("all states to be written down", func() bool { return s.told("call.answered") == answered && s.live() == n })
-	s.heard(calls)
+	answered := n.told("call.answered")
+	n.wait("all states to be written down", func() bool { return n.told("call.answered") == answered && n.live() == many })
+	n.heard(calls)
 	way.close()
-	other.aliveFor(s, 2*masking.Lease)
+	other.aliveFor(n, 2*masking.Lease)
 	died := time.Now()
-	s.p.kill()
+	n.p.kill()
 	const underWay = 500 * time.Millisecond // what the dead node had sent has come by then
 	var after []time.Duration
-	other.wait("all sides to hear something again", func() bool { after = again(calls, died.Add(underWay)); return len(after) == 2*n })
+	other.wait("all sides to hear something again", func() bool { after = again(calls, died.Add(underWay)); return len(after) == 2*many })
 	other.heard(calls)
-	s.t.Logf("the sides heard each other again %v (the first) and %v (all) after their node had died, which was cut off from the database",
-		after[0]+underWay, after[2*n-1]+underWay)
+	n.t.Logf("the sides heard each other again %v (the first) and %v (all) after their node had died, which was cut off from the database",
+		after[0]+underWay, after[2*many-1]+underWay)
 	other.hangUp(calls, func(i int) int { return i % 2 })
-	causes["caller_hung_up"] += n / 2
-	causes["callee_hung_up"] += n / 2
+	causes["caller_hung_up"] += many / 2
+	causes["callee_hung_up"] += many / 2
 	other.ended(causes)
 	way.open()
-	s.start()
-	if left := s.live(); left != 0 {
-		s.t.Errorf("%d calls are up when it is back", left)
+	n.start()
+	if left := n.live(); left != 0 {
+		n.t.Errorf("%d calls are up when it is back", left)
 	}
 }
 
