@@ -13,6 +13,7 @@ import (
 
 	"tandem/internal/e164"
 	"tandem/internal/masking"
+	"tandem/internal/quota"
 	"tandem/internal/store"
 )
 
@@ -43,17 +44,29 @@ func held(t *testing.T, a *App, bound string) (n int) {
 	return n
 }
 
+// take takes a place, if there is one. Where nobody knew in time, as on a busy machine, it
+// asks again.
+func take(t *testing.T, a *App, bound string, most int) (took bool) {
+	t.Helper()
+	for {
+		took, err := a.quota.Take(t.Context(), bound, most)
+		if errors.Is(err, quota.ErrUnknown) && t.Context().Err() == nil {
+			continue
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		return took
+	}
+}
+
 // takeAll takes places until it has so many, or the test's patience ends.
 func takeAll(t *testing.T, a *App, bound string, most, want int) {
 	t.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for got := 0; got < want; {
-		ok, err := a.quota.Take(t.Context(), bound, most)
-		switch {
-		case err != nil:
-			t.Fatal(err)
-		case ok:
+		if take(t, a, bound, most) {
 			got++
 			continue
 		}
@@ -78,12 +91,7 @@ func TestThreeNodesTogetherHaveNoMoreCallsThanABoundAndOneAloneCanHaveAll(t *tes
 			for range most + 2 {
 				wg.Go(func() {
 					for range 10 {
-						ok, err := a.quota.Take(t.Context(), bound, most)
-						if err != nil {
-							t.Error(err)
-							return
-						}
-						if !ok {
+						if !take(t, a, bound, most) {
 							continue
 						}
 						for n := up.Add(1); ; {
@@ -107,8 +115,8 @@ func TestThreeNodesTogetherHaveNoMoreCallsThanABoundAndOneAloneCanHaveAll(t *tes
 			t.Errorf("%d of %d were up at once", n, most)
 		}
 		takeAll(t, apps[0], bound, most, most) // what others hold to spare comes back
-		if ok, err := apps[1].quota.Take(t.Context(), bound, most); ok || err != nil {
-			t.Errorf("one more: %v, %v", ok, err)
+		if take(t, apps[1], bound, most) {
+			t.Errorf("one more than %d", most)
 		}
 	}
 	die(t, apps[0]) // with all of them
