@@ -34,7 +34,7 @@ func TestTalksOfANodeThatIsCutOffFromTheDatabaseAloneStayThere(t *testing.T) {
 	}
 	const n = 10
 	calls := crowd.talks(s.p, n)
-	s.wait("all answers to be written down", func() bool { return s.told("call.answered") == n })
+	s.written(s.p, n)
 
 	way.close()
 	early := calls[:4]
@@ -97,8 +97,7 @@ func (n *node) diesCutOff(crowd *carriers, way *cutter, other *node, causes map[
 	for i := range many {
 		calls = append(calls, crowd.converse(n.p, first+i))
 	}
-	answered := n.told("call.answered")
-	n.wait("all states to be written down", func() bool { return n.told("call.answered") == answered && n.live() == many })
+	n.wait("all states to be written", func() bool { return n.live() == many && n.p.metric("tandem_journal_waiting") == 0 })
 	n.heard(calls)
 	way.close()
 	other.aliveFor(n, 2*masking.Lease)

@@ -157,6 +157,15 @@ func again(calls []*talk, since time.Time) (after []time.Duration) {
 	return after
 }
 
+// written waits until so many answers are in the database, with what it takes to go on
+// with their calls.
+func (s *site) written(p *process, n int) {
+	s.t.Helper()
+	s.wait("all answers and states to be written", func() bool {
+		return s.told("call.answered") == n && p.metric("tandem_journal_waiting") == 0
+	})
+}
+
 // hundredCallsGoOn kills the server while a hundred calls talk. Whoever talks goes
 // on talking when it is back, and hangs up when he likes.
 func hundredCallsGoOn(t *testing.T, s *site) {
@@ -165,7 +174,7 @@ func hundredCallsGoOn(t *testing.T, s *site) {
 	s.stay(p)
 	c := s.connect(p)
 	calls := c.talks(p, n)
-	s.wait("all answers to be written down", func() bool { return s.told("call.answered") == n })
+	s.written(p, n)
 	s.heard(calls)
 	p.kill()
 	begun := time.Now()
@@ -197,7 +206,7 @@ func protectedCallsGoOn(t *testing.T, s *site) {
 	s.stay(p)
 	c := s.connectBy(p, "required", sdp.Mandatory)
 	calls := c.talks(p, 3)
-	s.wait("all answers to be written down", func() bool { return s.told("call.answered") == len(calls) })
+	s.written(p, len(calls))
 	s.heard(calls)
 	s.keysOfTheirOwn(calls)
 	streams := 1
@@ -274,7 +283,7 @@ func accidentsOfARestart(t *testing.T, s *site) {
 	c := s.connect(p)
 	calls := c.talks(p, 8)
 	s.heard(calls)
-	s.wait("all answers to be written down", func() bool { return s.told("call.answered") == len(calls) })
+	s.written(p, len(calls))
 
 	for range 3 { // killed again before all has been asked for
 		p.kill()
@@ -363,7 +372,7 @@ func callsThatNobodyMissesEnd(t *testing.T, s *site) {
 	s.stay(p)
 	c := s.connect(p)
 	calls := c.talks(p, 4)
-	s.wait("all answers to be written down", func() bool { return s.told("call.answered") == len(calls) })
+	s.written(p, len(calls))
 	p.kill()
 	at := c.in.Addr()
 	s.must(c.in.Close())
