@@ -11,7 +11,7 @@ import (
 	server "tandem/internal/testkit/postgres"
 )
 
-func TestWhatPostgreSQLRefusesAsADatabaseIsOpenedIsToldWithWhatToDo(t *testing.T) {
+func TestWhatPostgreSQLRefusesAsADatabaseIsOpenedIsToldWithItsRemedy(t *testing.T) {
 	pg := server.Start(t)
 	database := pg.Database(t, "")
 	pg.Exec(t, database, `CREATE ROLE guest LOGIN PASSWORD 'right'`)
