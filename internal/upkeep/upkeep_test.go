@@ -80,7 +80,9 @@ func TestStopWaitsForTheWorkUnderWay(t *testing.T) {
 	}
 }
 
-func TestAJobThatFailsForLongSaysSoOnceAndOnceThatItWorksAgain(t *testing.T) {
+// failing runs a job that fails with err for an hour and then works, and gives what it logs.
+func failing(t *testing.T, err error) (said string) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		var log strings.Builder
 		var away atomic.Bool
@@ -88,7 +90,7 @@ func TestAJobThatFailsForLongSaysSoOnceAndOnceThatItWorksAgain(t *testing.T) {
 		k := Start(slog.New(slog.NewTextHandler(&log, nil)), Job{Name: "j", Every: time.Second, Batch: 1,
 			Run: func(context.Context, int) (int, error) {
 				if away.Load() {
-					return 0, errors.New("away")
+					return 0, err
 				}
 				return 0, nil
 			}})
@@ -97,30 +99,19 @@ func TestAJobThatFailsForLongSaysSoOnceAndOnceThatItWorksAgain(t *testing.T) {
 		away.Store(false)
 		<-time.After(time.Minute)
 		k.Stop()
-		if n := strings.Count(log.String(), "\n"); n != 2 {
-			t.Errorf("%d lines: %.500s", n, log.String())
-		}
+		said = log.String()
 	})
+	return said
+}
+
+func TestAJobThatFailsForLongSaysSoOnceAndOnceThatItWorksAgain(t *testing.T) {
+	if said := failing(t, errors.New("away")); strings.Count(said, "\n") != 2 {
+		t.Errorf("%.500s", said)
+	}
 }
 
 func TestAJobSaysNothingOfADatabaseThatIsKnownToBeAway(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var log strings.Builder
-		var away atomic.Bool
-		away.Store(true)
-		k := Start(slog.New(slog.NewTextHandler(&log, nil)), Job{Name: "j", Every: time.Second, Batch: 1,
-			Run: func(context.Context, int) (int, error) {
-				if away.Load() {
-					return 0, fmt.Errorf("not now: %w", store.ErrAway)
-				}
-				return 0, nil
-			}})
-		<-time.After(time.Minute)
-		away.Store(false)
-		<-time.After(time.Minute)
-		k.Stop()
-		if log.Len() != 0 {
-			t.Errorf("%.500s", log.String())
-		}
-	})
+	if said := failing(t, fmt.Errorf("not now: %w", store.ErrAway)); said != "" {
+		t.Errorf("%.500s", said)
+	}
 }
