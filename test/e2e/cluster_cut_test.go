@@ -103,12 +103,7 @@ func (n *node) diesCutOff(crowd *carriers, way *cutter, other *node, causes map[
 	other.aliveFor(n, 2*masking.Lease)
 	died := time.Now()
 	n.p.kill()
-	const underWay = 500 * time.Millisecond // what the dead node had sent has come by then
-	var after []time.Duration
-	other.wait("all sides to hear something again", func() bool { after = again(calls, died.Add(underWay)); return len(after) == 2*many })
-	other.heard(calls)
-	n.t.Logf("the sides heard each other again %v (the first) and %v (all) after their node had died, which was cut off from the database",
-		after[0]+underWay, after[2*many-1]+underWay)
+	other.takesUp(calls, died)
 	other.hangUp(calls, func(i int) int { return i % 2 })
 	causes["caller_hung_up"] += many / 2
 	causes["callee_hung_up"] += many / 2

@@ -38,12 +38,7 @@ func talksGoOnAtAnotherNode(t *testing.T, c *cluster) {
 	s.heard(calls)
 	died := time.Now()
 	s.p.kill()
-	const underWay = 500 * time.Millisecond // what the dead node had sent has come by then
-	var after []time.Duration
-	other.wait("all sides to hear something again", func() bool { after = again(calls, died.Add(underWay)); return len(after) == 2*n })
-	other.heard(calls)
-	t.Logf("the sides heard each other again %v (the first), %v (half of them), %v (all) after their node had died", after[0]+underWay,
-		after[n]+underWay, after[2*n-1]+underWay)
+	other.takesUp(calls, died)
 	other.hangUp(calls, func(i int) int { return i % 2 })
 	other.ended(map[string]int{"caller_hung_up": n / 2, "callee_hung_up": n / 2})
 	other.lasted(calls)
@@ -68,6 +63,18 @@ func (s *site) live() (n int) {
 		}
 	}
 	return n
+}
+
+// takesUp waits until all sides of the calls of a node that has died hear each other again.
+func (n *node) takesUp(calls []*talk, died time.Time) {
+	n.t.Helper()
+	const underWay = 500 * time.Millisecond // what the dead node had sent has come by then
+	sides := 2 * len(calls)
+	var after []time.Duration
+	n.wait("all sides to hear something again", func() bool { after = again(calls, died.Add(underWay)); return len(after) == sides })
+	n.heard(calls)
+	n.t.Logf("the sides heard each other again %v (the first), %v (half of them), %v (all) after their node had died", after[0]+underWay,
+		after[sides/2]+underWay, after[sides-1]+underWay)
 }
 
 // talksThatMayNotMoveEnd kills a node whose trunk is one that knows it by its address:
